@@ -5,6 +5,7 @@
 #   src/<room>/**/foo.cc        -> static library plexus_<room> (an INTERFACE library while there is none)
 #   src/<room>/**/foo_test.cc   -> one test program <room>_test
 #   src/<room>/**/foo_main.cc   -> a program, named by plexus_executable()
+#   src/<room>/**/foo.h         -> compiled alone by the target check_headers (tools/check-headers)
 
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
@@ -60,6 +61,9 @@ function(plexus_target target)
   target_precompile_headers(${target} REUSE_FROM plexus_pch)
 endfunction()
 
+# Builds every test program, and only what they need.
+add_custom_target(plexus_tests)
+
 # plexus_test(<target> SOURCES <file>... [LIBS <lib>...]): a GoogleTest program, registered with ctest.
 function(plexus_test target)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBS")
@@ -68,9 +72,38 @@ function(plexus_test target)
   target_link_libraries(${target} PRIVATE ${arg_LIBS} GTest::gtest GTest::gmock GTest::gtest_main Threads::Threads)
   target_compile_options(${target} PRIVATE ${PLEXUS_WARNINGS})
   target_precompile_headers(${target} REUSE_FROM plexus_test_pch)
+  add_dependencies(plexus_tests ${target})
+  # Tests called *ebpf* or Kernel* load kernel programs: their label is "kernel", the others' is the program's name.
+  set(kernel "*ebpf*:*Ebpf*:Kernel*")
   # PRE_TEST: the program runs when ctest does, not at every link.
-  gtest_discover_tests(${target} TEST_PREFIX ${target}: DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+  gtest_discover_tests(${target} TEST_PREFIX ${target}: TEST_FILTER "-${kernel}"
+                       NO_PRETTY_VALUES DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
                        PROPERTIES TIMEOUT 300 LABELS ${target})
+  gtest_discover_tests(${target} TEST_PREFIX ${target}: TEST_FILTER "${kernel}"
+                       NO_PRETTY_VALUES DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+                       PROPERTIES TIMEOUT 300 LABELS kernel)
+endfunction()
+
+# _plexus_room_headers(<name> <room target>): each header of the room compiled by itself, without the precompiled header,
+# when check_headers is built.
+add_custom_target(check_headers)
+function(_plexus_room_headers name room)
+  file(GLOB_RECURSE headers RELATIVE ${CMAKE_SOURCE_DIR}/src CONFIGURE_DEPENDS *.h)
+  if(NOT headers)
+    return()
+  endif()
+  set(sources)
+  foreach(header IN LISTS headers)
+    set(source ${CMAKE_BINARY_DIR}/headers/${header}.cc)
+    # Twice: a header without its guard shows here.
+    file(CONFIGURE OUTPUT ${source} CONTENT "#include \"${header}\"\n#include \"${header}\"\n")
+    list(APPEND sources ${source})
+  endforeach()
+  add_library(plexus_${name}_headers OBJECT EXCLUDE_FROM_ALL ${sources})
+  # -O0: nobody runs these.
+  target_compile_options(plexus_${name}_headers PRIVATE ${PLEXUS_WARNINGS} -O0)
+  target_link_libraries(plexus_${name}_headers PRIVATE ${room})
+  add_dependencies(check_headers plexus_${name}_headers)
 endfunction()
 
 # plexus_room(<name> [ROOMS <room>...] [LIBS <lib>...] [PKGS <pkg-config module>...])
@@ -99,6 +132,7 @@ function(plexus_room name)
   endif()
   target_include_directories(plexus_${name} ${scope} ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(plexus_${name} ${scope} ${rooms} ${arg_LIBS} ${pkgs} Threads::Threads)
+  _plexus_room_headers(${name} plexus_${name})
 
   if(tests AND BUILD_TESTING)
     plexus_test(${name}_test SOURCES ${tests} LIBS plexus_${name})
