@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "packet/build.h"
+
+#include <gtest/gtest.h>
+
+#include "packet/bytes.h"
+#include "packet/checksum.h"
+#include "packet/headers.h"
+#include "packet/known_frames.h"
+#include "packet/text.h"
+#include "packet/text_reader.h"
+
+namespace plexus {
+namespace {
+
+const MacAddr kMac1{{2, 0, 0, 0, 0, 1}}, kMac2{{2, 0, 0, 0, 0, 2}};
+const IpAddr kA4 = *IpAddr::parse("10.0.1.10"), kB4 = *IpAddr::parse("10.0.2.10");
+const IpAddr kA6 = *IpAddr::parse("fd00:1::a"), kB6 = *IpAddr::parse("fd00:2::a");
+
+Frame bytes_of(std::string_view hex) {
+  return *parse_hex(hex);
+}
+
+Frame frame_of(std::string_view text) {
+  auto f = parse_frame(text);
+  EXPECT_TRUE(f.ok()) << (f.ok() ? "" : f.error().message);
+  return f.ok() ? *std::move(f) : Frame{};
+}
+
+PacketSpec spec4() {
+  return {.eth_src = kMac1, .eth_dst = kMac2, .src = kA4, .dst = kB4};
+}
+PacketSpec spec6() {
+  return {.eth_src = kMac1, .eth_dst = kMac2, .src = kA6, .dst = kB6};
+}
+
+void expect_right(std::span<const uint8_t> f) {
+  const ParsedPacket p = parse_packet(f);
+  EXPECT_EQ(p.error, ParseError::none);
+  EXPECT_EQ(p.length, f.size());
+  EXPECT_TRUE(ipv4_checksum_ok(p, f));
+  EXPECT_TRUE(transport_checksum_ok(p, f));
+}
+
+TEST(Build, EqualsKnownFrames) {
+  EXPECT_EQ(udp_packet(spec4(), 1000, 53, text_bytes("hello")), bytes_of(known::kUdp4));
+  EXPECT_EQ(udp_packet(spec6(), 1000, 53, text_bytes("hello")), bytes_of(known::kUdp6));
+  EXPECT_EQ(icmp_echo(spec4(), false, 1, 2, text_bytes("abcd")), bytes_of(known::kEcho4));
+  EXPECT_EQ(icmp_echo(spec6(), false, 1, 2, text_bytes("abcd")), bytes_of(known::kEcho6));
+  PacketSpec tagged = spec4();
+  tagged.vlan_tci = 12;
+  tagged.ipv4_id = 7;
+  tagged.dont_fragment = true;
+  EXPECT_EQ(tcp_packet(tagged, 1000, 80, 2, 1), bytes_of(known::kTcp4Vlan));
+  EXPECT_EQ(arp_request(kMac1, kA4, *IpAddr::parse("10.0.1.1")), bytes_of(known::kArpRequest));
+  EXPECT_EQ(nd_solicit(kMac1, kA6, *IpAddr::parse("fd00:1::1")),
+            bytes_of(known::kNeighbourSolicit));
+  EXPECT_EQ(nd_advert(kMac2, *IpAddr::parse("fd00:1::1"), kMac1, kA6, {.router = true}),
+            bytes_of(known::kNeighbourAdvert));
+}
+
+TEST(Build, ArpReply) {
+  const Frame f = arp_reply(kMac2, *IpAddr::parse("10.0.1.1"), kMac1, kA4);
+  EXPECT_EQ(format_frame(f),
+            "eth 02:00:00:00:00:02 > 02:00:00:00:00:01 | arp reply 10.0.1.1 to 10.0.1.10 sha "
+            "02:00:00:00:00:02");
+  const auto arp = ArpView::of(parse_packet(f), f);
+  ASSERT_TRUE(arp);
+  EXPECT_EQ(arp->operation(), arp_op::kReply);
+  EXPECT_EQ(arp->sender_mac(), kMac2);
+  EXPECT_EQ(arp->target_mac(), kMac1);
+  EXPECT_EQ(arp->target_ip(), kA4);
+}
+
+TEST(NdMessage, ReadsWhatTheBuildersMake) {
+  const IpAddr target = *IpAddr::parse("fd00:1::1");
+  Frame f = nd_solicit(kMac1, kA6, target);
+  const auto ns = NdMessage::of(parse_packet(f), f);
+  ASSERT_TRUE(ns);
+  EXPECT_EQ(ns->type, icmpv6_type::kNeighbourSolicit);
+  EXPECT_EQ(ns->src, kA6);
+  EXPECT_EQ(ns->dst, solicited_node_of(target));
+  EXPECT_EQ(ns->target, target);
+  EXPECT_EQ(ns->link_address, kMac1);
+
+  f = nd_solicit(kMac1, *IpAddr::parse("::"), target);
+  const auto dad = NdMessage::of(parse_packet(f), f);
+  ASSERT_TRUE(dad);
+  EXPECT_FALSE(dad->link_address);
+
+  f = nd_advert(kMac2, target, kMac1, kA6, {.router = true, .solicited = true, .override_ = false});
+  const auto na = NdMessage::of(parse_packet(f), f);
+  ASSERT_TRUE(na);
+  EXPECT_TRUE(na->router && na->solicited && !na->override_);
+  EXPECT_EQ(na->link_address, kMac2);
+}
+
+// RFC 4861 7.1.1 and 7.1.2.
+TEST(NdMessage, RefusesWhatTheRfcRefuses) {
+  for (const char* text : {
+           "ipv6 fd00:1::a > ff02::1:ff00:1 ttl 254 | nd solicit target fd00:1::1",
+           "ipv6 fd00:1::a > ff02::1:ff00:1 ttl 255 | nd solicit target ff02::1",
+           "ipv6 fd00:1::a > ff02::1:ff00:1 | nd solicit target fd00:1::1 sum 1",
+           "ipv6 :: > ff02::1 | nd solicit target fd00:1::1",
+           "ipv6 :: > ff02::1:ff00:1 | nd solicit target fd00:1::1 slla 02:00:00:00:00:01",
+           "ipv6 fd00:1::a > ff02::1:ff00:1 ttl 255 | icmp type 135 code 1 | payload hex "
+           "fd000001000000000000000000000001",
+           "ipv6 fd00:1::a > ff02::1:ff00:1 ttl 255 | icmp type 135 | payload hex "
+           "fd0000010000000000000000000000",
+           "ipv6 fd00:1::a > ff02::1:ff00:1 ttl 255 | icmp type 135 | payload hex "
+           "fd0000010000000000000000000000010100020000000001",
+           "ipv6 fd00:1::a > ff02::1:ff00:1 ttl 255 | icmp type 135 | payload hex "
+           "fd0000010000000000000000000000010102020000000001",
+           "ipv6 fd00:1::a > ff02::1 | nd advert target fd00:1::1 solicited tlla 02:00:00:00:00:01",
+           "ipv6 fd00:1::a > fd00:1::1 ttl 255 | icmp echo-request id 1 seq 1",
+       }) {
+    const Frame f = frame_of(text);
+    EXPECT_EQ(parse_packet(f).error, ParseError::none) << text;
+    EXPECT_FALSE(NdMessage::of(parse_packet(f), f)) << text;
+  }
+  // The same, right.
+  const Frame good = frame_of("ipv6 fd00:1::a > ff02::1:ff00:1 | nd solicit target fd00:1::1");
+  EXPECT_TRUE(NdMessage::of(parse_packet(good), good));
+}
+
+TEST(EchoReply, TurnsTheRequestRound) {
+  struct {
+    const char *request, *reply;
+  } const cases[] = {
+      {"eth 02:00:00:00:00:01 > 02:00:00:00:00:02 | ipv4 10.0.1.10 > 10.0.1.1 ttl 5 tos 8 id 9 df "
+       "options 01010101 | "
+       "icmp echo-request id 7 seq 8 | payload \"abc\"",
+       "eth 02:00:00:00:00:02 > 02:00:00:00:00:01 | ipv4 10.0.1.1 > 10.0.1.10 ttl 64 tos 8 | "
+       "icmp echo-reply id 7 seq 8 | payload \"abc\""},
+      {"eth 02:00:00:00:00:01 > 02:00:00:00:00:02 | vlan 12 pcp 2 | ipv6 fd00:1::a > fd00:1::1 ttl "
+       "5 | "
+       "ext hop-by-hop 010400000000 | icmp echo-request id 7 seq 8 | payload \"abc\" | pad 7",
+       "eth 02:00:00:00:00:02 > 02:00:00:00:00:01 | vlan 12 pcp 2 | ipv6 fd00:1::1 > fd00:1::a ttl "
+       "64 | "
+       "icmp echo-reply id 7 seq 8 | payload \"abc\""},
+  };
+  for (const auto& c : cases) {
+    const Frame request = frame_of(c.request);
+    const auto reply = echo_reply(parse_packet(request), request);
+    ASSERT_TRUE(reply) << c.request;
+    EXPECT_EQ(format_frame(*reply), c.reply);
+    expect_right(*reply);
+  }
+}
+
+TEST(EchoReply, OnlyForWholeCorrectRequests) {
+  for (const char* text : {
+           "ipv4 10.0.1.10 > 10.0.1.1 | icmp echo-reply id 1 seq 1",
+           "ipv4 10.0.1.10 > 10.0.1.1 | icmp echo-request id 1 seq 1 code 1",
+           "ipv4 10.0.1.10 > 10.0.1.1 | icmp echo-request id 1 seq 1 sum 0x1234",
+           "ipv4 10.0.1.10 > 10.0.1.1 sum 1 | icmp echo-request id 1 seq 1",
+           "ipv4 10.0.1.10 > 10.0.1.1 frag off 0 more | icmp echo-request id 1 seq 1",
+           "ipv4 10.0.1.10 > 10.0.1.1 | udp 1 > 2",
+           "ipv6 fd00::1 > fd00::2 | icmp echo-request id 1 seq 1 sum 0x1234",
+           "ipv6 fd00::1 > fd00::2 | nd solicit target fd00::2",
+       }) {
+    const Frame f = frame_of(text);
+    EXPECT_FALSE(echo_reply(parse_packet(f), f)) << text;
+  }
+}
+
+TEST(EchoReply, FromAnotherAddress) {
+  const Frame f = frame_of("ipv6 fd00::1 > ff02::1 | icmp echo-request id 1 seq 1");
+  const auto reply = echo_reply(parse_packet(f), f, *IpAddr::parse("fd00::9"));
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(parse_packet(*reply).key.src_ip().str(), "fd00::9");
+  EXPECT_FALSE(echo_reply(parse_packet(f), f, kA4));
+}
+
+TEST(IcmpError, QuotesThePacket) {
+  struct {
+    IcmpErrorKind kind;
+    uint16_t mtu;
+    const char *v4, *v6;
+  } const cases[] = {
+      {IcmpErrorKind::time_exceeded, 0, "time-exceeded", "time-exceeded"},
+      {IcmpErrorKind::net_unreachable, 0, "unreachable net", "unreachable net"},
+      {IcmpErrorKind::host_unreachable, 0, "unreachable host", "unreachable host"},
+      {IcmpErrorKind::port_unreachable, 0, "unreachable port", "unreachable port"},
+      {IcmpErrorKind::admin_prohibited, 0, "unreachable admin", "unreachable admin"},
+      {IcmpErrorKind::packet_too_big, 1400, "too-big mtu 1400", "too-big mtu 1400"},
+  };
+  for (const auto& c : cases) {
+    for (const bool v6 : {false, true}) {
+      const Frame about = bytes_of(v6 ? known::kUdp6 : known::kUdp4);
+      const IcmpErrorSpec spec{c.kind, kMac2, kMac1, *IpAddr::parse(v6 ? "fd00:1::1" : "10.0.1.1"),
+                               c.mtu};
+      Frame padded = about;
+      padded.resize(about.size() + 9);
+      const auto error = icmp_error(spec, parse_packet(padded), padded);
+      ASSERT_TRUE(error);
+      const std::string quote = format_hex(std::span(about).subspan(14));
+      EXPECT_EQ(format_frame(*error), std::string("eth 02:00:00:00:00:02 > 02:00:00:00:00:01 | ") +
+                                          (v6 ? "ipv6 fd00:1::1 > fd00:1::a ttl 64"
+                                              : "ipv4 10.0.1.1 > 10.0.1.10 ttl 64 tos 192") +
+                                          " | icmp " + (v6 ? c.v6 : c.v4) + " | quoted hex " +
+                                          quote);
+      expect_right(*error);
+    }
+  }
+}
+
+TEST(IcmpError, LongPacketsAreCut) {
+  const Frame v4 = udp_packet(spec4(), 1, 2, Frame(4000));
+  const auto e4 =
+      icmp_error({IcmpErrorKind::time_exceeded, kMac2, kMac1, kB4}, parse_packet(v4), v4);
+  ASSERT_TRUE(e4);
+  EXPECT_EQ(e4->size(), 14u + 576);
+  expect_right(*e4);
+  const Frame v6 = udp_packet(spec6(), 1, 2, Frame(4000));
+  const auto e6 =
+      icmp_error({IcmpErrorKind::time_exceeded, kMac2, kMac1, kB6}, parse_packet(v6), v6);
+  ASSERT_TRUE(e6);
+  EXPECT_EQ(e6->size(), 14u + 1280);
+  expect_right(*e6);
+  EXPECT_FALSE(icmp_error({IcmpErrorKind::time_exceeded, kMac2, kMac1, kB4}, parse_packet(v6), v6));
+}
+
+TEST(IcmpError, KeepsTheVlan) {
+  const Frame f = bytes_of(known::kTcp4Vlan);
+  const auto error =
+      icmp_error({IcmpErrorKind::host_unreachable, kMac2, kMac1, kB4}, parse_packet(f), f);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(parse_packet(*error).key.vlan_tci.host(), 0x100c);
+}
+
+// RFC 1122 3.2.2, RFC 1812 4.3.2.7, RFC 4443 2.4 (e).
+TEST(IcmpError, MaySend) {
+  struct {
+    const char* text;
+    bool may;
+  } const cases[] = {
+      {"ipv4 10.0.1.10 > 10.0.2.10 | udp 1 > 2", true},
+      {"ipv6 fd00::1 > fd00::2 | udp 1 > 2", true},
+      {"ipv4 10.0.1.10 > 10.0.2.10 | icmp echo-request", true},
+      {"ipv6 fd00::1 > fd00::2 | icmp echo-reply", true},
+      {"ipv4 10.0.1.10 > 10.0.2.10 frag off 0 more | udp 1 > 2", true},
+      {"ipv4 10.0.1.10 > 10.0.2.10 frag off 8 proto 17", false},
+      {"ipv6 fd00::1 > fd00::2 | frag off 8 id 1 | payload \"x\"", false},
+      {"ipv4 10.0.1.10 > 10.0.2.10 | icmp time-exceeded", false},
+      {"ipv4 10.0.1.10 > 10.0.2.10 | icmp unreachable host", false},
+      {"ipv4 10.0.1.10 > 10.0.2.10 | icmp type 5", false},
+      {"ipv4 10.0.1.10 > 10.0.2.10 | icmp type 12", false},
+      {"ipv4 10.0.1.10 > 10.0.2.10 | icmp type 200", false},
+      {"ipv6 fd00::1 > fd00::2 | icmp too-big mtu 1280", false},
+      {"ipv6 fd00::1 > fd00::2 | icmp type 100", false},
+      {"ipv6 fd00::1 > fd00::2 | icmp type 137", false},
+      {"ipv4 10.0.1.10 > 224.0.0.5 | udp 1 > 2", false},
+      {"ipv4 10.0.1.10 > 255.255.255.255 | udp 1 > 2", false},
+      {"eth 02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff | ipv4 10.0.1.10 > 10.0.2.10 | udp 1 > 2", false},
+      {"eth 02:00:00:00:00:01 > 33:33:00:00:00:01 | ipv6 fd00::1 > fd00::2 | udp 1 > 2", false},
+      {"ipv6 fd00::1 > ff02::5 | udp 1 > 2", false},
+      {"ipv4 0.0.0.0 > 10.0.2.10 | udp 1 > 2", false},
+      {"ipv4 127.0.0.1 > 10.0.2.10 | udp 1 > 2", false},
+      {"ipv4 224.0.0.1 > 10.0.2.10 | udp 1 > 2", false},
+      {"ipv4 255.255.255.255 > 10.0.2.10 | udp 1 > 2", false},
+      {"ipv4 240.0.0.1 > 10.0.2.10 | udp 1 > 2", false},
+      {"ipv6 :: > fd00::2 | udp 1 > 2", false},
+      {"ipv6 ff02::1 > fd00::2 | udp 1 > 2", false},
+      {"arp request who 10.0.0.1 tell 10.0.0.2", false},
+      {"eth 02:00:00:00:00:01 > 02:00:00:00:00:02 type 0x88cc", false},
+      {"ipv4 10.0.1.10 > 10.0.2.10 proto 17", false},  // truncated
+  };
+  for (const auto& c : cases) {
+    const Frame f = frame_of(c.text);
+    const auto p = parse_packet(f);
+    EXPECT_EQ(may_send_icmp_error(p, f), c.may) << c.text;
+    const IpAddr from = p.key.is_ipv6() ? kB6 : kB4;
+    EXPECT_EQ(icmp_error({IcmpErrorKind::time_exceeded, kMac2, kMac1, from}, p, f).has_value(),
+              c.may)
+        << c.text;
+  }
+}
+
+/// Puts fragments together again.
+Frame reassembled(const std::vector<Frame>& pieces, size_t header_v6) {
+  Frame data;
+  for (const Frame& f : pieces) {
+    const ParsedPacket p = parse_packet(f);
+    EXPECT_EQ(p.error, ParseError::none);
+    const auto l3 = std::span(f).subspan(p.l3_offset);
+    size_t offset = 0, header = header_v6;
+    if (const auto ip = Ipv4View::of(l3)) {
+      EXPECT_TRUE(ipv4_checksum_ok(p, f));
+      offset = ip->fragment_offset();
+      header = ip->header_length();
+    } else {
+      offset = be16_at(l3, 42) & 0xfff8u;
+    }
+    EXPECT_EQ(offset, data.size());
+    data.insert(data.end(), l3.begin() + static_cast<ptrdiff_t>(header), l3.end());
+  }
+  return data;
+}
+
+TEST(Fragment, CutsAndFits) {
+  for (const bool v6 : {false, true}) {
+    const Frame whole = udp_packet(v6 ? spec6() : spec4(), 1000, 53, Frame(3000, 7));
+    const size_t header = v6 ? 40 : 20;
+    for (const size_t mtu : {size_t{100}, size_t{576}, size_t{1280}, size_t{1500}}) {
+      const auto pieces = fragment(whole, mtu, 99);
+      ASSERT_GT(pieces.size(), 1u);
+      for (size_t i = 0; i < pieces.size(); ++i) {
+        EXPECT_LE(pieces[i].size(), mtu + 14);
+        const auto kind = i == 0 ? FragKind::first : FragKind::later;
+        EXPECT_EQ(parse_packet(pieces[i]).key.ip_frag, static_cast<uint8_t>(kind));
+      }
+      const Frame data(whole.begin() + static_cast<ptrdiff_t>(14 + header), whole.end());
+      EXPECT_EQ(reassembled(pieces, 48), data);
+    }
+    EXPECT_EQ(fragment(whole, 9000), std::vector<Frame>{whole});
+    EXPECT_TRUE(fragment(whole, header).empty());
+    EXPECT_TRUE(fragment(fragment(whole, 1500)[0], 576).empty());
+  }
+  EXPECT_TRUE(fragment(bytes_of(known::kArpRequest), 20).empty());
+}
+
+}  // namespace
+}  // namespace plexus
