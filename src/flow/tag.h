@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tags: what an answer depends on. A simulation names every object and table it read; a change names what it
+// changed and where. Absence is a dependency too: "no port has this MAC" is a read of the MAC table at that MAC.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "flow/match.h"
+
+namespace plexus {
+
+enum class TagKind : uint8_t {
+  bridge,        ///< the bridge's own fields
+  bridge_mac,    ///< MAC table of a bridge at one MAC; sub = the MAC as a number
+  bridge_flood,  ///< who gets a flooded frame
+  router,        ///< the router's own fields
+  routes,        ///< a router's route table; cubes give the prefix
+  port,          ///< a port: its fields, peer and binding
+  neighbour,     ///< neighbour table of a router port at one address; sub = hash of the address
+  tunnel_key,    ///< the local meaning of a tunnel key; sub = the key, id nil
+  host,          ///< a host's tunnel address or peer state
+};
+
+/// Names one thing that can change. `sub` narrows exact-match tables to one entry.
+struct Tag {
+  TagKind kind{};
+  Uuid id;
+  uint64_t sub = 0;
+  auto operator<=>(const Tag&) const = default;
+  [[nodiscard]] std::string str() const;
+};
+
+/// A change: flows carrying `tag` and meeting `region` (everything when empty) must go.
+struct TagChange {
+  Tag tag;
+  std::optional<Match> region;
+};
+
+/// A dependency of a flow. `rewritten`: the header had been rewritten when the table was read, so the flow's own
+/// match says nothing about where in the table it read; every change of the tag hits it.
+struct Dependency {
+  Tag tag;
+  bool rewritten = false;
+  auto operator<=>(const Dependency&) const = default;
+};
+
+[[nodiscard]] uint64_t tag_sub(const MacAddr& mac);
+[[nodiscard]] uint64_t tag_sub(const IpAddr& addr);
+
+}  // namespace plexus
+
+template <>
+struct std::hash<plexus::Tag> {
+  size_t operator()(const plexus::Tag& t) const noexcept {
+    return std::hash<plexus::Uuid>{}(t.id) ^ (static_cast<size_t>(t.kind) * 0x9e3779b97f4a7c15ULL) ^
+           (t.sub * 0xff51afd7ed558ccdULL);
+  }
+};

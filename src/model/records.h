@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// The virtual topology as plain values: what the simulator may know. Made from store records by
+// store/topology, or by tests. Devices refer to each other by id; a reference may dangle (the
+// referred-to object not loaded, deleted or unreadable): the simulator drops with a reason then.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/ids.h"
+#include "packet/addr.h"
+
+namespace plexus::model {
+
+struct Bridge {
+  BridgeId id;
+  std::string name;
+  bool admin_up = true;
+  bool unreadable = false;    ///< written by a newer schema than we know: fail closed
+  std::vector<PortId> ports;  ///< sorted
+  bool operator==(const Bridge&) const = default;
+};
+
+struct Router {
+  RouterId id;
+  std::string name;
+  bool admin_up = true;
+  bool unreadable = false;
+  std::vector<PortId> ports;    ///< sorted
+  std::vector<RouteId> routes;  ///< sorted
+  bool operator==(const Router&) const = default;
+};
+
+struct Port {
+  PortId id;
+  std::string name;
+  bool admin_up = true;
+  bool unreadable = false;
+  std::variant<std::monostate, BridgeId, RouterId> device;
+  std::optional<PortId> peer;         ///< interior
+  std::optional<HostId> wanted_host;  ///< exterior, configuration
+  std::string interface;
+  MacAddr mac;                     ///< zero: unknown
+  std::vector<IpAddr> addresses;   ///< bridge port: what is plugged in
+  std::vector<IpPrefix> networks;  ///< router port: own addresses with prefix lengths
+  bool operator==(const Port&) const = default;
+};
+
+enum class RouteKind : uint8_t { forward, blackhole, reject };
+
+struct Route {
+  RouteId id;
+  RouterId router;
+  std::string name;
+  bool unreadable = false;
+  IpPrefix destination;
+  RouteKind kind = RouteKind::forward;
+  std::optional<PortId> port;
+  std::optional<IpAddr> next_hop;
+  uint32_t metric = 0;
+  bool operator==(const Route&) const = default;
+};
+
+/// Where a port really is.
+struct Binding {
+  PortId port;
+  HostId host;
+  uint32_t tunnel_key = 0;
+  uint32_t generation = 0;
+  bool active = false;
+  bool operator==(const Binding&) const = default;
+};
+
+/// How a host is reached.
+struct Host {
+  HostId id;
+  std::string name;
+  std::vector<IpAddr> tunnel_addresses;
+  std::vector<std::pair<BridgeId, uint32_t>> flood_keys;  ///< sorted
+  bool operator==(const Host&) const = default;
+};
+
+struct Neighbour {
+  PortId port;  ///< the router port that asked
+  IpAddr address;
+  MacAddr mac;
+  bool operator==(const Neighbour&) const = default;
+};
+
+/// One change of the topology: an object as it is now, or gone (nullopt).
+struct BridgeChange {
+  BridgeId id;
+  std::optional<Bridge> now;
+};
+struct RouterChange {
+  RouterId id;
+  std::optional<Router> now;
+};
+struct PortChange {
+  PortId id;
+  std::optional<Port> now;
+};
+struct RouteChange {
+  RouteId id;
+  std::optional<Route> now;
+};
+struct BindingChange {
+  PortId id;
+  std::optional<Binding> now;
+};
+struct HostChange {
+  HostId id;
+  std::optional<Host> now;
+};
+/// The whole neighbour table of one router port.
+struct NeighboursChange {
+  PortId port;
+  std::vector<Neighbour> now;
+};
+/// A port of this host got (or lost: zero) its datapath port number.
+struct LocalPortChange {
+  PortId id;
+  uint32_t dp_port = 0;
+};
+
+using Change = std::variant<BridgeChange, RouterChange, PortChange, RouteChange, BindingChange,
+                            HostChange, NeighboursChange, LocalPortChange>;
+
+}  // namespace plexus::model

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/route_table.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace plexus::model {
+namespace {
+
+RouteEntry way(std::string_view name, uint32_t metric = 0) {
+  RouteEntry e;
+  e.id = RouteId{Uuid::derived("route", name)};
+  e.metric = metric;
+  return e;
+}
+
+IpPrefix prefix(std::string_view text) { return *IpPrefix::parse(text); }
+IpAddr addr(std::string_view text) { return *IpAddr::parse(text); }
+
+TEST(RouteTable, LongestPrefixAndBitsRead) {
+  RouteTable t;
+  const struct { const char* prefix; } routes[] = {{"0.0.0.0/0"}, {"10.0.0.0/8"}, {"10.1.0.0/16"},
+                                                   {"10.1.2.3/32"}, {"fd00::/64"}, {"fd00::1/128"}};
+  for (const auto& r : routes) t.add(prefix(r.prefix), way(r.prefix));
+  const struct {
+    const char* destination;
+    const char* found;  ///< nullptr: none
+    unsigned bits;
+  } cases[] = {
+      // 192 differs from 10 in the first bit, and from nothing else.
+      {"192.168.0.1", "0.0.0.0/0", 1},
+      // 10.128.0.0 leaves the path to 10.1/16 at bit 8.
+      {"10.128.0.1", "10.0.0.0/8", 9},
+      {"10.1.255.255", "10.1.0.0/16", 17},
+      {"10.1.2.2", "10.1.0.0/16", 32},
+      {"10.1.2.3", "10.1.2.3/32", 32},
+      {"fd00::1", "fd00::1/128", 128},
+      {"fd00::8000:0:0:0", "fd00::/64", 65},
+      {"fe00::1", nullptr, 7},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.destination);
+    const RouteLookup found = t.lookup(addr(c.destination));
+    ASSERT_EQ(found.entry != nullptr, c.found != nullptr);
+    if (c.found != nullptr) {
+      EXPECT_EQ(found.entry->id, way(c.found).id);
+      EXPECT_EQ(found.prefix, prefix(c.found));
+    }
+    EXPECT_EQ(found.bits_read, c.bits);
+  }
+}
+
+TEST(RouteTable, AnEmptyTableAndALoneDefaultRouteReadNothing) {
+  RouteTable t;
+  EXPECT_EQ(t.lookup(addr("10.0.0.1")).bits_read, 0u);
+  t.add(prefix("0.0.0.0/0"), way("default"));
+  EXPECT_EQ(t.lookup(addr("10.0.0.1")).bits_read, 0u);
+  EXPECT_NE(t.lookup(addr("10.0.0.1")).entry, nullptr);
+  EXPECT_EQ(t.lookup(addr("fd00::1")).entry, nullptr);
+  EXPECT_EQ(t.lookup(IpAddr{}).entry, nullptr);
+}
+
+TEST(RouteTable, AmongEqualPrefixesUnreadableThenMetricThenConnectedThenId) {
+  const IpPrefix p = prefix("10.0.0.0/24");
+  RouteEntry connected;
+  connected.port = PortId{Uuid::derived("port", "x")};
+  RouteEntry unreadable = way("unreadable", 1000);
+  unreadable.unreadable = true;
+  const RouteEntry a = way("a"), b = way("b"), cheap = std::min(a, b, preferred);
+  const RouteEntry dear = way("dear", 5);
+
+  RouteTable t;
+  for (const RouteEntry& e : {dear, a, b}) t.add(p, e);
+  EXPECT_EQ(*t.lookup(addr("10.0.0.1")).entry, cheap);
+  t.add(p, connected);
+  EXPECT_EQ(*t.lookup(addr("10.0.0.1")).entry, connected);
+  t.add(p, unreadable);
+  EXPECT_EQ(*t.lookup(addr("10.0.0.1")).entry, unreadable);
+  for (const RouteEntry& e : {unreadable, connected, a, b}) EXPECT_TRUE(t.remove(p, e));
+  EXPECT_EQ(*t.lookup(addr("10.0.0.1")).entry, dear);
+  EXPECT_FALSE(t.remove(p, a));
+  EXPECT_TRUE(t.remove(p, dear));
+  EXPECT_EQ(t.lookup(addr("10.0.0.1")).bits_read, 0u);
+}
+
+/// A random prefix out of few, so that they nest.
+IpPrefix random_prefix(std::mt19937& random) {
+  if (random() % 2 == 0) {
+    const auto length = static_cast<uint8_t>(random() % 33);
+    return IpPrefix{IpAddr::v4(static_cast<uint32_t>(0x0a000000u | (random() & 0x0f0f))), length}.network();
+  }
+  std::array<uint8_t, 16> bytes{0xfd};
+  bytes[7] = static_cast<uint8_t>(random() % 4);
+  bytes[15] = static_cast<uint8_t>(random() % 4);
+  return IpPrefix{IpAddr::v6(bytes), static_cast<uint8_t>(random() % 129)}.network();
+}
+
+IpAddr random_address(std::mt19937& random) {
+  IpPrefix p = random_prefix(random);
+  for (int i = 0; i < 3; ++i) {
+    const unsigned bit = static_cast<unsigned>(random() % p.addr.bits());
+    p.addr.bytes[bit / 8] = static_cast<uint8_t>(p.addr.bytes[bit / 8] ^ (0x80u >> bit % 8));
+  }
+  return p.addr;
+}
+
+TEST(RouteTable, AgreesWithAListAndReadsEnough) {
+  for (uint32_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    RouteTable table;
+    std::vector<std::pair<IpPrefix, RouteEntry>> list;
+    for (int step = 0; step < 200; ++step) {
+      if (list.empty() || random() % 3 != 0) {
+        const IpPrefix p = random_prefix(random);
+        const RouteEntry e = way(std::to_string(step), static_cast<uint32_t>(random() % 3));
+        table.add(p, e);
+        list.emplace_back(p, e);
+      } else {
+        const auto at = list.begin() + static_cast<std::ptrdiff_t>(random() % list.size());
+        EXPECT_TRUE(table.remove(at->first, at->second));
+        list.erase(at);
+      }
+      const auto slow = [&](const IpAddr& a) -> std::optional<RouteEntry> {
+        const std::pair<IpPrefix, RouteEntry>* best = nullptr;
+        for (const auto& item : list)
+          if (item.first.contains(a) &&
+              (best == nullptr || item.first.length > best->first.length ||
+               (item.first.length == best->first.length && preferred(item.second, best->second))))
+            best = &item;
+        return best != nullptr ? std::optional(best->second) : std::nullopt;
+      };
+      for (int i = 0; i < 20; ++i) {
+        const IpAddr a = random_address(random);
+        const RouteLookup found = table.lookup(a);
+        ASSERT_EQ(found.entry != nullptr ? std::optional(*found.entry) : std::nullopt, slow(a));
+        // Whatever differs behind the bits that were read gets the same answer.
+        IpAddr other = a;
+        for (unsigned bit = found.bits_read; bit < a.bits(); ++bit)
+          if (random() % 2 == 0) other.bytes[bit / 8] = static_cast<uint8_t>(other.bytes[bit / 8] ^ (0x80u >> bit % 8));
+        ASSERT_EQ(slow(other), slow(a)) << a.str() << " and " << other.str();
+        ASSERT_EQ(table.lookup(other).bits_read, found.bits_read);
+      }
+    }
+    size_t count = 0;
+    table.for_each([&](const IpPrefix&, const std::vector<RouteEntry>& ways) { count += ways.size(); });
+    EXPECT_EQ(count, list.size());
+  }
+}
+
+}  // namespace
+}  // namespace plexus::model

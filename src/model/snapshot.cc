@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/snapshot.h"
+
+#include <algorithm>
+
+namespace plexus::model {
+
+std::optional<PortId> Snapshot::local_port(DpPort number) const {
+  const PortId* id = local_ports_.find(number.number);
+  return id != nullptr ? std::optional(*id) : std::nullopt;
+}
+
+std::optional<DpPort> Snapshot::dp_port(PortId id) const {
+  const DpPort* number = dp_ports_.find(id);
+  return number != nullptr ? std::optional(*number) : std::nullopt;
+}
+
+bool Snapshot::is_here(PortId id) const {
+  const Binding* where = binding(id);
+  return where != nullptr && where->host == self_ && where->active && dp_ports_.find(id) != nullptr;
+}
+
+const Port* Snapshot::peer(const Port& port) const {
+  if (!port.peer || *port.peer == port.id) return nullptr;
+  const Port* other = ports_.find(*port.peer);
+  return other != nullptr && other->peer == port.id ? other : nullptr;
+}
+
+std::optional<PortId> Snapshot::port_of_mac(BridgeId id, MacAddr mac) const {
+  const BridgeTables* tables = bridge_tables_.find(id);
+  const auto* ports = tables != nullptr ? tables->macs.find(mac) : nullptr;
+  return ports != nullptr ? std::optional(ports->front()) : std::nullopt;
+}
+
+std::optional<MacAddr> Snapshot::mac_of_address(BridgeId id, const IpAddr& address) const {
+  const BridgeTables* tables = bridge_tables_.find(id);
+  const auto* owners = tables != nullptr ? tables->addresses.find(address) : nullptr;
+  return owners != nullptr ? std::optional(owners->front().mac) : std::nullopt;
+}
+
+const FloodSet& Snapshot::flood_set(BridgeId id) const {
+  static const FloodSet kNobody;
+  const BridgeTables* tables = bridge_tables_.find(id);
+  return tables != nullptr && tables->flood ? *tables->flood : kNobody;
+}
+
+RouteLookup Snapshot::lookup_route(RouterId id, const IpAddr& destination) const {
+  const RouterTables* tables = router_tables_.find(id);
+  return tables != nullptr ? tables->ways.lookup(destination) : RouteLookup{};
+}
+
+std::optional<RouteId> Snapshot::unreadable_route(RouterId id) const {
+  const RouterTables* tables = router_tables_.find(id);
+  return tables != nullptr && tables->unreadable ? std::optional(tables->unreadable->front())
+                                                 : std::nullopt;
+}
+
+std::span<const RouterAddress> Snapshot::router_addresses(RouterId id) const {
+  const RouterTables* tables = router_tables_.find(id);
+  return tables != nullptr && tables->addresses ? std::span<const RouterAddress>(*tables->addresses)
+                                                : std::span<const RouterAddress>();
+}
+
+std::optional<PortId> Snapshot::connected_port(RouterId id, const IpAddr& address) const {
+  const RouterAddress* best = nullptr;
+  for (const RouterAddress& own : router_addresses(id)) {
+    if (!own.network.contains(address)) continue;
+    if (best == nullptr || own.network.length > best->network.length ||
+        (own.network.length == best->network.length && own.port < best->port))
+      best = &own;
+  }
+  return best != nullptr ? std::optional(best->port) : std::nullopt;
+}
+
+std::optional<MacAddr> Snapshot::neighbour(PortId id, const IpAddr& address) const {
+  const auto all = neighbours(id);
+  const auto at = std::lower_bound(
+      all.begin(), all.end(), address,
+      [](const Neighbour& n, const IpAddr& wanted) { return n.address < wanted; });
+  return at != all.end() && at->address == address ? std::optional(at->mac) : std::nullopt;
+}
+
+std::span<const Neighbour> Snapshot::neighbours(PortId id) const {
+  const auto* all = neighbours_.find(id);
+  return all != nullptr ? std::span<const Neighbour>(*all) : std::span<const Neighbour>();
+}
+
+TunnelKeyMeaning Snapshot::tunnel_key(uint32_t key) const {
+  const auto* meanings = keys_.find(key);
+  return meanings != nullptr ? meanings->front() : TunnelKeyMeaning{};
+}
+
+void Snapshot::each_bridge(const std::function<void(const Bridge&)>& visit) const {
+  bridges_.for_each([&](BridgeId, const Bridge& b) { visit(b); });
+}
+void Snapshot::each_router(const std::function<void(const Router&)>& visit) const {
+  routers_.for_each([&](RouterId, const Router& r) { visit(r); });
+}
+void Snapshot::each_port(const std::function<void(const Port&)>& visit) const {
+  ports_.for_each([&](PortId, const Port& p) { visit(p); });
+}
+void Snapshot::each_route(const std::function<void(const Route&)>& visit) const {
+  routes_.for_each([&](RouteId, const Route& r) { visit(r); });
+}
+void Snapshot::each_binding(const std::function<void(const Binding&)>& visit) const {
+  bindings_.for_each([&](PortId, const Binding& b) { visit(b); });
+}
+void Snapshot::each_host(const std::function<void(const Host&)>& visit) const {
+  hosts_.for_each([&](HostId, const Host& h) { visit(h); });
+}
+void Snapshot::each_neighbour(const std::function<void(const Neighbour&)>& visit) const {
+  neighbours_.for_each([&](PortId, const std::vector<Neighbour>& all) {
+    for (const Neighbour& n : all) visit(n);
+  });
+}
+
+void Snapshot::each_mac(BridgeId id,
+                        const std::function<void(const MacAddr&, PortId)>& visit) const {
+  if (const BridgeTables* tables = bridge_tables_.find(id))
+    tables->macs.for_each(
+        [&](const MacAddr& mac, const std::vector<PortId>& ports) { visit(mac, ports.front()); });
+}
+
+void Snapshot::each_way(
+    RouterId id,
+    const std::function<void(const IpPrefix&, const std::vector<RouteEntry>&)>& visit) const {
+  if (const RouterTables* tables = router_tables_.find(id)) tables->ways.for_each(visit);
+}
+
+}  // namespace plexus::model

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// Snapshot: the virtual topology at one moment, as one host sees it, with the tables that forwarding reads: MAC
+// tables, flood sets, route tables, neighbours, tunnel keys. Immutable; versions share what did not change.
+//
+// Who belongs to whom is read from the part, never from the whole: Port::device, Route::router. The lists in
+// Bridge::ports, Router::ports and Router::routes serve those who load the closure; nothing here depends on them.
+// References may dangle. A link between two ports exists only when both name each other.
+//
+// Threads: any thread may read; made and freed on the topology thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "base/ids.h"
+#include "model/cow_table.h"
+#include "model/records.h"
+#include "model/route_table.h"
+#include "packet/addr.h"
+#include "packet/flow_key.h"
+
+namespace plexus::model {
+
+/// Who gets a frame that is flooded on a bridge. Only ports that are up, readable, bound and active count.
+struct FloodSet {
+  std::vector<PortId> links;   ///< ports wired to other devices, whatever their state; sorted
+  std::vector<PortId> local;   ///< exterior ports at this host with an interface; sorted
+  /// Other hosts with such ports, and how many; sorted.
+  std::vector<std::pair<HostId, uint32_t>> remote;
+};
+
+/// An address of a router, and the port it sits on.
+struct RouterAddress {
+  IpPrefix network;  ///< the address with its prefix length; host bits meant
+  PortId port;
+  auto operator<=>(const RouterAddress&) const = default;
+};
+
+/// What a tunnel key of this host stands for.
+using TunnelKeyMeaning = std::variant<std::monostate, PortId, BridgeId>;
+
+class Snapshot {
+ public:
+  explicit Snapshot(HostId self) : self_(self) {}
+
+  /// The host this is the view of.
+  [[nodiscard]] HostId self() const { return self_; }
+
+  // Records; nullptr when not there. The pointers live as long as the snapshot.
+  [[nodiscard]] const Bridge* bridge(BridgeId id) const { return bridges_.find(id); }
+  [[nodiscard]] const Router* router(RouterId id) const { return routers_.find(id); }
+  [[nodiscard]] const Port* port(PortId id) const { return ports_.find(id); }
+  [[nodiscard]] const Route* route(RouteId id) const { return routes_.find(id); }
+  [[nodiscard]] const Binding* binding(PortId id) const { return bindings_.find(id); }
+  [[nodiscard]] const Host* host(HostId id) const { return hosts_.find(id); }
+
+  /// The virtual port behind a datapath port of this host, and the reverse.
+  [[nodiscard]] std::optional<PortId> local_port(DpPort number) const;
+  [[nodiscard]] std::optional<DpPort> dp_port(PortId id) const;
+  /// True when the port is bound to this host, active and attached: frames can leave by dp_port().
+  [[nodiscard]] bool is_here(PortId id) const;
+  /// The port at the other end of an interior link; nullptr when there is none or it does not point back.
+  [[nodiscard]] const Port* peer(const Port& port) const;
+
+  /// Which port of the bridge has the MAC behind it: Port::mac, or the MAC of the router port it is wired to. Of
+  /// several the lowest id.
+  [[nodiscard]] std::optional<PortId> port_of_mac(BridgeId id, MacAddr mac) const;
+  /// The MAC of the port of the bridge that has this address: Port::addresses, or the addresses (link-local ones
+  /// too) of the router port it is wired to. Of several ports the lowest id.
+  [[nodiscard]] std::optional<MacAddr> mac_of_address(BridgeId id, const IpAddr& address) const;
+  [[nodiscard]] const FloodSet& flood_set(BridgeId id) const;
+
+  /// Longest prefix, then as `preferred`. Connected networks included. An unknown router has no routes.
+  [[nodiscard]] RouteLookup lookup_route(RouterId id, const IpAddr& destination) const;
+  /// A route of the router that cannot be read at all, not even its destination: nothing may be forwarded then.
+  [[nodiscard]] std::optional<RouteId> unreadable_route(RouterId id) const;
+  /// The configured addresses of all ports of the router, sorted; link-local ones (link_local_of(mac)) are not listed.
+  [[nodiscard]] std::span<const RouterAddress> router_addresses(RouterId id) const;
+  /// The port whose network contains `address`, by the longest prefix, then the lowest id.
+  [[nodiscard]] std::optional<PortId> connected_port(RouterId id, const IpAddr& address) const;
+
+  /// Learned neighbours of a router port.
+  [[nodiscard]] std::optional<MacAddr> neighbour(PortId id, const IpAddr& address) const;
+  /// Sorted by address.
+  [[nodiscard]] std::span<const Neighbour> neighbours(PortId id) const;
+
+  [[nodiscard]] TunnelKeyMeaning tunnel_key(uint32_t key) const;
+
+  // For people: every object of a kind, in no order.
+  void each_bridge(const std::function<void(const Bridge&)>& visit) const;
+  void each_router(const std::function<void(const Router&)>& visit) const;
+  void each_port(const std::function<void(const Port&)>& visit) const;
+  void each_route(const std::function<void(const Route&)>& visit) const;
+  void each_binding(const std::function<void(const Binding&)>& visit) const;
+  void each_host(const std::function<void(const Host&)>& visit) const;
+  void each_neighbour(const std::function<void(const Neighbour&)>& visit) const;
+  void each_mac(BridgeId id, const std::function<void(const MacAddr&, PortId)>& visit) const;
+  /// The route table as it is used: each prefix with its ways, best first.
+  void each_way(RouterId id, const std::function<void(const IpPrefix&,
+                                                      const std::vector<RouteEntry>&)>& visit) const;
+
+ private:
+  friend class Topology;
+
+  struct AddressOwner {
+    PortId port;
+    MacAddr mac;
+    auto operator<=>(const AddressOwner&) const = default;
+  };
+  /// What the ports of one bridge amount to.
+  struct BridgeTables {
+    CowTable<MacAddr, std::vector<PortId>> macs;              ///< values sorted, never empty
+    CowTable<IpAddr, std::vector<AddressOwner>> addresses;    ///< values sorted, never empty
+    std::shared_ptr<const FloodSet> flood;                    ///< null: nobody
+    [[nodiscard]] bool empty() const { return macs.empty() && addresses.empty() && !flood; }
+  };
+  /// What the ports and routes of one router amount to.
+  struct RouterTables {
+    RouteTable ways;
+    size_t way_count = 0;
+    std::shared_ptr<const std::vector<RouterAddress>> addresses;  ///< sorted; null: none
+    std::shared_ptr<const std::vector<RouteId>> unreadable;       ///< sorted; null: none
+    [[nodiscard]] bool empty() const { return way_count == 0 && !addresses && !unreadable; }
+  };
+
+  HostId self_;
+  CowTable<BridgeId, Bridge> bridges_;
+  CowTable<RouterId, Router> routers_;
+  CowTable<PortId, Port> ports_;
+  CowTable<RouteId, Route> routes_;
+  CowTable<PortId, Binding> bindings_;
+  CowTable<HostId, Host> hosts_;
+  CowTable<PortId, std::vector<Neighbour>> neighbours_;
+  CowTable<PortId, DpPort> dp_ports_;
+  CowTable<uint32_t, PortId> local_ports_;  ///< by datapath port number
+  CowTable<uint32_t, std::vector<TunnelKeyMeaning>> keys_;  ///< values sorted, never empty
+  CowTable<BridgeId, BridgeTables> bridge_tables_;
+  CowTable<RouterId, RouterTables> router_tables_;
+};
+
+}  // namespace plexus::model

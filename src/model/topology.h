@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Topology: applies changes to the model and makes snapshots, O(change) each; says what each batch changed.
+//
+// Threads: the topology thread only. The snapshots it hands out may be read anywhere.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+#include "model/records.h"
+#include "model/snapshot.h"
+#include "packet/addr.h"
+
+namespace plexus::model {
+
+/// What a batch of changes changed, as far as packets can notice (a new name is no change). Sorted, without
+/// duplicates. May name more than what really differs at the end, never less.
+struct Delta {
+  std::vector<BridgeId> bridges;                        ///< own fields, or which links it has
+  std::vector<std::pair<BridgeId, MacAddr>> macs;       ///< MAC table of the bridge at this MAC
+  std::vector<std::pair<BridgeId, IpAddr>> addresses;   ///< who owns the address on the bridge
+  std::vector<BridgeId> floods;                         ///< who gets a flooded frame
+  std::vector<RouterId> routers;                        ///< own fields
+  std::vector<std::pair<RouterId, IpPrefix>> routes;    ///< ways to this prefix
+  std::vector<std::pair<RouterId, IpAddr>> router_addresses;  ///< came or went; its network is in `routes`
+  std::vector<PortId> ports;                            ///< own fields, peer, binding, interface
+  std::vector<std::pair<PortId, IpAddr>> neighbours;    ///< learned neighbour of a router port
+  std::vector<uint32_t> tunnel_keys;                    ///< meaning of a key of this host
+  std::vector<HostId> hosts;                            ///< tunnel addresses, flood keys
+
+  [[nodiscard]] bool empty() const;
+  bool operator==(const Delta&) const = default;
+};
+
+class Topology {
+ public:
+  /// An empty world as `self` sees it.
+  explicit Topology(HostId self);
+
+  /// Applies the changes in order. Total: any change is accepted, in any order, references to anything.
+  Delta apply(std::span<const Change> changes);
+
+  /// The state after the last apply().
+  [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const;
+
+ private:
+  struct PortEffects;
+
+  void apply_one(const Change& change, Delta& delta);
+  void change(const BridgeChange& c, Delta& delta);
+  void change(const RouterChange& c, Delta& delta);
+  void change(const PortChange& c, Delta& delta);
+  void change(const RouteChange& c, Delta& delta);
+  void change(const BindingChange& c, Delta& delta);
+  void change(const HostChange& c, Delta& delta);
+  void change(const NeighboursChange& c, Delta& delta);
+  void change(const LocalPortChange& c, Delta& delta);
+
+  [[nodiscard]] PortEffects effects_of(PortId id) const;
+  void replace_effects(PortId id, const PortEffects& before, Delta& delta);
+  void add_key(uint32_t key, const TunnelKeyMeaning& meaning, Delta& delta);
+  void remove_key(uint32_t key, const TunnelKeyMeaning& meaning, Delta& delta);
+
+  Snapshot state_;
+  mutable std::shared_ptr<const Snapshot> published_;  ///< null: state_ has moved on
+};
+
+}  // namespace plexus::model
