@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/delta_tags.h"
+
+#include <cstring>
+
+namespace plexus::sim {
+namespace {
+
+/// The first `length` bits of an address field set.
+void mask_address(uint8_t* mask, unsigned length) {
+  for (unsigned i = 0; i < length; ++i) mask[i / 8] = static_cast<uint8_t>(mask[i / 8] | 0x80u >> i % 8);
+}
+
+enum class Side : uint8_t { source, destination };
+
+/// IP packets with this side's address in the prefix.
+Match region_of(const IpPrefix& prefix, Side side) {
+  const bool v6 = prefix.addr.is_v6();
+  const size_t size = v6 ? 16 : 4, at = side == Side::source ? 0 : size;
+  Match m;
+  m.mask.eth_type = Be16(0xffff);
+  m.key.eth_type = Be16(v6 ? eth_type::kIpv6 : eth_type::kIpv4);
+  mask_address(m.mask.nw.data() + at, prefix.length);
+  std::memcpy(m.key.nw.data() + at, prefix.network().addr.bytes.data(), size);
+  return m;
+}
+
+}  // namespace
+
+Tag bridge_tag(BridgeId id) { return {TagKind::bridge, id.uuid, 0}; }
+Tag mac_tag(BridgeId id, const MacAddr& mac) { return {TagKind::bridge_mac, id.uuid, tag_sub(mac)}; }
+Tag flood_tag(BridgeId id) { return {TagKind::bridge_flood, id.uuid, 0}; }
+Tag address_tag(BridgeId id, const IpAddr& a) { return {TagKind::neighbour, id.uuid, tag_sub(a)}; }
+Tag router_tag(RouterId id) { return {TagKind::router, id.uuid, 0}; }
+Tag routes_tag(RouterId id) { return {TagKind::routes, id.uuid, 0}; }
+Tag port_tag(PortId id) { return {TagKind::port, id.uuid, 0}; }
+Tag neighbour_tag(PortId id, const IpAddr& a) { return {TagKind::neighbour, id.uuid, tag_sub(a)}; }
+Tag tunnel_key_tag(uint32_t key) { return {TagKind::tunnel_key, {}, key}; }
+Tag host_tag(HostId id) { return {TagKind::host, id.uuid, 0}; }
+
+std::vector<TagChange> tags_of(const model::Delta& delta) {
+  std::vector<TagChange> out;
+  const auto add = [&out](const Tag& tag, std::optional<Match> region = std::nullopt) {
+    out.push_back({tag, std::move(region)});
+  };
+  for (BridgeId id : delta.bridges) add(bridge_tag(id));
+  for (const auto& [id, mac] : delta.macs) add(mac_tag(id, mac));
+  for (const auto& [id, address] : delta.addresses) add(address_tag(id, address));
+  for (BridgeId id : delta.floods) add(flood_tag(id));
+  for (RouterId id : delta.routers) add(router_tag(id));
+  for (const auto& [id, prefix] : delta.routes) add(routes_tag(id), region_of(prefix, Side::destination));
+  for (const auto& [id, address] : delta.router_addresses) {
+    // Packets from it are forged. Packets to it are covered: the network it sits in is among delta.routes.
+    const IpPrefix whole{address, static_cast<uint8_t>(address.bits())};
+    add(routes_tag(id), region_of(whole, Side::source));
+  }
+  for (PortId id : delta.ports) add(port_tag(id));
+  for (const auto& [id, address] : delta.neighbours) add(neighbour_tag(id, address));
+  for (uint32_t key : delta.tunnel_keys) add(tunnel_key_tag(key));
+  for (HostId id : delta.hosts) add(host_tag(id));
+  return out;
+}
+
+}  // namespace plexus::sim

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// From what changed in the model to which flows must go: the tags and regions that simulations depend on.
+#pragma once
+
+#include <vector>
+
+#include "flow/tag.h"
+#include "model/topology.h"
+
+namespace plexus::sim {
+
+/// Every flow whose answer the delta can change carries one of these tags and meets its region (or has read that
+/// table with a rewritten header, see Dependency).
+[[nodiscard]] std::vector<TagChange> tags_of(const model::Delta& delta);
+
+// How dependencies are named; the simulator and tags_of() agree through these.
+[[nodiscard]] Tag bridge_tag(BridgeId id);
+[[nodiscard]] Tag mac_tag(BridgeId id, const MacAddr& mac);
+[[nodiscard]] Tag flood_tag(BridgeId id);
+[[nodiscard]] Tag address_tag(BridgeId id, const IpAddr& address);  ///< kind neighbour, of a bridge
+[[nodiscard]] Tag router_tag(RouterId id);
+[[nodiscard]] Tag routes_tag(RouterId id);
+[[nodiscard]] Tag port_tag(PortId id);
+[[nodiscard]] Tag neighbour_tag(PortId id, const IpAddr& address);
+[[nodiscard]] Tag tunnel_key_tag(uint32_t key);
+[[nodiscard]] Tag host_tag(HostId id);
+
+}  // namespace plexus::sim

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Journey: a frame on its way through the virtual devices, as it is at the present device; and the reading of its
+// fields. Every read goes through here, because every bit that is looked at becomes part of the class the answer holds
+// for. A field that a device has rewritten says nothing about the packet that came in, so reading it costs no bits.
+//
+// Comparisons read as few bits as prove the answer, in a fixed order that depends on bits read before only. So the
+// classes of two packets are the same or apart (the TTL excepted: overlapping classes give the same answer there).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/ids.h"
+#include "flow/actions.h"
+#include "packet/addr.h"
+#include "packet/flow_key.h"
+
+namespace plexus::sim {
+
+/// What has become of all copies of one frame.
+struct Fate;
+
+struct Journey {
+  FlowKey key;      ///< as it is now, the TTL excepted: that is as it came, see ttl_now()
+  Rewrite rewrite;  ///< from the frame as it started to the frame as it is now
+  std::span<const uint8_t> bytes;        ///< as it started
+  const ParsedPacket* parsed = nullptr;  ///< of `bytes`
+  FlowKey* mask = nullptr;   ///< where reads are noted; null for frames that a device made
+  Fate* fate = nullptr;
+  bool from_tunnel = false;  ///< must not leave by a tunnel again
+  unsigned devices = 0;      ///< passed so far
+  unsigned depth = 0;        ///< of trace lines
+  /// Bridges that a flooded frame has come to since the last router, by any path; null: not flooded.
+  std::vector<BridgeId>* flooded = nullptr;
+
+  // Fields read whole.
+  [[nodiscard]] MacAddr eth_dst();
+  [[nodiscard]] MacAddr eth_src();
+  [[nodiscard]] uint16_t eth_type();
+  [[nodiscard]] uint8_t ip_proto();
+  [[nodiscard]] FragKind ip_frag();
+  [[nodiscard]] uint16_t tp_src();
+  [[nodiscard]] IpAddr src_ip();
+  [[nodiscard]] IpAddr dst_ip();
+
+  // Fields read in part.
+  [[nodiscard]] bool eth_dst_is_group();
+  [[nodiscard]] bool eth_src_is_group();
+  [[nodiscard]] bool eth_dst_is(const MacAddr& mac);
+  /// The first `bits` bits agree with those of `mac`.
+  [[nodiscard]] bool eth_dst_starts(const MacAddr& mac, unsigned bits);
+  [[nodiscard]] bool has_vlan_tag();
+  /// Source / destination address is the one given, lies in the network given. The other family: false.
+  [[nodiscard]] bool src_is(const IpAddr& a) { return src_in({a, static_cast<uint8_t>(a.bits())}); }
+  [[nodiscard]] bool dst_is(const IpAddr& a) { return dst_in({a, static_cast<uint8_t>(a.bits())}); }
+  [[nodiscard]] bool src_in(const IpPrefix& network);
+  [[nodiscard]] bool dst_in(const IpPrefix& network);
+  /// Notes that the first `bits` bits of the destination were looked at.
+  void note_dst_bits(unsigned bits);
+  /// The TTL or hop limit as it is now is above 1, so that a router may send the packet on.
+  [[nodiscard]] bool ttl_allows_forwarding();
+
+  /// The TTL now, for people: notes no read.
+  [[nodiscard]] unsigned ttl_now() const;
+  /// The frame as it is now: `bytes` with the rewrite applied.
+  [[nodiscard]] std::vector<uint8_t> materialize() const;
+
+  void rewrite_macs(const MacAddr& src, const MacAddr& dst);
+  void decrement_ttl() { ++rewrite.ttl_decrement; }
+};
+
+}  // namespace plexus::sim

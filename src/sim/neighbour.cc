@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who has an address next to a router port: known from the topology, learned, or to be asked for.
+#include <algorithm>
+#include <utility>
+
+#include "packet/build.h"
+#include "sim/simulation.h"
+
+namespace plexus::sim {
+namespace {
+
+/// Bridges wired to each other that one search looks at.
+constexpr size_t kMaxBridges = 32;
+
+/// The port's address to ask from: in the network of `target`, else any of its family.
+std::optional<IpAddr> asking_address(const model::Port& port, const IpAddr& target) {
+  const IpPrefix* any = nullptr;
+  for (const IpPrefix& network : port.networks) {
+    if (network.addr.family != target.family) continue;
+    if (network.contains(target)) return network.addr;
+    if (any == nullptr) any = &network;
+  }
+  if (target.is_v6()) return link_local_of(port.mac);
+  return any != nullptr ? std::optional(any->addr) : std::nullopt;
+}
+
+bool has_address(const model::Port& port, const IpAddr& address) {
+  return address == link_local_of(port.mac) ||
+         std::any_of(port.networks.begin(), port.networks.end(),
+                     [&](const IpPrefix& n) { return n.addr == address; });
+}
+
+}  // namespace
+
+std::optional<MacAddr> Simulation::mac_in_topology(const model::Port& port, const IpAddr& address) {
+  if (!port.peer) return std::nullopt;
+  depend(port_tag(*port.peer));
+  const model::Port* peer = snapshot_.peer(port);
+  if (peer == nullptr) return std::nullopt;
+  if (const auto* bridge = std::get_if<BridgeId>(&peer->device))
+    return mac_on_bridges(*bridge, address);
+  if (std::holds_alternative<RouterId>(peer->device) && !peer->mac.is_zero() &&
+      has_address(*peer, address))
+    return peer->mac;
+  return std::nullopt;
+}
+
+std::optional<MacAddr> Simulation::mac_on_bridges(BridgeId start, const IpAddr& address) {
+  std::vector<BridgeId> bridges{start};
+  for (size_t i = 0; i < bridges.size(); ++i) {
+    const BridgeId here = bridges[i];
+    depend(address_tag(here, address));
+    if (const auto mac = snapshot_.mac_of_address(here, address)) return mac;
+    depend(bridge_tag(here));  // also says which links there are
+    for (PortId id : snapshot_.flood_set(here).links) {
+      const model::Port* link = snapshot_.port(id);
+      if (link == nullptr) continue;
+      depend(port_tag(id));
+      depend(port_tag(*link->peer));
+      const model::Port* peer = snapshot_.peer(*link);
+      const auto* next = peer != nullptr ? std::get_if<BridgeId>(&peer->device) : nullptr;
+      if (next == nullptr || bridges.size() == kMaxBridges) continue;
+      if (std::find(bridges.begin(), bridges.end(), *next) == bridges.end())
+        bridges.push_back(*next);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<MacAddr> Simulation::resolve(Journey& j, const model::Port& port,
+                                           const IpAddr& address) {
+  if (const auto mac = mac_in_topology(port, address)) {
+    note_at(j, DeviceKind::port, port, "neighbour {} is {}, known from the topology", address.str(),
+            mac->str());
+    return mac;
+  }
+  depend(neighbour_tag(port.id, address));
+  if (const auto mac = snapshot_.neighbour(port.id, address)) {
+    note_at(j, DeviceKind::port, port, "neighbour {} is {}, learned", address.str(), mac->str());
+    return mac;
+  }
+  const auto from = asking_address(port, address);
+  if (!from) {
+    drop_at(j, DropReason::next_hop_unreachable, DeviceKind::port, port,
+            "neighbour {} is unknown, and the port has no address to ask from", address.str());
+    return std::nullopt;
+  }
+  const Missing wanted = NeighbourNeeded{port.id, address};
+  if (std::find(missing_.begin(), missing_.end(), wanted) != missing_.end()) return std::nullopt;
+  const bool before = std::exchange(soliciting_, true);
+  const DropReason reason = send_out(j, port,
+                                     address.is_v4() ? arp_request(port.mac, *from, address)
+                                                     : nd_solicit(port.mac, *from, address),
+                                     address.is_v4() ? "ARP request" : "neighbour solicitation");
+  soliciting_ = before;
+  if (reason != DropReason::none) {
+    // Nobody can hear the question. What stood in its way is among the dependencies.
+    drop_at(j, reason, DeviceKind::port, port, "neighbour {} is unknown, and nobody can be asked",
+            address.str());
+    return std::nullopt;
+  }
+  note_at(j, DeviceKind::port, port, "neighbour {} is unknown: the packet waits for the answer",
+          address.str());
+  missing_.push_back(wanted);
+  return std::nullopt;
+}
+
+}  // namespace plexus::sim

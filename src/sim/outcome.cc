@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the ends of all copies' ways to one outcome.
+#include <algorithm>
+
+#include "flow/match.h"
+#include "flow/match_text.h"
+#include "packet/text.h"
+#include "sim/simulation.h"
+
+namespace plexus::sim {
+namespace {
+
+template <typename T>
+void sort_unique(std::vector<T>& v) {
+  std::sort(v.begin(), v.end());
+  v.erase(std::unique(v.begin(), v.end()), v.end());
+}
+
+}  // namespace
+
+std::string_view to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::forward:
+      return "forward";
+    case Verdict::drop:
+      return "drop";
+    case Verdict::consumed:
+      return "consumed";
+    case Verdict::postpone:
+      return "postpone";
+  }
+  return "unknown";
+}
+
+Packet packet_of(std::span<const uint8_t> frame, DpPort in_port, uint32_t tunnel_key) {
+  Packet p;
+  p.frame = frame;
+  p.parsed = parse_packet(frame);
+  p.key = p.parsed.key;
+  p.key.in_port = in_port.number;
+  p.key.tunnel_key = in_port == kTunnelPort ? tunnel_key : 0;
+  return p;
+}
+
+Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime, Trace* trace) {
+  return Simulation(packet, snapshot, trace).run();
+}
+
+Outcome Simulation::run() {
+  Fate fate;
+  Journey j;
+  j.key = packet_.key;
+  j.bytes = packet_.frame;
+  j.parsed = &packet_.parsed;
+  j.mask = &mask_;
+  j.fate = &fate;
+  if (trace_ != nullptr) note(j, DeviceKind::packet, {}, {}, "{}", format_frame(packet_.frame));
+  ingress(j);
+
+  Outcome out;
+  out.writes = std::move(writes_);
+  out.mask = mask_;
+  out.dependencies = std::move(dependencies_);
+  sort_unique(out.dependencies);
+  if (too_many_) {
+    // A part of the answer would be worse than none.
+    out.reason = DropReason::too_many_devices;
+    out.cacheable = cacheable_ && out.writes.empty() && made_ == 0;
+  } else if (!missing_.empty()) {
+    out.verdict = Verdict::postpone;
+    out.missing = std::move(missing_);
+    std::sort(out.missing.begin(), out.missing.end());
+    out.generated = std::move(solicitations_);
+  } else {
+    if (!fate.copies.empty()) {
+      out.verdict = Verdict::forward;
+      out.actions.copies = std::move(fate.copies);
+    } else if (fate.consumed) {
+      out.verdict = Verdict::consumed;
+    } else {
+      out.reason = fate.reason != DropReason::none ? fate.reason : DropReason::no_receivers;
+    }
+    out.generated = std::move(generated_);
+    out.cacheable = cacheable_ && out.verdict != Verdict::consumed && out.generated.empty() &&
+                    out.writes.empty();
+  }
+
+  if (trace_ != nullptr) {
+    j.depth = 0;
+    std::string text(to_string(out.verdict));
+    if (out.verdict == Verdict::forward) text += ": " + format(out.actions);
+    if (out.verdict == Verdict::drop) text += ": " + std::string(to_string(out.reason));
+    for (const Missing& missing : out.missing) {
+      const auto& needed = std::get<NeighbourNeeded>(missing);
+      text += ": until " + needed.address.str() + " is known at port " + port_name(needed.port);
+    }
+    note(j, DeviceKind::outcome, {}, {}, "{}", text);
+    if (out.cacheable)
+      note(j, DeviceKind::outcome, {}, {}, "the same for all packets with {}",
+           format(match_of(packet_.key, out.mask)));
+  }
+  return out;
+}
+
+void Simulation::drop(Journey& j, DropReason reason, DeviceKind kind, std::string_view name,
+                      const Uuid& id, std::string_view text) {
+  if (j.fate->reason == DropReason::none) j.fate->reason = reason;
+  note(j, kind, name, id, "{} [{}]", text, to_string(reason));
+}
+
+std::string Simulation::port_name(PortId id) const {
+  const model::Port* port = snapshot_.port(id);
+  return port != nullptr && !port->name.empty() ? port->name : id.str();
+}
+
+std::string Simulation::host_name(HostId id) const {
+  const model::Host* host = snapshot_.host(id);
+  return host != nullptr && !host->name.empty() ? host->name : "host " + id.str();
+}
+
+}  // namespace plexus::sim

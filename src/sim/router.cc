@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// The virtual router: which packets it takes, and where they go (RFC 1812, RFC 8200). Packet sizes are not looked at:
+// there is no MTU yet, neither per port nor of the tunnel.
+#include "sim/simulation.h"
+
+namespace plexus::sim {
+namespace {
+
+IpPrefix v4(uint32_t value, uint8_t length) { return {IpAddr::v4(value), length}; }
+IpPrefix v6(uint8_t first, uint8_t second, uint8_t length) { return {IpAddr::v6({first, second}), length}; }
+
+// "This network", loopback, and multicast with everything above it.
+const IpPrefix kThisNetwork4 = v4(0, 8), kLoopback4 = v4(0x7f000000, 8), kGroups4 = v4(0xe0000000, 3);
+// :: and ::1, multicast, link-local.
+const IpPrefix kUnspecifiedOrLoopback6 = v6(0, 0, 127), kGroups6 = v6(0xff, 0, 8), kLinkLocal6 = v6(0xfe, 0x80, 10);
+
+}  // namespace
+
+void Simulation::router(Journey& j, const model::Router& router, const model::Port& in) {
+  if (router.unreadable) {
+    return drop_at(j, DropReason::newer_schema, DeviceKind::router, router,
+                   "its record is newer than this agent");
+  }
+  if (!router.admin_up) {
+    return drop_at(j, DropReason::router_admin_down, DeviceKind::router, router,
+                   "is administratively down");
+  }
+  if (const auto id = snapshot_.unreadable_route(router.id)) {
+    return drop(j, DropReason::newer_schema, DeviceKind::route, {}, id->uuid,
+                "is newer than this agent, even its destination: it may concern any packet");
+  }
+  if (j.eth_dst_is_group()) return to_group(j, router, in);
+  if (in.mac.is_zero() || !j.eth_dst_is(in.mac)) {
+    return drop_at(j, DropReason::not_for_router, DeviceKind::router, router,
+                   "ignores it: {} is not the MAC of port {}", j.key.dst_mac().str(), in.name);
+  }
+  if (j.has_vlan_tag()) {
+    return drop_at(j, DropReason::vlan_at_router, DeviceKind::router, router,
+                   "takes no frames with a VLAN tag");
+  }
+  switch (j.eth_type()) {
+    case eth_type::kArp:
+      return arp(j, router, in);
+    case eth_type::kIpv4:
+    case eth_type::kIpv6:
+      return route(j, router, in);
+    default:
+      return drop_at(j, DropReason::not_ip, DeviceKind::router, router,
+                     "ethertype {:#06x} is neither IP nor ARP", j.key.eth_type.host());
+  }
+}
+
+model::RouteLookup Simulation::lookup(Journey& j, const model::Router& router) {
+  depend(routes_tag(router.id));
+  const auto found = snapshot_.lookup_route(router.id, j.key.dst_ip());
+  j.note_dst_bits(found.bits_read);
+  return found;
+}
+
+bool Simulation::source_allowed(Journey& j, const model::Router& router, const model::Port& in) {
+  const auto refuse = [&](std::string_view why) {
+    drop_at(j, DropReason::bad_source_address, DeviceKind::router, router, "source {} {}",
+            j.key.src_ip().str(), why);
+    return false;
+  };
+  if (j.key.is_ipv4()) {
+    if (j.src_in(kThisNetwork4) || j.src_in(kLoopback4) || j.src_in(kGroups4))
+      return refuse("names no single host");
+  } else {
+    if (j.src_in(kUnspecifiedOrLoopback6) || j.src_in(kGroups6)) return refuse("names no single host");
+    if (j.src_is(link_local_of(in.mac))) return refuse("is the router's own");
+  }
+  for (const model::RouterAddress& own : snapshot_.router_addresses(router.id))
+    if (j.src_is(own.network.addr)) return refuse("is the router's own");
+  return true;
+}
+
+bool Simulation::is_own_address(Journey& j, const model::Router& router, const model::Port& in) {
+  if (j.key.is_ipv6() && j.dst_is(link_local_of(in.mac))) return true;
+  for (const model::RouterAddress& own : snapshot_.router_addresses(router.id))
+    if (j.dst_is(own.network.addr)) return true;
+  return false;
+}
+
+bool Simulation::destination_routable(Journey& j, const model::Router& router) {
+  const auto refuse = [&](DropReason reason, std::string_view why) {
+    drop_at(j, reason, DeviceKind::router, router, "destination {} {}", j.key.dst_ip().str(), why);
+    return false;
+  };
+  if (j.key.is_ipv4()) {
+    if (j.dst_in(kGroups4)) return refuse(DropReason::multicast_not_routed, "is no unicast address");
+    if (j.dst_in(kThisNetwork4) || j.dst_in(kLoopback4))
+      return refuse(DropReason::bad_destination_address, "never leaves a host");
+    return true;
+  }
+  if (j.dst_in(kGroups6)) return refuse(DropReason::multicast_not_routed, "is a group");
+  if (j.dst_in(kUnspecifiedOrLoopback6))
+    return refuse(DropReason::bad_destination_address, "never leaves a host");
+  if (j.dst_in(kLinkLocal6))
+    return refuse(DropReason::link_local_not_routed, "is valid on one link only");
+  if (j.src_in(kLinkLocal6)) {
+    drop_at(j, DropReason::link_local_not_routed, DeviceKind::router, router,
+            "source {} is valid on one link only", j.key.src_ip().str());
+    return false;
+  }
+  return true;
+}
+
+void Simulation::route(Journey& j, const model::Router& router, const model::Port& in) {
+  // The lookup comes first: the bits it reads often tell the router's own addresses apart as well.
+  const model::RouteLookup found = lookup(j, router);
+  if (!source_allowed(j, router, in)) return;
+  if (is_own_address(j, router, in)) return to_router(j, router, in);
+  if (!destination_routable(j, router)) return;
+  if (!j.ttl_allows_forwarding()) {
+    drop_at(j, DropReason::ttl_exceeded, DeviceKind::router, router, "{} is {} on arrival",
+            j.key.is_ipv4() ? "TTL" : "hop limit", j.ttl_now());
+    return send_error(j, router, in, IcmpErrorKind::time_exceeded);
+  }
+  const auto way = way_by(j, router, &in, found);
+  if (!way) return;
+  j.decrement_ttl();
+  j.rewrite_macs(way->port->mac, way->neighbour);
+  j.flooded = nullptr;
+  note_at(j, DeviceKind::router, router, "sends it on: eth.src={} eth.dst={} {}={}",
+          way->port->mac.str(), way->neighbour.str(), j.key.is_ipv4() ? "ttl" : "hop limit",
+          j.ttl_now());
+  leave(j, way->port->id);
+}
+
+std::optional<Simulation::Way> Simulation::way_by(Journey& j, const model::Router& router,
+                                                  const model::Port* in,
+                                                  const model::RouteLookup& found) {
+  const std::string destination = trace_ != nullptr ? j.key.dst_ip().str() : std::string();
+  const auto tell = [&](IcmpErrorKind kind) {
+    if (in != nullptr) send_error(j, router, *in, kind);
+    return std::nullopt;
+  };
+  if (found.entry == nullptr) {
+    drop_at(j, DropReason::no_route, DeviceKind::router, router, "has no route to {}", destination);
+    return tell(IcmpErrorKind::net_unreachable);
+  }
+  const model::RouteEntry& entry = *found.entry;
+  const model::Route* record = entry.connected() ? nullptr : snapshot_.route(entry.id);
+  const std::string_view name = record != nullptr ? std::string_view(record->name) : "";
+  const auto drop_by_route = [&](DropReason reason, std::string_view what) {
+    drop(j, reason, DeviceKind::route, name, entry.id.uuid,
+         trace_ == nullptr ? std::string()
+                           : fmt::format("{} is in {}: {}", destination, found.prefix.str(), what));
+  };
+  if (entry.unreadable) {
+    drop_by_route(DropReason::newer_schema, "the route's record is newer than this agent");
+    return std::nullopt;
+  }
+  if (entry.kind == model::RouteKind::blackhole) {
+    drop_by_route(DropReason::route_blackhole, "blackhole");
+    return std::nullopt;
+  }
+  if (entry.kind == model::RouteKind::reject) {
+    drop_by_route(DropReason::route_reject, "reject");
+    return tell(IcmpErrorKind::admin_prohibited);
+  }
+  if (const auto broadcast = entry.connected() ? found.prefix.broadcast() : std::nullopt;
+      broadcast && j.dst_is(*broadcast)) {
+    drop_at(j, DropReason::multicast_not_routed, DeviceKind::router, router,
+            "destination {} is the broadcast address of {}", destination, found.prefix.str());
+    return std::nullopt;
+  }
+
+  std::optional<PortId> id = entry.port;
+  if (!id && entry.next_hop) {
+    // Where the next hop is decides; that is another place of the table than the packet's.
+    depend(routes_tag(router.id), true);
+    id = snapshot_.connected_port(router.id, *entry.next_hop);
+  }
+  if (!id) {
+    drop_by_route(DropReason::next_hop_unreachable, "no port of the router leads to the next hop");
+    return tell(IcmpErrorKind::net_unreachable);
+  }
+  depend(port_tag(*id));
+  const model::Port* out = snapshot_.port(*id);
+  const auto* owner = out != nullptr ? std::get_if<RouterId>(&out->device) : nullptr;
+  if (owner == nullptr || *owner != router.id) {
+    drop_by_route(DropReason::dangling, "its port is not known, or not of this router");
+    return std::nullopt;
+  }
+  if (!port_works(j, *out)) return std::nullopt;
+  if (out->mac.is_zero()) {
+    drop_at(j, DropReason::dangling, DeviceKind::port, *out, "has no MAC");
+    return std::nullopt;
+  }
+  if (entry.connected()) {
+    note_at(j, DeviceKind::router, router, "{} is in {}, connected to port {}", destination,
+            found.prefix.str(), out->name);
+  } else {
+    note(j, DeviceKind::route, name, entry.id.uuid, "{} is in {}: {}by port {}, metric {}", destination,
+         found.prefix.str(), entry.next_hop ? "to " + entry.next_hop->str() + " " : std::string(),
+         out->name, entry.metric);
+  }
+  const auto neighbour = resolve(j, *out, entry.next_hop ? *entry.next_hop : j.dst_ip());
+  if (!neighbour) return std::nullopt;
+  return Way{out, *neighbour};
+}
+
+}  // namespace plexus::sim

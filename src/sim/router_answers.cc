@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the virtual router answers itself: ARP (RFC 826), neighbour discovery (RFC 4861), ICMP (RFC 792, 1812, 4443).
+// All of it looks at more than the flow key, and each packet wants its answer: never cacheable.
+#include <algorithm>
+
+#include "packet/bytes.h"
+#include "packet/checksum.h"
+#include "packet/headers.h"
+#include "packet/text.h"
+#include "sim/simulation.h"
+
+namespace plexus::sim {
+namespace {
+
+const IpAddr kAllNodes = IpAddr::v6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
+
+/// The frame as it is at the present device, with its headers.
+struct Present {
+  explicit Present(const Journey& j) : frame(j.materialize()), parsed(parse_packet(frame)) {}
+  std::vector<uint8_t> frame;
+  ParsedPacket parsed;
+};
+
+bool is_port_address(const model::Port& port, const IpAddr& address) {
+  return (address.is_v6() && address == link_local_of(port.mac)) ||
+         std::any_of(port.networks.begin(), port.networks.end(),
+                     [&](const IpPrefix& n) { return n.addr == address; });
+}
+
+}  // namespace
+
+void Simulation::to_group(Journey& j, const model::Router& router, const model::Port& in) {
+  const auto ignore = [&](DropReason reason, std::string_view why) {
+    drop_at(j, reason, DeviceKind::router, router, "ignores it: {}", why);
+  };
+  if (in.mac.is_zero()) return ignore(DropReason::dangling, "the port has no MAC");
+  if (j.has_vlan_tag()) return ignore(DropReason::vlan_at_router, "VLAN tag");
+  const uint16_t type = j.eth_type();
+  if (type == eth_type::kArp) return arp(j, router, in);
+  if (type != eth_type::kIpv6)
+    return ignore(DropReason::multicast_not_routed, "groups and broadcasts are not routed");
+  if (j.ip_proto() != ip_proto::kIcmpv6 || j.ip_frag() != FragKind::none ||
+      j.tp_src() != icmpv6_type::kNeighbourSolicit)
+    return ignore(DropReason::multicast_not_routed, "groups are not routed");
+  bool ours = j.dst_is(solicited_node_of(link_local_of(in.mac)));
+  for (const IpPrefix& network : in.networks)
+    ours = ours || (network.addr.is_v6() && j.dst_is(solicited_node_of(network.addr)));
+  if (!ours)
+    return ignore(DropReason::multicast_not_routed, "the solicitation is for another group");
+  neighbour_discovery(j, router, in);
+}
+
+void Simulation::arp(Journey& j, const model::Router& router, const model::Port& in) {
+  const bool ours = std::any_of(in.networks.begin(), in.networks.end(),
+                                [&](const IpPrefix& n) { return j.dst_is(n.addr); });
+  if (!ours) {
+    return drop_at(j, DropReason::not_for_router, DeviceKind::router, router,
+                   "ignores it: {} is no address of port {}", j.key.dst_ip().str(), in.name);
+  }
+  cacheable_ = false;
+  const auto arp = ArpView::of(*j.parsed, j.bytes);
+  if (!arp) return drop_at(j, DropReason::bad_arp, DeviceKind::router, router, "is no whole ARP packet");
+  const MacAddr sender_mac = arp->sender_mac();
+  const IpAddr sender = arp->sender_ip(), target = arp->target_ip();
+  if (sender_mac.is_multicast() || sender_mac.is_zero() || sender.is_multicast() ||
+      sender.is_loopback() ||
+      (arp->operation() != arp_op::kRequest && arp->operation() != arp_op::kReply)) {
+    return drop_at(j, DropReason::bad_arp, DeviceKind::router, router,
+                   "sender {} at {}, operation {}", sender.str(), sender_mac.str(), arp->operation());
+  }
+  if (is_port_address(in, sender)) {
+    return drop_at(j, DropReason::bad_source_address, DeviceKind::router, router,
+                   "{} says that it has the router's address {}", sender_mac.str(), sender.str());
+  }
+  learn(j, router, in, sender, sender_mac);
+  j.fate->consumed = true;
+  if (arp->operation() == arp_op::kReply) {
+    return note_at(j, DeviceKind::router, router, "takes the ARP reply: {} is at {}", sender.str(),
+                   sender_mac.str());
+  }
+  note_at(j, DeviceKind::router, router, "answers the ARP request: {} is at {}", target.str(),
+          in.mac.str());
+  send_out(j, in, arp_reply(in.mac, target, sender_mac, sender), "ARP reply");
+}
+
+void Simulation::neighbour_discovery(Journey& j, const model::Router& router,
+                                     const model::Port& in) {
+  cacheable_ = false;
+  const Present now(j);
+  const auto nd = NdMessage::of(now.parsed, now.frame);
+  if (!nd) {
+    return drop_at(j, DropReason::bad_neighbour_discovery, DeviceKind::router, router,
+                   "the message fails the checks of RFC 4861 7.1");
+  }
+  const MacAddr link_address = nd->link_address.value_or(j.key.src_mac());
+  if (link_address.is_multicast() || link_address.is_zero()) {
+    return drop_at(j, DropReason::bad_neighbour_discovery, DeviceKind::router, router,
+                   "{} is no link-layer address", link_address.str());
+  }
+  if (nd->type == icmpv6_type::kNeighbourAdvert) {
+    if (is_port_address(in, nd->target)) {
+      return drop_at(j, DropReason::bad_source_address, DeviceKind::router, router,
+                     "{} says that it has the router's address {}", link_address.str(),
+                     nd->target.str());
+    }
+    learn(j, router, in, nd->target, link_address);
+    j.fate->consumed = true;
+    return note_at(j, DeviceKind::router, router, "takes the neighbour advertisement: {} is at {}",
+                   nd->target.str(), link_address.str());
+  }
+  if (!is_port_address(in, nd->target)) {
+    return drop_at(j, DropReason::not_for_router, DeviceKind::router, router,
+                   "ignores it: {} is no address of port {}", nd->target.str(), in.name);
+  }
+  j.fate->consumed = true;
+  const bool probe = nd->src.is_unspecified();  // duplicate address detection: to all, RFC 4861 7.2.4
+  if (!probe) learn(j, router, in, nd->src, link_address);
+  note_at(j, DeviceKind::router, router, "answers the neighbour solicitation: {} is at {}",
+          nd->target.str(), in.mac.str());
+  send_out(j, in,
+           nd_advert(in.mac, nd->target, probe ? multicast_mac_of(kAllNodes) : link_address,
+                     probe ? kAllNodes : nd->src,
+                     {.router = true, .solicited = !probe, .override_ = true}),
+           "neighbour advertisement");
+}
+
+void Simulation::learn(Journey& j, const model::Router& router, const model::Port& in,
+                       const IpAddr& address, const MacAddr& mac) {
+  if (address.is_unspecified() || address.is_multicast() || address.is_loopback()) return;
+  const bool on_link = (address.is_v6() && address.is_link_local()) ||
+                       std::any_of(in.networks.begin(), in.networks.end(), [&](const IpPrefix& n) {
+                         return n.contains(address) && n.broadcast() != address;
+                       });
+  if (!on_link) {
+    return note_at(j, DeviceKind::router, router, "learns nothing: {} is in no network of port {}",
+                   address.str(), in.name);
+  }
+  for (const model::RouterAddress& own : snapshot_.router_addresses(router.id))
+    if (own.network.addr == address) return;
+  // What is configured stands above what somebody says.
+  if (mac_in_topology(in, address) || snapshot_.neighbour(in.id, address) == mac) return;
+  note_at(j, DeviceKind::router, router, "learns that {} is at {}", address.str(), mac.str());
+  const StateWrite write = NeighbourLearned{in.id, address, mac};
+  if (std::find(writes_.begin(), writes_.end(), write) == writes_.end()) writes_.push_back(write);
+}
+
+void Simulation::to_router(Journey& j, const model::Router& router, const model::Port& in) {
+  cacheable_ = false;
+  const FlowKey& key = j.key;
+  note_at(j, DeviceKind::router, router, "{} is its own address", key.dst_ip().str());
+  if (j.ip_frag() != FragKind::none) {
+    return drop_at(j, DropReason::fragment_at_router, DeviceKind::router, router,
+                   "takes no fragments for itself");
+  }
+  const uint8_t proto = j.ip_proto();
+  const bool icmp = key.is_ipv4() ? proto == ip_proto::kIcmp : proto == ip_proto::kIcmpv6;
+  if (!icmp) {
+    drop_at(j, DropReason::router_port_closed, DeviceKind::router, router,
+            "offers no service of IP protocol {}", proto);
+    if (proto == ip_proto::kTcp || proto == ip_proto::kUdp)
+      send_error(j, router, in, IcmpErrorKind::port_unreachable);
+    return;
+  }
+  const uint16_t type = j.tp_src();
+  if (key.is_ipv6() &&
+      (type == icmpv6_type::kNeighbourSolicit || type == icmpv6_type::kNeighbourAdvert))
+    return neighbour_discovery(j, router, in);
+  if (type != (key.is_ipv4() ? icmp_type::kEchoRequest : icmpv6_type::kEchoRequest)) {
+    j.fate->consumed = true;
+    return note_at(j, DeviceKind::router, router, "takes the ICMP message of type {}", type);
+  }
+  const Present now(j);
+  auto reply = echo_reply(now.parsed, now.frame);
+  if (!reply) {
+    return drop_at(j, DropReason::bad_checksum, DeviceKind::router, router,
+                   "the echo request is damaged");
+  }
+  j.fate->consumed = true;
+  note_at(j, DeviceKind::router, router, "answers the echo request");
+  send_routed(j, router, in, std::move(*reply), "echo reply");
+}
+
+void Simulation::send_error(Journey& j, const model::Router& router, const model::Port& in,
+                            IcmpErrorKind kind) {
+  cacheable_ = false;
+  const Present now(j);
+  const auto from = own_address_for(router, in, now.parsed.key.src_ip());
+  if (!from) return;
+  const IcmpErrorSpec spec{.kind = kind, .from_mac = in.mac, .to_mac = j.key.src_mac(), .from_ip = *from};
+  auto error = icmp_error(spec, now.parsed, now.frame);
+  if (!error) {
+    return note_at(j, DeviceKind::router, router, "tells nobody: ICMP forbids an error about this packet");
+  }
+  send_routed(j, router, in, std::move(*error), "ICMP error");
+}
+
+std::optional<IpAddr> Simulation::own_address_for(const model::Router& router,
+                                                  const model::Port& port, const IpAddr& peer) {
+  const IpPrefix* of_port = nullptr;
+  for (const IpPrefix& network : port.networks) {
+    if (network.addr.family != peer.family) continue;
+    if (network.contains(peer)) return network.addr;
+    if (of_port == nullptr) of_port = &network;
+  }
+  if (peer.is_v6() && peer.is_link_local()) return link_local_of(port.mac);
+  if (of_port != nullptr) return of_port->addr;
+  for (const model::RouterAddress& own : snapshot_.router_addresses(router.id))
+    if (own.network.addr.family == peer.family) return own.network.addr;
+  return std::nullopt;
+}
+
+void Simulation::send_routed(const Journey& cause, const model::Router& router,
+                             const model::Port& in, std::vector<uint8_t> frame,
+                             std::string_view what) {
+  Journey j;
+  Fate fate;
+  const ParsedPacket parsed = parse_packet(frame);
+  j.key = parsed.key;
+  j.bytes = frame;
+  j.parsed = &parsed;
+  j.fate = &fate;
+  j.depth = cause.depth + 1;
+  std::optional<Way> way;
+  if (const IpAddr to = j.key.dst_ip(); to.is_v6() && to.is_link_local()) {
+    if (const auto mac = resolve(j, in, to)) way = Way{&in, *mac};
+  } else {
+    way = way_by(j, router, nullptr, lookup(j, router));
+  }
+  if (!way) return;
+  put_bytes(frame, 0, way->neighbour.bytes);
+  put_bytes(frame, 6, way->port->mac.bytes);
+  send_out(cause, *way->port, std::move(frame), what);
+}
+
+DropReason Simulation::send_out(const Journey& cause, const model::Port& port,
+                                std::vector<uint8_t> frame, std::string_view what) {
+  if (++made_ > kMaxGenerated) {
+    too_many_ = true;
+    return DropReason::too_many_devices;
+  }
+  Journey j;
+  Fate fate;
+  const ParsedPacket parsed = parse_packet(frame);
+  j.key = parsed.key;
+  j.bytes = frame;
+  j.parsed = &parsed;
+  j.fate = &fate;
+  j.depth = cause.depth + 1;
+  if (trace_ != nullptr) note(j, DeviceKind::packet, {}, {}, "{}: {}", what, format_frame(frame));
+  leave(j, port.id);
+  if (fate.copies.empty()) {
+    if (fate.consumed) return DropReason::none;
+    return fate.reason != DropReason::none ? fate.reason : DropReason::no_receivers;
+  }
+  auto& list = soliciting_ ? solicitations_ : generated_;
+  list.push_back({std::move(frame), Actions{std::move(fate.copies)}});
+  return DropReason::none;
+}
+
+}  // namespace plexus::sim

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// simulate(): what becomes of a packet at this host, as a value. A pure function of its arguments, total over
+// whatever the snapshot and the frame hold; nothing is read from or done to the world.
+//
+// The answer is for a class: every packet whose key agrees with this one's in the bits of Outcome::mask gets the
+// same actions from the same snapshot (when `cacheable`).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "flow/actions.h"
+#include "flow/tag.h"
+#include "model/snapshot.h"
+#include "packet/flow_key.h"
+#include "sim/drop_reason.h"
+#include "sim/trace.h"
+
+namespace plexus::sim {
+
+struct Packet {
+  FlowKey key;  ///< parsed.key with in_port, and for kTunnelPort tunnel_key, set
+  std::span<const uint8_t> frame;
+  ParsedPacket parsed;
+};
+
+/// Parses `frame` and says where it came in. `frame` must outlive the result.
+[[nodiscard]] Packet packet_of(std::span<const uint8_t> frame, DpPort in_port, uint32_t tunnel_key = 0);
+
+/// A router port has heard of a neighbour. Not told again while the snapshot knows the same.
+struct NeighbourLearned {
+  PortId port;
+  IpAddr address;
+  MacAddr mac;
+  bool operator==(const NeighbourLearned&) const = default;
+};
+/// To be stored; the outcome does not wait for it.
+using StateWrite = std::variant<NeighbourLearned>;
+
+/// The MAC of `address` beyond router port `port`; a request for it is among Outcome::generated.
+struct NeighbourNeeded {
+  PortId port;
+  IpAddr address;
+  auto operator<=>(const NeighbourNeeded&) const = default;
+};
+/// What must be known before the packet can go on.
+using Missing = std::variant<NeighbourNeeded>;
+
+/// A packet that the topology makes (ARP, neighbour discovery, ICMP), already routed to its ways out. `actions`
+/// are relative to `frame` and never empty.
+struct Generated {
+  std::vector<uint8_t> frame;
+  Actions actions;
+  bool operator==(const Generated&) const = default;
+};
+
+enum class Verdict : uint8_t {
+  forward,   ///< by `actions`, which are not empty
+  drop,      ///< for `reason`
+  consumed,  ///< by a virtual device: answered or learned from; nothing of it goes on
+  postpone,  ///< `missing` first, then simulate again; actions are empty
+};
+[[nodiscard]] std::string_view to_string(Verdict verdict);
+
+struct Outcome {
+  Verdict verdict = Verdict::drop;
+  DropReason reason = DropReason::none;  ///< none unless verdict is drop
+  Actions actions;
+  FlowKey mask;            ///< every bit of the key that decided
+  bool cacheable = false;  ///< may become a flow; never when postponed, consumed, answered or learned from
+  std::vector<Dependency> dependencies;  ///< sorted, without duplicates
+  std::vector<StateWrite> writes;
+  std::vector<Generated> generated;
+  std::vector<Missing> missing;  ///< sorted, without duplicates; only when postponed
+};
+
+/// The outcome of one packet. With `trace`, its steps are appended there. `now` is not read by any stage yet.
+[[nodiscard]] Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime now,
+                               Trace* trace = nullptr);
+
+}  // namespace plexus::sim

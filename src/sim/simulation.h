@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Simulation: one run of simulate(). Each stage has its own file: ingress.cc, bridge.cc, router.cc (forwarding),
+// router_answers.cc (ARP, neighbour discovery, ICMP), neighbour.cc (resolution), egress.cc, outcome.cc. Private to sim.
+//
+// Rules of the house: whatever is read from the packet is read through Journey (masks), whatever is read from the
+// snapshot is named by depend() (tags), whatever ends a copy's way is told to its Fate.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "flow/tag.h"
+#include "model/snapshot.h"
+#include "packet/build.h"
+#include "sim/delta_tags.h"
+#include "sim/journey.h"
+#include "sim/simulate.h"
+#include "sim/trace.h"
+
+namespace plexus::sim {
+
+struct Fate {
+  std::vector<Copy> copies;
+  bool consumed = false;
+  DropReason reason = DropReason::none;  ///< of the first copy that was dropped
+};
+
+class Simulation {
+ public:
+  Simulation(const Packet& packet, const model::Snapshot& snapshot, Trace* trace)
+      : packet_(packet), snapshot_(snapshot), trace_(trace) {}
+
+  [[nodiscard]] Outcome run();
+
+  /// Devices that one frame may pass in a row, and that one simulation visits in all.
+  static constexpr unsigned kMaxDevices = 32, kMaxVisits = 512;
+  /// Packets that devices may make because of one.
+  static constexpr unsigned kMaxGenerated = 16;
+
+ private:
+  /// Where a router sends a packet next.
+  struct Way {
+    const model::Port* port = nullptr;
+    MacAddr neighbour;
+  };
+
+  // ingress.cc
+  void ingress(Journey& j);
+  void ingress_tunnel(Journey& j);
+  /// The frame arrives at the device of `port`.
+  void enter(Journey& j, const model::Port& port);
+
+  // bridge.cc
+  void bridge(Journey& j, const model::Bridge& bridge, const model::Port& in);
+  void flood(Journey& j, const model::Bridge& bridge, const model::Port* in);
+  void flood_local(Journey& j, const model::Bridge& bridge, const model::Port* in);
+  void flood_remote(Journey& j, const model::Bridge& bridge);
+  [[nodiscard]] bool bridge_works(Journey& j, const model::Bridge& bridge);
+
+  // router.cc
+  void router(Journey& j, const model::Router& router, const model::Port& in);
+  void route(Journey& j, const model::Router& router, const model::Port& in);
+  [[nodiscard]] bool source_allowed(Journey& j, const model::Router& router, const model::Port& in);
+  [[nodiscard]] bool destination_routable(Journey& j, const model::Router& router);
+  [[nodiscard]] bool is_own_address(Journey& j, const model::Router& router, const model::Port& in);
+  [[nodiscard]] model::RouteLookup lookup(Journey& j, const model::Router& router);
+  /// Where the route leads. Nothing when it leads nowhere: dropped then, or postponed for the neighbour; with `in`
+  /// given, the sender is told by ICMP error.
+  [[nodiscard]] std::optional<Way> way_by(Journey& j, const model::Router& router,
+                                          const model::Port* in, const model::RouteLookup& found);
+
+  // router_answers.cc
+  void to_group(Journey& j, const model::Router& router, const model::Port& in);
+  void arp(Journey& j, const model::Router& router, const model::Port& in);
+  void neighbour_discovery(Journey& j, const model::Router& router, const model::Port& in);
+  void to_router(Journey& j, const model::Router& router, const model::Port& in);
+  void learn(Journey& j, const model::Router& router, const model::Port& in, const IpAddr& address,
+             const MacAddr& mac);
+  /// Tells the sender of a packet that came by `in`, where the rules of ICMP allow it.
+  void send_error(Journey& j, const model::Router& router, const model::Port& in,
+                  IcmpErrorKind kind);
+  /// A packet that the router made, by its own route table. Link-local destinations go out by `in`.
+  void send_routed(const Journey& cause, const model::Router& router, const model::Port& in,
+                   std::vector<uint8_t> frame, std::string_view what);
+  /// A packet that the router made, out of one port, as it is. None when it reached somebody, else why not.
+  DropReason send_out(const Journey& cause, const model::Port& port, std::vector<uint8_t> frame,
+                std::string_view what);
+  /// The router's address to speak to `peer` from: of the port, else of any port.
+  [[nodiscard]] std::optional<IpAddr> own_address_for(const model::Router& router,
+                                                      const model::Port& port, const IpAddr& peer);
+
+  // neighbour.cc
+  [[nodiscard]] std::optional<MacAddr> resolve(Journey& j,
+                                               const model::Port& port, const IpAddr& address);
+  [[nodiscard]] std::optional<MacAddr> mac_in_topology(const model::Port& port,
+                                                       const IpAddr& address);
+  [[nodiscard]] std::optional<MacAddr> mac_on_bridges(BridgeId start, const IpAddr& address);
+
+  // egress.cc
+  /// The frame leaves its device by the port.
+  void leave(Journey& j, PortId id);
+  void leave_exterior(Journey& j, const model::Port& port);
+  void output(Journey& j, const Output& output);
+  /// An address of the host that we can send tunnels to.
+  [[nodiscard]] std::optional<IpAddr> tunnel_address(const model::Host& host);
+  [[nodiscard]] bool port_works(Journey& j, const model::Port& port);
+
+  // outcome.cc
+  void depend(const Tag& tag, bool rewritten = false) {
+    dependencies_.push_back({tag, rewritten});
+  }
+  void drop(Journey& j, DropReason reason, DeviceKind kind, std::string_view name, const Uuid& id,
+            std::string_view text);
+  /// The verdict and actions of a frame from what became of its copies.
+  void settle(Fate& fate, Verdict& verdict, DropReason& reason) const;
+  [[nodiscard]] std::string port_name(PortId id) const;
+  [[nodiscard]] std::string host_name(HostId id) const;
+
+  template <typename... Args>
+  void note(const Journey& j, DeviceKind kind, std::string_view name, const Uuid& id,
+            fmt::format_string<Args...> format, Args&&... args) {
+    if (trace_ == nullptr) return;
+    trace_->add({j.depth, kind, std::string(name), id, fmt::format(format, std::forward<Args>(args)...)});
+  }
+  template <typename Device, typename... Args>
+  void note_at(const Journey& j, DeviceKind kind, const Device& device,
+               fmt::format_string<Args...> format, Args&&... args) {
+    if (trace_ == nullptr) return;
+    trace_->add({j.depth, kind, device.name, device.id.uuid,
+                 fmt::format(format, std::forward<Args>(args)...)});
+  }
+  template <typename Device, typename... Args>
+  void drop_at(Journey& j, DropReason reason, DeviceKind kind, const Device& device,
+               fmt::format_string<Args...> format, Args&&... args) {
+    drop(j, reason, kind, device.name, device.id.uuid,
+         trace_ == nullptr ? std::string() : fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  const Packet& packet_;
+  const model::Snapshot& snapshot_;
+  Trace* trace_;
+
+  FlowKey mask_;
+  bool cacheable_ = true;
+  bool too_many_ = false;  ///< a limit was hit: the answer would be partial
+  unsigned visits_ = 0, made_ = 0;
+  std::vector<Dependency> dependencies_;
+  std::vector<StateWrite> writes_;
+  std::vector<Generated> generated_;
+  /// Questions for what is missing: the only packets that a postponed outcome sends.
+  std::vector<Generated> solicitations_;
+  bool soliciting_ = false;  ///< what is sent now belongs there
+  std::vector<Missing> missing_;
+};
+
+}  // namespace plexus::sim

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// A small cloud for tests: records made by name, and what each host would be told of them. Not part of the product.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/topology.h"
+
+namespace plexus::sim {
+
+class TestCloud {
+ public:
+  // All records, free to be changed by a test; changes() hands them out as they are.
+  std::map<BridgeId, model::Bridge> bridges;
+  std::map<RouterId, model::Router> routers;
+  std::map<PortId, model::Port> ports;
+  std::map<RouteId, model::Route> routes;
+  std::map<PortId, model::Binding> bindings;
+  std::map<HostId, model::Host> hosts;
+  std::map<PortId, std::vector<model::Neighbour>> neighbours;
+  /// Datapath port numbers, the same at whichever host the port is.
+  std::map<PortId, uint32_t> dp_ports;
+
+  static HostId host_id(std::string_view name) { return {Uuid::derived("host", name)}; }
+  static BridgeId bridge_id(std::string_view name) { return {Uuid::derived("bridge", name)}; }
+  static RouterId router_id(std::string_view name) { return {Uuid::derived("router", name)}; }
+  static PortId port_id(std::string_view name) { return {Uuid::derived("port", name)}; }
+  static RouteId route_id(std::string_view name) { return {Uuid::derived("route", name)}; }
+
+  HostId host(const std::string& name, std::string_view address) {
+    const HostId id = host_id(name);
+    hosts[id] = {.id = id, .name = name, .tunnel_addresses = {*IpAddr::parse(address)}, .flood_keys = {}};
+    for (const auto& [bridge, record] : bridges) flood_key(id, bridge);
+    return id;
+  }
+  BridgeId bridge(const std::string& name) {
+    const BridgeId id = bridge_id(name);
+    bridges[id] = {.id = id, .name = name, .ports = {}};
+    for (const auto& [h, record] : hosts) flood_key(h, id);
+    return id;
+  }
+  RouterId router(const std::string& name) {
+    const RouterId id = router_id(name);
+    routers[id] = {.id = id, .name = name, .ports = {}, .routes = {}};
+    return id;
+  }
+  /// A bridge port without anything behind it yet.
+  PortId bridge_port(const std::string& name, BridgeId bridge, std::string_view mac = "",
+                     const std::vector<std::string>& addresses = {}) {
+    model::Port p = new_port(name);
+    p.device = bridge;
+    if (!mac.empty()) p.mac = *MacAddr::parse(mac);
+    for (const auto& a : addresses) p.addresses.push_back(*IpAddr::parse(a));
+    ports[p.id] = p;
+    return p.id;
+  }
+  PortId router_port(const std::string& name, RouterId router, std::string_view mac,
+                     const std::vector<std::string>& networks = {}) {
+    model::Port p = new_port(name);
+    p.device = router;
+    p.mac = *MacAddr::parse(mac);
+    for (const auto& n : networks) p.networks.push_back(*IpPrefix::parse(n));
+    ports[p.id] = p;
+    return p.id;
+  }
+  void link(PortId a, PortId b) {
+    ports[a].peer = b;
+    ports[b].peer = a;
+  }
+  /// A bridge port and its link to a router port.
+  void plug(BridgeId bridge, PortId router_port) {
+    link(bridge_port("to-" + ports[router_port].name, bridge), router_port);
+  }
+  /// Puts a port at a host, with a new tunnel key.
+  void bind(PortId port, HostId host) {
+    ports[port].interface = "if-" + ports[port].name;
+    ports[port].wanted_host = host;
+    const uint32_t generation = bindings.contains(port) ? bindings[port].generation + 1 : 1;
+    bindings[port] = {.port = port, .host = host, .tunnel_key = next_key_++, .generation = generation, .active = true};
+    if (!dp_ports.contains(port)) dp_ports[port] = next_dp_port_++;
+  }
+  PortId vm(const std::string& name, BridgeId bridge, HostId host, std::string_view mac,
+            const std::vector<std::string>& addresses = {}) {
+    const PortId id = bridge_port(name, bridge, mac, addresses);
+    bind(id, host);
+    return id;
+  }
+  RouteId route(const std::string& name, RouterId router, std::string_view destination, PortId port,
+                std::string_view next_hop = "", uint32_t metric = 0,
+                model::RouteKind kind = model::RouteKind::forward) {
+    const RouteId id = route_id(name);
+    model::Route r{.id = id, .router = router, .name = name, .destination = *IpPrefix::parse(destination),
+                   .kind = kind, .port = std::nullopt, .next_hop = std::nullopt, .metric = metric};
+    if (!port.is_nil()) r.port = port;
+    if (!next_hop.empty()) r.next_hop = *IpAddr::parse(next_hop);
+    routes[id] = r;
+    return id;
+  }
+
+  /// Everything, as the host with this id is told.
+  [[nodiscard]] std::vector<model::Change> changes(HostId self) const {
+    std::vector<model::Change> out;
+    for (const auto& [id, r] : hosts) out.push_back(model::HostChange{id, r});
+    for (const auto& [id, r] : bridges) out.push_back(model::BridgeChange{id, r});
+    for (const auto& [id, r] : routers) out.push_back(model::RouterChange{id, r});
+    for (const auto& [id, r] : ports) out.push_back(model::PortChange{id, r});
+    for (const auto& [id, r] : routes) out.push_back(model::RouteChange{id, r});
+    for (const auto& [id, r] : bindings) out.push_back(model::BindingChange{id, r});
+    for (const auto& [id, r] : neighbours) out.push_back(model::NeighboursChange{id, r});
+    for (const auto& [id, r] : bindings) out.push_back(local_port_change(id, self));
+    return out;
+  }
+  /// The number of the port's interface at the host where it is bound, zero elsewhere.
+  [[nodiscard]] model::LocalPortChange local_port_change(PortId id, HostId self) const {
+    const auto b = bindings.find(id);
+    const bool here = b != bindings.end() && b->second.host == self;
+    return {id, here ? dp_ports.at(id) : 0};
+  }
+  [[nodiscard]] std::shared_ptr<const model::Snapshot> snapshot(HostId self) const {
+    model::Topology topology(self);
+    topology.apply(changes(self));
+    return topology.snapshot();
+  }
+  [[nodiscard]] DpPort dp_port(PortId id) const { return DpPort{dp_ports.at(id)}; }
+
+ private:
+  model::Port new_port(const std::string& name) {
+    model::Port p;
+    p.id = port_id(name);
+    p.name = name;
+    return p;
+  }
+  void flood_key(HostId host, BridgeId bridge) { hosts[host].flood_keys.emplace_back(bridge, next_key_++); }
+
+  uint32_t next_key_ = 0x100;
+  uint32_t next_dp_port_ = kFirstLocalPort;
+};
+
+}  // namespace plexus::sim

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/trace.h"
+
+namespace plexus::sim {
+
+std::string_view to_string(DeviceKind kind) {
+  switch (kind) {
+    case DeviceKind::packet:
+      return "packet";
+    case DeviceKind::port:
+      return "port";
+    case DeviceKind::bridge:
+      return "bridge";
+    case DeviceKind::router:
+      return "router";
+    case DeviceKind::route:
+      return "route";
+    case DeviceKind::host:
+      return "host";
+    case DeviceKind::tunnel_key:
+      return "tunnel key";
+    case DeviceKind::outcome:
+      return "outcome";
+  }
+  return "unknown";
+}
+
+std::string Trace::text() const {
+  std::string out;
+  for (const TraceStep& step : steps_) {
+    out.append(size_t{step.depth} * 2, ' ');
+    out += to_string(step.kind);
+    if (!step.name.empty()) out += " " + step.name;
+    if (!step.id.is_nil()) out += " (" + step.id.str().substr(0, 8) + ")";
+    out += ": " + step.text + "\n";
+  }
+  return out;
+}
+
+}  // namespace plexus::sim
