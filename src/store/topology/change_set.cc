@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/topology/change_set.h"
+
+#include "plexus/v1/resources.pb.h"
+#include "plexus/v1/state.pb.h"
+#include "store/topology/index.h"
+#include "store/topology/layout.h"
+#include "store/topology/rules.h"
+#include "store/topology/validate.h"
+
+namespace plexus::store {
+namespace {
+
+Uuid target_of(const google::protobuf::Message* message, const ReferenceField& reference) {
+  return message == nullptr ? Uuid{} : uuid_field(*message, *reference.field);
+}
+
+std::string index_of(const ReferenceField& reference, const Uuid& target) {
+  return index_path(options_of(*reference.target).singular(), target, reference.index_name());
+}
+
+}  // namespace
+
+Result<ChangeSet::Object*> ChangeSet::load(const Descriptor& type, const Uuid& id) {
+  std::string path = object_path(options_of(type).singular(), id);
+  auto& slot = objects_[path];
+  if (slot) return slot.get();
+  auto value = transaction_.read(path);
+  if (!value.ok()) {
+    objects_.erase(path);
+    return value.error();
+  }
+  auto object = std::make_unique<Object>();
+  object->type = &type;
+  object->id = id;
+  if (*value != nullptr) {
+    object->before = new_message(type);
+    if (!object->before->ParseFromString(**value)) {
+      objects_.erase(path);
+      return Transaction::damaged(path);
+    }
+    object->now.reset(object->before->New());
+    object->now->CopyFrom(*object->before);
+  }
+  object->path = std::move(path);
+  slot = std::move(object);
+  return slot.get();
+}
+
+Result<void> ChangeSet::check_references(const Object& object) {
+  if (!object.now) return Ok{};
+  for (const ReferenceField& reference : references_from(*object.type)) {
+    const Uuid target = target_of(object.now.get(), reference);
+    if (target.is_nil()) continue;
+    const bool fresh = target_of(object.before.get(), reference) != target;
+    // An old reference was checked when it was made; but its target may go in this very set.
+    const auto known = objects_.find(
+        object_path(options_of(*reference.target).singular(), target));
+    if (!fresh && known == objects_.end()) continue;
+    auto found = load(*reference.target, target);
+    if (!found.ok()) return found.error();
+    if ((*found)->now) continue;
+    const std::string& singular = options_of(*reference.target).singular();
+    return field_error(*object.now, reference.field->name(),
+                       "there is no " + singular + " " + target.str() +
+                           ": create it first, or name another");
+  }
+  return Ok{};
+}
+
+Result<void> ChangeSet::move_references(const Object& object) {
+  for (const ReferenceField& reference : references_from(*object.type)) {
+    if (reference.symmetric) continue;
+    const Uuid before = target_of(object.before.get(), reference);
+    const Uuid now = target_of(object.now.get(), reference);
+    if (before == now) continue;
+    if (!before.is_nil()) {
+      auto done = index_remove(transaction_, index_of(reference, before), object.id);
+      if (!done.ok()) return done;
+    }
+    if (!now.is_nil()) {
+      auto done = index_add(transaction_, index_of(reference, now), object.id);
+      if (!done.ok()) return done;
+    }
+  }
+  return Ok{};
+}
+
+Result<std::vector<Claim>> ChangeSet::claims(const Message* message) {
+  if (message == nullptr) return std::vector<Claim>();
+  Uuid peer_bridge;
+  const auto* port = dynamic_cast<const v1::Port*>(message);
+  if (port != nullptr && port->has_router() && port->has_peer()) {
+    auto peer = load(*v1::Port::descriptor(), Uuid::from_bytes(port->peer()).value_or(Uuid{}));
+    if (!peer.ok()) return peer.error();
+    // A port never changes its device: before and after agree.
+    if (const auto* p = static_cast<const v1::Port*>((*peer)->either())) {
+      peer_bridge = Uuid::from_bytes(p->bridge()).value_or(Uuid{});
+    }
+  }
+  return claims_of(*message, peer_bridge);
+}
+
+Result<void> ChangeSet::take(const Object& object, const Claim& claim) {
+  auto taken = transaction_.read_message<v1::UniqueClaim>(claim.path);
+  if (!taken.ok()) return taken.error();
+  if (*taken && (*taken)->id() != object.id.raw()) {
+    const auto owner = Uuid::from_bytes((*taken)->id()).value_or(Uuid{});
+    auto other = load(*find_resource_type(claim.owner_type), owner);
+    if (!other.ok()) return other.error();
+    const Message* who = (*other)->either();
+    return Error{ErrorCode::exists,
+                 describe(*object.now) + ": " + claim.field + ": " + claim.text +
+                     " belongs to " +
+                     (who != nullptr ? describe(*who) : claim.owner_type + " " + owner.str()) +
+                     ": choose another"};
+  }
+  v1::UniqueClaim mine;
+  mine.set_id(object.id.raw());
+  transaction_.write_message(claim.path, mine);
+  return Ok{};
+}
+
+Result<void> ChangeSet::drop_belongings(const Object& object) {
+  const std::string& singular = options_of(*object.type).singular();
+  for (const ReferenceField& reference : references_to(*object.type)) {
+    if (reference.symmetric) continue;
+    auto done = index_drop(transaction_, index_path(singular, object.id, reference.index_name()));
+    if (!done.ok()) return done;
+  }
+  std::vector<std::string> belongings;
+  if (object.type == v1::Port::descriptor()) {
+    belongings = {binding_path(object.id), neighbours_path(object.id)};
+  } else if (object.type == v1::Router::descriptor()) {
+    belongings = {networks_path(object.id)};
+  } else if (object.type == v1::Host::descriptor()) {
+    belongings = {host_state_path(object.id)};
+  }
+  for (const std::string& path : belongings) {
+    if (auto read = transaction_.read(path); !read.ok()) return read.error();
+    transaction_.remove(path);
+  }
+  return Ok{};
+}
+
+Result<void> ChangeSet::finish() {
+  // Loading more (to name an owner, to find a peer's bridge) must not disturb the walk.
+  std::vector<Object*> touched;
+  for (const auto& [path, object] : objects_) {
+    const bool changed = (object->before == nullptr) != (object->now == nullptr) ||
+                         (object->now && object->now->SerializeAsString() !=
+                                             object->before->SerializeAsString());
+    if (changed) touched.push_back(object.get());
+  }
+  for (Object* object : touched) {
+    if (auto ok = check_references(*object); !ok.ok()) return ok;
+  }
+  std::vector<std::vector<Claim>> claimed;
+  for (Object* object : touched) {
+    auto before = claims(object->before.get());
+    if (!before.ok()) return before.error();
+    auto now = claims(object->now.get());
+    if (!now.ok()) return now.error();
+    // All that is given up first: two objects may swap values.
+    for (const Claim& claim : *before) {
+      if (std::binary_search(now->begin(), now->end(), claim)) continue;
+      auto taken = transaction_.read_message<v1::UniqueClaim>(claim.path);
+      if (!taken.ok()) return taken.error();
+      if (*taken && (*taken)->id() == object->id.raw()) transaction_.remove(claim.path);
+    }
+    claimed.push_back(std::move(*now));
+  }
+  for (size_t i = 0; i < touched.size(); ++i) {
+    for (const Claim& claim : claimed[i]) {
+      if (auto done = take(*touched[i], claim); !done.ok()) return done;
+    }
+    if (auto done = move_references(*touched[i]); !done.ok()) return done;
+    if (touched[i]->type == v1::Port::descriptor()) {
+      if (auto done = move_router_networks(*this, *touched[i]); !done.ok()) return done;
+    }
+  }
+  for (Object* object : touched) {
+    if (object->now) {
+      transaction_.write_message(object->path, *object->now);
+      continue;
+    }
+    if (auto done = drop_belongings(*object); !done.ok()) return done;
+    transaction_.remove(object->path);
+  }
+  return Ok{};
+}
+
+}  // namespace plexus::store

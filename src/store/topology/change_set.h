@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// ChangeSet: the resources that one transaction touches, before and after, and all that follows from
+// the difference: references must lead somewhere, indexes and claims move along.
+#pragma once
+
+#include <google/protobuf/message.h>
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "store/topology/claims.h"
+#include "store/topology/schema.h"
+#include "store/topology/transaction.h"
+
+namespace plexus::store {
+
+class ChangeSet {
+ public:
+  using Message = google::protobuf::Message;
+  using Descriptor = google::protobuf::Descriptor;
+
+  /// One resource. Edit `now` only after check_writable(before).
+  struct Object {
+    std::string path;
+    const Descriptor* type = nullptr;
+    Uuid id;
+    std::unique_ptr<Message> before;  ///< null: it is new, or does not exist
+    std::unique_ptr<Message> now;     ///< null: it goes, or does not exist
+    [[nodiscard]] const Message* either() const { return now ? now.get() : before.get(); }
+  };
+
+  explicit ChangeSet(Transaction& transaction) : transaction_(transaction) {}
+
+  /// Reads a resource (once); `before` and `now` are null when it does not exist. The pointer is
+  /// good as long as the set.
+  Result<Object*> load(const Descriptor& type, const Uuid& id);
+
+  /// What references, indexes, claims, router networks and records need, written into the
+  /// transaction. Call once, when all objects are as they shall be.
+  Result<void> finish();
+
+  [[nodiscard]] Transaction& transaction() { return transaction_; }
+
+ private:
+  Result<void> check_references(const Object& object);
+  Result<void> move_references(const Object& object);
+  Result<std::vector<Claim>> claims(const Message* message);
+  Result<void> take(const Object& object, const Claim& claim);
+  Result<void> drop_belongings(const Object& object);
+
+  Transaction& transaction_;
+  std::map<std::string, std::unique_ptr<Object>> objects_;
+};
+
+}  // namespace plexus::store

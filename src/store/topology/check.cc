@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/topology/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "packet/addr.h"
+#include "plexus/v1/resources.pb.h"
+#include "plexus/v1/state.pb.h"
+#include "store/topology/claims.h"
+#include "store/topology/convert.h"
+#include "store/topology/index.h"
+#include "store/topology/layout.h"
+#include "store/topology/schema.h"
+#include "store/topology/validate.h"
+
+namespace plexus::store {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::Message;
+
+std::vector<std::string_view> split(std::string_view path) {
+  std::vector<std::string_view> parts;
+  for (size_t start = 1; start <= path.size();) {
+    const size_t end = std::min(path.find('/', start), path.size());
+    parts.push_back(path.substr(start, end - start));
+    start = end + 1;
+  }
+  return parts;
+}
+
+Uuid uuid_of(const std::string& raw) { return Uuid::from_bytes(raw).value_or(Uuid{}); }
+
+class Check {
+ public:
+  explicit Check(std::vector<std::pair<std::string, Record>> records) : records_(std::move(records)) {}
+
+  CheckReport run() {
+    for (const auto& [path, record] : records_) sort_in(path, record.value);
+    for (const auto& [path, object] : objects_) check_object(path, *object);
+    check_indexes();
+    check_claims();
+    check_router_networks();
+    check_what_hosts_wrote();
+    std::sort(report_.problems.begin(), report_.problems.end());
+    report_.records = records_.size();
+    report_.resources = objects_.size();
+    return std::move(report_);
+  }
+
+ private:
+  template <typename... Args>
+  void problem(fmt::format_string<Args...> format, Args&&... args) {
+    report_.problems.push_back(fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  template <typename M>
+  std::optional<M> parse(const std::string& path, const std::string& value) {
+    M message;
+    if (message.ParseFromString(value)) return message;
+    problem("{}: cannot be decoded", path);
+    return std::nullopt;
+  }
+
+  void sort_in(const std::string& path, const std::string& value) {
+    const auto parts = split(path);
+    const std::string_view area = parts.size() > 1 ? parts[1] : "";
+    if (area == "o" && parts.size() >= 5) return sort_in_object(path, parts, value);
+    if (area == "h" && parts.size() == 3) {
+      if (auto state = parse<v1::HostState>(path, value)) host_states_[path] = std::move(*state);
+      return;
+    }
+    if (area == "h" && parts.size() == 5 && parts[3] == "p") {
+      return sort_in_index(path, "/p1/h/" + std::string(parts[2]) + "/p", parts[4], value);
+    }
+    if (area == "u" && parts.size() == 5 && parts[2] == "router.networks") {
+      if (auto n = parse<v1::RouterNetworks>(path, value)) networks_[path] = std::move(*n);
+      return;
+    }
+    if (area == "u" && parts.size() == 6) {
+      if (auto claim = parse<v1::UniqueClaim>(path, value)) claims_[path] = uuid_of(claim->id());
+      return;
+    }
+    if (area == "b" && parts.size() == 4) {
+      if (auto binding = parse<v1::Binding>(path, value)) bindings_[path] = std::move(*binding);
+      return;
+    }
+    if (area == "n" && parts.size() == 4) {
+      if (auto n = parse<v1::NeighbourTable>(path, value)) neighbours_[path] = std::move(*n);
+      return;
+    }
+    if (path == gen_path()) {
+      if (!Uuid::parse(value)) problem("{}: holds no id", path);
+      return;
+    }
+    if (area == "live" && parts.size() == 3) return;
+    problem("{}: no such record is part of the layout", path);
+  }
+
+  void sort_in_object(const std::string& path, const std::vector<std::string_view>& parts,
+                      const std::string& value) {
+    const Descriptor* type = find_resource_type(parts[2]);
+    const auto id = Uuid::parse(parts[4]);
+    if (type == nullptr || !id || object_path(parts[2], *id) != path.substr(0, object_path(parts[2], *id).size())) {
+      return problem("{}: no such record is part of the layout", path);
+    }
+    if (parts.size() == 7) {
+      return sort_in_index(path, object_path(parts[2], *id) + "/" + std::string(parts[5]), parts[6],
+                           value);
+    }
+    if (parts.size() != 5) return problem("{}: no such record is part of the layout", path);
+    auto message = new_message(*type);
+    if (!message->ParseFromString(value)) return problem("{}: cannot be decoded", path);
+    if (id_of(*message) != *id) problem("{}: holds the id {}", path, id_of(*message).str());
+    objects_[path] = std::move(message);
+  }
+
+  void sort_in_index(const std::string& path, const std::string& directory, std::string_view last,
+                     const std::string& value) {
+    auto& index = indexes_[directory];
+    if (last == "h") {
+      if (auto head = parse<v1::IndexHead>(path, value)) index.depth = head->depth();
+      return;
+    }
+    auto bucket = parse<v1::RefBucket>(path, value);
+    if (!bucket) return;
+    const auto number = static_cast<uint32_t>(std::strtoul(std::string(last).c_str(), nullptr, 10));
+    if (std::to_string(number) != last) return problem("{}: is no bucket", path);
+    index.buckets[number] = std::move(*bucket);
+  }
+
+  [[nodiscard]] const Message* find(const Descriptor& type, const Uuid& id) const {
+    const auto found = objects_.find(object_path(options_of(type).singular(), id));
+    return found == objects_.end() ? nullptr : found->second.get();
+  }
+  [[nodiscard]] const v1::Port* port(const Uuid& id) const {
+    return static_cast<const v1::Port*>(find(*v1::Port::descriptor(), id));
+  }
+
+  void check_object(const std::string& path, const Message& object) {
+    // Of what a newer schema wrote we can judge the references only.
+    if (fully_known(object)) {
+      if (auto ok = validate_resource(object); !ok.ok()) problem("{}: {}", path, ok.error().message);
+    }
+    for (const ReferenceField& reference : references_from(*object.GetDescriptor())) {
+      const Uuid target = uuid_field(object, *reference.field);
+      if (target.is_nil()) continue;
+      const Message* other = find(*reference.target, target);
+      if (other == nullptr) {
+        problem("{}: {} refers by {} to {}, which does not exist", path, describe(object),
+                reference.field->name(), target.str());
+      } else if (reference.symmetric) {
+        if (uuid_field(*other, *reference.field) != id_of(object)) {
+          problem("{}: {} refers by {} to {}, but not the other way round", path, describe(object),
+                  reference.field->name(), describe(*other));
+        }
+      } else {
+        expected_[index_path(options_of(*reference.target).singular(), target,
+                             reference.index_name())]
+            .insert(id_of(object));
+      }
+    }
+    if (const auto* route = dynamic_cast<const v1::Route*>(&object)) check_route(path, *route);
+    expect_claims(path, object);
+  }
+
+  void check_route(const std::string& path, const v1::Route& route) {
+    const v1::Port* out = route.has_port() ? port(uuid_of(route.port())) : nullptr;
+    if (out == nullptr) return;
+    if (out->router() != route.router()) {
+      problem("{}: {} leaves by {} of another device", path, describe(route), describe(*out));
+    }
+    const auto hop = IpAddr::from_bytes(route.next_hop());
+    if (!hop || hop->is_link_local()) return;
+    for (const std::string& raw : out->networks()) {
+      const auto network = IpPrefix::from_bytes(raw);
+      if (network && network->contains(*hop)) return;
+    }
+    problem("{}: the next hop {} is in no network of {}", path, hop->str(), describe(*out));
+  }
+
+  void expect_claims(const std::string& path, const Message& object) {
+    Uuid peer_bridge;
+    const auto* p = dynamic_cast<const v1::Port*>(&object);
+    if (p != nullptr && p->has_router() && p->has_peer()) {
+      if (const v1::Port* peer = port(uuid_of(p->peer()))) peer_bridge = uuid_of(peer->bridge());
+    }
+    for (const Claim& claim : claims_of(object, peer_bridge)) {
+      const auto [taken, fresh] = expected_claims_.emplace(claim.path, id_of(object));
+      if (!fresh) {
+        problem("{}: {} and {} both claim {}", path, describe(object), taken->second.str(),
+                claim.text);
+      }
+    }
+  }
+
+  void check_indexes() {
+    for (const auto& [directory, index] : indexes_) {
+      const auto parts = split(directory);
+      const bool of_host = parts[1] == "h";
+      const auto id = Uuid::parse(of_host ? parts[2] : parts[4]);
+      const Descriptor* type = find_resource_type(of_host ? "host" : parts[2]);
+      if (!id || type == nullptr || find(*type, *id) == nullptr) {
+        problem("{}: an index of an object that does not exist", directory);
+        continue;
+      }
+      std::set<Uuid> listed;
+      for (const auto& [number, bucket] : index.buckets) {
+        if (index.depth > kMaxDepth || number >= 1u << index.depth) {
+          problem("{}: bucket {} at depth {}", directory, number, index.depth);
+          continue;
+        }
+        std::string last;
+        for (const auto& entry : bucket.entries()) {
+          const Uuid listed_id = uuid_of(entry.id());
+          if (bucket_of(listed_id, index.depth) != number) {
+            problem("{}: {} is in bucket {}", directory, listed_id.str(), number);
+          }
+          if (entry.id() <= last) problem("{}: bucket {} is not sorted", directory, number);
+          last = entry.id();
+          listed.insert(listed_id);
+        }
+      }
+      compare(directory, expected_[directory], listed);
+    }
+    for (const auto& [directory, ids] : expected_) {
+      if (!indexes_.contains(directory)) compare(directory, ids, {});
+    }
+  }
+
+  void compare(const std::string& directory, const std::set<Uuid>& expected,
+               const std::set<Uuid>& listed) {
+    for (const Uuid& id : expected) {
+      if (!listed.contains(id)) problem("{}: {} is missing", directory, id.str());
+    }
+    for (const Uuid& id : listed) {
+      if (!expected.contains(id)) problem("{}: {} does not refer to it", directory, id.str());
+    }
+  }
+
+  void check_claims() {
+    for (const auto& [path, owner] : expected_claims_) {
+      const auto found = claims_.find(path);
+      if (found == claims_.end()) {
+        problem("{}: is missing; {} has the value", path, owner.str());
+      } else if (found->second != owner) {
+        problem("{}: belongs to {}, but {} has the value", path, found->second.str(), owner.str());
+      }
+    }
+    for (const auto& [path, owner] : claims_) {
+      if (!expected_claims_.contains(path)) {
+        problem("{}: belongs to {}, which does not have the value", path, owner.str());
+      }
+    }
+  }
+
+  void check_router_networks() {
+    std::map<std::string, std::vector<std::pair<Uuid, IpPrefix>>> expected;
+    for (const auto& [path, object] : objects_) {
+      const auto* p = dynamic_cast<const v1::Port*>(object.get());
+      if (p == nullptr || !p->has_router()) continue;
+      for (const std::string& raw : p->networks()) {
+        if (const auto network = IpPrefix::from_bytes(raw)) {
+          expected[networks_path(uuid_of(p->router()))].emplace_back(id_of(*p), network->network());
+        }
+      }
+    }
+    for (auto& [path, wanted] : expected) {
+      std::sort(wanted.begin(), wanted.end());
+      for (size_t i = 0; i < wanted.size(); ++i) {
+        for (size_t j = i + 1; j < wanted.size(); ++j) {
+          if (wanted[i].first != wanted[j].first && !wanted[i].second.addr.is_link_local() &&
+              wanted[i].second.overlaps(wanted[j].second)) {
+            problem("{}: {} overlaps {}", path, wanted[i].second.str(), wanted[j].second.str());
+          }
+        }
+      }
+      networks_.try_emplace(path);
+    }
+    for (const auto& [path, record] : networks_) {
+      std::vector<std::pair<Uuid, IpPrefix>> listed;
+      for (const auto& entry : record.entries()) {
+        listed.emplace_back(uuid_of(entry.port()),
+                            IpPrefix::from_bytes(entry.network()).value_or(IpPrefix{}));
+      }
+      std::sort(listed.begin(), listed.end());
+      if (listed != expected[path]) problem("{}: is not what the router's ports have", path);
+      const auto router = Uuid::parse(split(path).back());
+      if (!router || find(*v1::Router::descriptor(), *router) == nullptr) {
+        problem("{}: of a router that does not exist", path);
+      }
+    }
+  }
+
+  void check_what_hosts_wrote() {
+    std::map<std::pair<Uuid, uint32_t>, std::string> keys;
+    std::map<Uuid, uint32_t> next_key;
+    for (const auto& [path, state] : host_states_) {
+      const Uuid host = uuid_of(state.id());
+      if (host_state_path(host) != path) problem("{}: holds the id {}", path, host.str());
+      if (find(*v1::Host::descriptor(), host) == nullptr) {
+        problem("{}: of a host that does not exist", path);
+      }
+      next_key[host] = state.next_key();
+      for (const auto& key : state.flood_keys()) take_key(keys, next_key, host, key.key(), path);
+    }
+    for (const auto& [path, binding] : bindings_) {
+      const Uuid id = uuid_of(binding.port());
+      if (binding_path(id) != path) problem("{}: holds the port {}", path, id.str());
+      if (port(id) == nullptr) problem("{}: of a port that does not exist", path);
+      if (!binding.active()) continue;
+      const Uuid host = uuid_of(binding.host());
+      if (find(*v1::Host::descriptor(), host) == nullptr) {
+        problem("{}: active on {}, a host that does not exist", path, host.str());
+      }
+      take_key(keys, next_key, host, binding.tunnel_key(), path);
+    }
+    for (const auto& [path, table] : neighbours_) {
+      const auto id = Uuid::parse(split(path).back());
+      if (!id || port(*id) == nullptr) problem("{}: of a port that does not exist", path);
+    }
+  }
+
+  void take_key(std::map<std::pair<Uuid, uint32_t>, std::string>& keys,
+                std::map<Uuid, uint32_t>& next_key, const Uuid& host, uint32_t key,
+                const std::string& path) {
+    if (key == 0 || key >= next_key[host]) {
+      problem("{}: tunnel key {} of host {} was never given out", path, key, host.str());
+    }
+    const auto [other, fresh] = keys.emplace(std::pair(host, key), path);
+    if (!fresh) problem("{}: tunnel key {} is also that of {}", path, key, other->second);
+  }
+
+  struct IndexRecords {
+    uint32_t depth = 0;
+    std::map<uint32_t, v1::RefBucket> buckets;
+  };
+  const std::vector<std::pair<std::string, Record>> records_;
+  CheckReport report_;
+  std::map<std::string, std::unique_ptr<Message>> objects_;
+  std::map<std::string, IndexRecords> indexes_;
+  std::map<std::string, std::set<Uuid>> expected_;
+  std::map<std::string, Uuid> claims_, expected_claims_;
+  std::map<std::string, v1::RouterNetworks> networks_;
+  std::map<std::string, v1::HostState> host_states_;
+  std::map<std::string, v1::Binding> bindings_;
+  std::map<std::string, v1::NeighbourTable> neighbours_;
+};
+
+}  // namespace
+
+Result<CheckReport> check_store(Store& store) {
+  auto records = store.scan(kRoot);
+  if (!records.ok()) return records.error();
+  return Check(std::move(*records)).run();
+}
+
+}  // namespace plexus::store

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// FollowedClosure: a ClosureReader and what its batches add up to. For tests only.
+#pragma once
+
+#include <poll.h>
+
+#include <chrono>
+#include <map>
+#include <vector>
+
+#include "base/clock.h"
+#include "store/topology/reader.h"
+
+namespace plexus::store {
+
+/// Everything that the batches have said, by id.
+struct ModelView {
+  std::map<BridgeId, model::Bridge> bridges;
+  std::map<RouterId, model::Router> routers;
+  std::map<PortId, model::Port> ports;
+  std::map<RouteId, model::Route> routes;
+  std::map<PortId, model::Binding> bindings;
+  std::map<HostId, model::Host> hosts;
+  std::map<PortId, std::vector<model::Neighbour>> neighbours;
+  bool operator==(const ModelView&) const = default;
+
+  void apply(const model::Change& change) {
+    const auto set = [](auto& map, const auto& c) {
+      if (c.now) {
+        map.insert_or_assign(c.id, *c.now);
+      } else {
+        map.erase(c.id);
+      }
+    };
+    if (const auto* bridge = std::get_if<model::BridgeChange>(&change)) set(bridges, *bridge);
+    if (const auto* router = std::get_if<model::RouterChange>(&change)) set(routers, *router);
+    if (const auto* port = std::get_if<model::PortChange>(&change)) set(ports, *port);
+    if (const auto* route = std::get_if<model::RouteChange>(&change)) set(routes, *route);
+    if (const auto* binding = std::get_if<model::BindingChange>(&change)) set(bindings, *binding);
+    if (const auto* host = std::get_if<model::HostChange>(&change)) set(hosts, *host);
+    if (const auto* table = std::get_if<model::NeighboursChange>(&change)) {
+      if (table->now.empty()) {
+        neighbours.erase(table->port);
+      } else {
+        neighbours[table->port] = table->now;
+      }
+    }
+  }
+};
+
+class FollowedClosure {
+ public:
+  FollowedClosure(Store& store, HostId self)
+      : reader_(store, self, [this](ClosureBatch batch) {
+          for (const model::Change& change : batch.changes) view_.apply(change);
+          batches_.push_back(std::move(batch));
+          if (on_batch) on_batch(batches_.back());
+        }) {}
+
+  /// Polls as an agent does, until `condition` holds; false: it never did.
+  template <typename Condition>
+  bool run_until(Condition condition, std::chrono::milliseconds limit = std::chrono::seconds(20)) {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() >= end) return false;
+      int timeout = 5;
+      if (const auto deadline = reader_.deadline()) {
+        const auto left = (*deadline - mono_now()).count() / 1'000'000 + 1;
+        timeout = static_cast<int>(std::clamp<int64_t>(left, 0, timeout));
+      }
+      pollfd polled{reader_.fd(), POLLIN, 0};
+      poll(&polled, 1, timeout);
+      reader_.process(mono_now());
+    }
+    return true;
+  }
+  bool sync() {
+    return run_until([&] { return reader_.synced(); });
+  }
+  /// Until a consistent batch at `revision` or later is in, or all that is known reaches it.
+  bool run_until(Revision revision) {
+    return run_until([&] { return !batches_.empty() && batches_.back().consistent &&
+                                  batches_.back().revision >= revision; });
+  }
+
+  [[nodiscard]] const ModelView& view() const { return view_; }
+  [[nodiscard]] const std::vector<ClosureBatch>& batches() const { return batches_; }
+  [[nodiscard]] ClosureReader& reader() { return reader_; }
+  std::function<void(const ClosureBatch&)> on_batch;
+
+ private:
+  ModelView view_;
+  std::vector<ClosureBatch> batches_;
+  ClosureReader reader_;
+};
+
+}  // namespace plexus::store

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/topology/index.h"
+
+#include <algorithm>
+
+#include "plexus/v1/state.pb.h"
+#include "store/topology/layout.h"
+
+namespace plexus::store {
+namespace {
+
+Result<uint32_t> depth_of(Transaction& transaction, const std::string& index) {
+  auto head = transaction.read_message<v1::IndexHead>(index_head_path(index));
+  if (!head.ok()) return head.error();
+  if (!*head) return 0u;
+  if ((*head)->depth() > kMaxDepth) return Transaction::damaged(index_head_path(index));
+  return (*head)->depth();
+}
+
+Result<v1::RefBucket> read_bucket(Transaction& transaction, const std::string& path) {
+  auto bucket = transaction.read_message<v1::RefBucket>(path);
+  if (!bucket.ok()) return bucket.error();
+  return *bucket ? std::move(**bucket) : v1::RefBucket();
+}
+
+std::vector<std::string> bucket_paths(const std::string& index, uint32_t depth) {
+  std::vector<std::string> paths;
+  for (uint32_t b = 0; b < 1u << depth; ++b) paths.push_back(index_bucket_path(index, b));
+  return paths;
+}
+
+int position(const v1::RefBucket& bucket, const std::string& id) {
+  const auto& entries = bucket.entries();
+  const auto found = std::lower_bound(
+      entries.begin(), entries.end(), id,
+      [](const v1::RefEntry& entry, const std::string& wanted) { return entry.id() < wanted; });
+  return static_cast<int>(found - entries.begin());
+}
+
+// Each bucket becomes two; low bits of the hash say which, so entries keep their order.
+Result<void> split(Transaction& transaction, const std::string& index, uint32_t depth) {
+  const auto paths = bucket_paths(index, depth + 1);
+  if (auto done = transaction.prefetch(paths); !done.ok()) return done;
+  std::vector<v1::RefBucket> buckets(paths.size());
+  for (size_t b = 0; b < paths.size() / 2; ++b) {
+    auto bucket = read_bucket(transaction, paths[b]);
+    if (!bucket.ok()) return bucket.error();
+    for (auto& entry : *bucket->mutable_entries()) {
+      const auto id = Uuid::from_bytes(entry.id());
+      if (!id) return Transaction::damaged(paths[b]);
+      *buckets[bucket_of(*id, depth + 1)].add_entries() = std::move(entry);
+    }
+  }
+  for (size_t b = 0; b < paths.size(); ++b) transaction.write_message(paths[b], buckets[b]);
+  v1::IndexHead head;
+  head.set_depth(depth + 1);
+  transaction.write_message(index_head_path(index), head);
+  return Ok{};
+}
+
+}  // namespace
+
+uint32_t bucket_of(const Uuid& id, uint32_t depth) {
+  uint64_t h = 0xcbf29ce484222325ULL;  // FNV-1a
+  for (const uint8_t byte : id.bytes) h = (h ^ byte) * 0x100000001b3ULL;
+  return static_cast<uint32_t>((h ^ (h >> 32)) & ((1ULL << depth) - 1));
+}
+
+Result<void> index_add(Transaction& transaction, const std::string& index, const Uuid& id) {
+  const auto depth = depth_of(transaction, index);
+  if (!depth.ok()) return depth.error();
+  const std::string path = index_bucket_path(index, bucket_of(id, *depth));
+  auto bucket = read_bucket(transaction, path);
+  if (!bucket.ok()) return bucket.error();
+  const std::string raw = id.raw();
+  const int at = position(*bucket, raw);
+  auto& entries = *bucket->mutable_entries();
+  if (at < entries.size() && entries[at].id() == raw) return Ok{};
+  entries.Add()->set_id(raw);
+  std::rotate(entries.begin() + at, entries.end() - 1, entries.end());
+  transaction.write_message(path, *bucket);
+  if (entries.size() > kSplitAt && *depth < kMaxDepth) return split(transaction, index, *depth);
+  return Ok{};
+}
+
+Result<void> index_remove(Transaction& transaction, const std::string& index, const Uuid& id) {
+  const auto depth = depth_of(transaction, index);
+  if (!depth.ok()) return depth.error();
+  const std::string path = index_bucket_path(index, bucket_of(id, *depth));
+  auto bucket = read_bucket(transaction, path);
+  if (!bucket.ok()) return bucket.error();
+  const std::string raw = id.raw();
+  const int at = position(*bucket, raw);
+  auto& entries = *bucket->mutable_entries();
+  if (at >= entries.size() || entries[at].id() != raw) return Ok{};
+  entries.DeleteSubrange(at, 1);
+  transaction.write_message(path, *bucket);
+  return Ok{};
+}
+
+Result<std::vector<Uuid>> index_entries(Transaction& transaction, const std::string& index) {
+  const auto depth = depth_of(transaction, index);
+  if (!depth.ok()) return depth.error();
+  const auto paths = bucket_paths(index, *depth);
+  if (auto done = transaction.prefetch(paths); !done.ok()) return done.error();
+  std::vector<Uuid> ids;
+  for (const std::string& path : paths) {
+    auto bucket = read_bucket(transaction, path);
+    if (!bucket.ok()) return bucket.error();
+    for (const auto& entry : bucket->entries()) {
+      const auto id = Uuid::from_bytes(entry.id());
+      if (!id) return Transaction::damaged(path);
+      ids.push_back(*id);
+    }
+  }
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+Result<void> index_drop(Transaction& transaction, const std::string& index) {
+  const auto left = index_entries(transaction, index);
+  if (!left.ok()) return left.error();
+  if (!left->empty()) {
+    return Error{ErrorCode::internal,
+                 "the index " + index + " lists " + left->front().str() +
+                     ", which no longer refers to it: run a check of the store"};
+  }
+  const auto depth = depth_of(transaction, index);
+  if (!depth.ok()) return depth.error();
+  for (const std::string& path : bucket_paths(index, *depth)) transaction.remove(path);
+  transaction.remove(index_head_path(index));
+  return Ok{};
+}
+
+}  // namespace plexus::store

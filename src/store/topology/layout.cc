@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/topology/layout.h"
+
+#include <fmt/format.h>
+
+namespace plexus::store {
+namespace {
+
+// Spreads the children of a directory: none has more than 1/256 of all.
+std::string two_digits(uint8_t byte) { return fmt::format("{:02x}", byte); }
+
+std::string spread(std::string_view directory, const Uuid& id) {
+  return fmt::format("{}/{}/{}", directory, two_digits(id.bytes[0]), id.str());
+}
+
+uint8_t short_hash(std::string_view text) {
+  uint32_t h = 2166136261u;
+  for (const char c : text) h = (h ^ static_cast<uint8_t>(c)) * 16777619u;
+  return static_cast<uint8_t>(h ^ (h >> 8) ^ (h >> 16) ^ (h >> 24));
+}
+
+std::string escaped(std::string_view value) {
+  std::string out;
+  for (const char c : value) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == ':' || (c == '.' && !out.empty());
+    if (plain) {
+      out += c;
+    } else {
+      out += fmt::format("%{:02x}", static_cast<uint8_t>(c));
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string gen_path() { return "/p1/gen"; }
+
+std::string objects_path(std::string_view type) { return fmt::format("/p1/o/{}", type); }
+
+std::string object_path(std::string_view type, const Uuid& id) {
+  return spread(objects_path(type), id);
+}
+
+std::string index_path(std::string_view type, const Uuid& id, std::string_view index) {
+  // Beside what the host writes about itself, so that an agent's first read finds both.
+  if (type == "host" && index == "port.host") return host_state_path(id) + "/p";
+  return fmt::format("{}/{}", object_path(type, id), index);
+}
+
+std::string index_head_path(std::string_view index_path) { return fmt::format("{}/h", index_path); }
+
+std::string index_bucket_path(std::string_view index_path, uint32_t bucket) {
+  return fmt::format("{}/{}", index_path, bucket);
+}
+
+std::string claim_path(std::string_view what, std::string_view scope, std::string_view value) {
+  const std::string text = escaped(value);
+  return fmt::format("/p1/u/{}/{}/{}/{}", what, scope.empty() ? "_" : scope,
+                     two_digits(short_hash(text)), text);
+}
+
+std::string networks_path(const Uuid& router) { return spread("/p1/u/router.networks", router); }
+std::string host_state_path(const Uuid& host) { return "/p1/h/" + host.str(); }
+std::string binding_path(const Uuid& port) { return spread("/p1/b", port); }
+std::string neighbours_path(const Uuid& port) { return spread("/p1/n", port); }
+std::string live_path(const Uuid& host) { return "/p1/live/" + host.str(); }
+
+Result<Uuid> store_life(Store& store) {
+  for (int tries = 0;; ++tries) {
+    auto record = store.get(gen_path());
+    if (!record.ok()) return record.error();
+    if (*record) {
+      if (auto id = Uuid::parse((*record)->value)) return *id;
+      return Error{ErrorCode::internal, "the record /p1/gen is damaged: it holds no id"};
+    }
+    const Uuid id = Uuid::random();
+    auto done = store.transact({Create{gen_path(), id.str()}});
+    if (done.ok()) return id;
+    if (done.error().code != ErrorCode::exists || tries > 3) return done.error();
+  }
+}
+
+}  // namespace plexus::store

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where things are in the store: every path below /p1, in one place. Pure.
+//
+//   /p1/gen                             id of this store's life; a restored copy gets a new one
+//   /p1/o/<type>/<hh>/<id>              one resource; <type> is its singular, <hh> the id's first byte
+//   /p1/o/<type>/<hh>/<id>/<index>/...  who refers to it by one field: index.h
+//   /p1/u/<what>/<scope>/<hh>/<value>   a unique value and who has it: claims.h
+//   /p1/u/router.networks/<hh>/<router> the networks of a router's ports
+//   /p1/h/<host>                        HostState;  /p1/h/<host>/p/... the index "port.host": ports
+//                                       wanted there
+//   /p1/b/<hh>/<port>                   Binding
+//   /p1/n/<hh>/<router port>            NeighbourTable
+//   /p1/live/<host>                     ephemeral
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "store/store.h"
+
+namespace plexus::store {
+
+inline constexpr std::string_view kRoot = "/p1";
+
+[[nodiscard]] std::string gen_path();
+[[nodiscard]] std::string objects_path(std::string_view type);
+[[nodiscard]] std::string object_path(std::string_view type, const Uuid& id);
+/// The directory of an index: `index` is like "port.bridge", (type, id) the object referred to.
+[[nodiscard]] std::string index_path(std::string_view type, const Uuid& id, std::string_view index);
+[[nodiscard]] std::string index_head_path(std::string_view index_path);
+[[nodiscard]] std::string index_bucket_path(std::string_view index_path, uint32_t bucket);
+/// `value` may hold any bytes: what does not fit into a path is escaped.
+[[nodiscard]] std::string claim_path(std::string_view what, std::string_view scope,
+                                     std::string_view value);
+[[nodiscard]] std::string networks_path(const Uuid& router);
+[[nodiscard]] std::string host_state_path(const Uuid& host);
+[[nodiscard]] std::string binding_path(const Uuid& port);
+[[nodiscard]] std::string neighbours_path(const Uuid& port);
+[[nodiscard]] std::string live_path(const Uuid& host);
+
+/// The id of this store's life; chosen now if the store is new.
+Result<Uuid> store_life(Store& store);
+
+}  // namespace plexus::store

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/topology/rules.h"
+
+#include "packet/addr.h"
+#include "plexus/v1/resources.pb.h"
+#include "plexus/v1/state.pb.h"
+#include "store/topology/index.h"
+#include "store/topology/layout.h"
+#include "store/topology/validate.h"
+
+namespace plexus::store {
+namespace {
+
+using google::protobuf::Message;
+
+Uuid uuid_of(const std::string& raw) { return Uuid::from_bytes(raw).value_or(Uuid{}); }
+
+std::vector<IpPrefix> networks_of(const v1::Port& port) {
+  std::vector<IpPrefix> networks;
+  for (const std::string& raw : port.networks()) {
+    if (const auto network = IpPrefix::from_bytes(raw)) networks.push_back(*network);
+  }
+  return networks;
+}
+
+// What is wrong with an address as one interface's own; "": nothing.
+std::string unfit_address(const IpAddr& a) {
+  if (a.is_unspecified()) return a.str() + " is no address of an interface";
+  if (a.is_multicast()) return a.str() + " is a group address";
+  if (a.is_loopback()) return a.str() + " is a loopback address";
+  return "";
+}
+
+Result<void> check_port_alone(const v1::Port& port) {
+  if (port.has_host() && !port.has_interface()) {
+    return field_error(port, "interface", "is required with host");
+  }
+  if (port.has_mac()) {
+    const auto mac = MacAddr::from_bytes(port.mac());
+    if (!mac || mac->is_zero() || mac->is_multicast()) {
+      return field_error(port, "mac", "want the address of one interface, not zero, not a group's");
+    }
+  }
+  if (port.has_bridge() && port.networks_size() > 0) {
+    return field_error(port, "networks", "are for router ports; give addresses, or name a router");
+  }
+  if (port.has_router() && port.addresses_size() > 0) {
+    return field_error(port, "addresses", "are for bridge ports; give networks, or name a bridge");
+  }
+  for (const std::string& raw : port.addresses()) {
+    const auto address = IpAddr::from_bytes(raw);
+    if (const std::string why = unfit_address(*address); !why.empty()) {
+      return field_error(port, "addresses", why);
+    }
+  }
+  for (const IpPrefix& network : networks_of(port)) {
+    if (std::string why = unfit_address(network.addr); !why.empty()) {
+      return field_error(port, "networks", why);
+    }
+    const bool has_hosts = network.length + 1u < network.addr.bits();
+    if (network.addr.is_v4() && has_hosts &&
+        (network.addr == network.network().addr || network.addr == network.broadcast())) {
+      return field_error(port, "networks",
+                         network.str() + " is the network's own or its broadcast address; want "
+                                         "the port's address in it");
+    }
+  }
+  return Ok{};
+}
+
+Result<ChangeSet::Object*> load_port(ChangeSet& changes, const std::string& raw) {
+  return changes.load(*v1::Port::descriptor(), uuid_of(raw));
+}
+
+Result<void> link(ChangeSet& changes, ChangeSet::Object& object) {
+  auto& port = static_cast<v1::Port&>(*object.now);
+  const auto* before = static_cast<const v1::Port*>(object.before.get());
+  const std::string old_peer = before != nullptr ? before->peer() : "";
+  if (old_peer == port.peer()) return Ok{};
+  if (!old_peer.empty()) {
+    auto other = load_port(changes, old_peer);
+    if (!other.ok()) return other.error();
+    if ((*other)->now) {
+      auto& peer = static_cast<v1::Port&>(*(*other)->now);
+      if (peer.peer() == object.id.raw()) {
+        if (auto ok = check_writable(*(*other)->before); !ok.ok()) return ok;
+        peer.clear_peer();
+      }
+    }
+  }
+  if (!port.has_peer()) return Ok{};
+  if (port.peer() == object.id.raw()) return field_error(port, "peer", "is the port itself");
+  auto other = load_port(changes, port.peer());
+  if (!other.ok()) return other.error();
+  if (!(*other)->now) return Ok{};  // the reference check says so
+  auto& peer = static_cast<v1::Port&>(*(*other)->now);
+  if (port.has_bridge() ? port.bridge() == peer.bridge() : port.router() == peer.router()) {
+    return field_error(port, "peer", describe(peer) + " is on the same device: a link joins two");
+  }
+  if (peer.has_host()) {
+    return field_error(port, "peer", describe(peer) +
+                                         " has a host, so an interface is meant to plug in there: "
+                                         "clear its host first");
+  }
+  if (peer.has_peer() && peer.peer() != object.id.raw()) {
+    auto third = load_port(changes, peer.peer());
+    if (!third.ok()) return third.error();
+    const Message* who = (*third)->either();
+    return Error{ErrorCode::in_use,
+                 describe(port) + ": peer: " + describe(peer) + " is wired to " +
+                     (who != nullptr ? describe(*who) : "another port") +
+                     " already: clear that link first"};
+  }
+  if (auto ok = check_writable(*(*other)->before); !ok.ok()) return ok;
+  peer.set_peer(object.id.raw());
+  return Ok{};
+}
+
+// What is wrong with `hop` as a neighbour on `port`; "": nothing.
+std::string unfit_next_hop(const v1::Port& port, const IpAddr& hop) {
+  bool family = false;
+  for (const IpPrefix& network : networks_of(port)) {
+    if (network.addr == hop) return hop.str() + " is an address of " + describe(port) + " itself";
+    if (network.contains(hop)) return "";
+    family |= network.addr.family == hop.family;
+  }
+  if (hop.is_v6() && hop.is_link_local() && family) return "";
+  return hop.str() + " is in no network of " + describe(port);
+}
+
+Result<void> check_route(ChangeSet& changes, const v1::Route& route) {
+  const bool forward = !route.has_kind() || route.kind() == v1::FORWARD;
+  if (!forward) {
+    for (const char* field : {"port", "next_hop"}) {
+      if (route.GetReflection()->HasField(route, route.GetDescriptor()->FindFieldByName(field))) {
+        return field_error(route, field, "makes no sense on a route that does not forward");
+      }
+    }
+    return Ok{};
+  }
+  if (!route.has_port()) {
+    return field_error(route, "port", "is required, unless the kind is blackhole or reject");
+  }
+  auto loaded = load_port(changes, route.port());
+  if (!loaded.ok()) return loaded.error();
+  if (!(*loaded)->now) return Ok{};  // the reference check says so
+  const auto& port = static_cast<const v1::Port&>(*(*loaded)->now);
+  if (port.router() != route.router()) {
+    return field_error(route, "port",
+                       describe(port) + " does not belong to the route's router: name one that does");
+  }
+  if (!route.has_next_hop()) return Ok{};
+  const IpAddr hop = *IpAddr::from_bytes(route.next_hop());
+  const auto destination = IpPrefix::from_bytes(route.destination());
+  if (destination->addr.family != hop.family) {
+    return field_error(route, "next_hop", hop.str() + " is not of the family of " + destination->str());
+  }
+  if (const std::string why = unfit_next_hop(port, hop); !why.empty()) {
+    return field_error(route, "next_hop", why);
+  }
+  return Ok{};
+}
+
+// A port whose networks changed: the next hops of its routes must still be reachable by it.
+Result<void> check_next_hops(ChangeSet& changes, const ChangeSet::Object& object) {
+  const auto* before = static_cast<const v1::Port*>(object.before.get());
+  const auto& port = static_cast<const v1::Port&>(*object.now);
+  if (before == nullptr || networks_of(*before) == networks_of(port)) return Ok{};
+  const auto routes = index_entries(changes.transaction(), index_path("port", object.id, "route.port"));
+  if (!routes.ok()) return routes.error();
+  for (const Uuid& id : *routes) {
+    auto loaded = changes.load(*v1::Route::descriptor(), id);
+    if (!loaded.ok()) return loaded.error();
+    if (!(*loaded)->now) continue;
+    const auto& route = static_cast<const v1::Route&>(*(*loaded)->now);
+    const auto hop = IpAddr::from_bytes(route.next_hop());
+    if (!route.has_next_hop() || !hop) continue;
+    if (const std::string why = unfit_next_hop(port, *hop); !why.empty()) {
+      return Error{ErrorCode::in_use, describe(port) + ": networks: " + describe(route) +
+                                          " has a next hop by this port, but " + why +
+                                          ": change the route first"};
+    }
+  }
+  return Ok{};
+}
+
+}  // namespace
+
+void fill_in_defaults(Message& resource) {
+  auto* port = dynamic_cast<v1::Port*>(&resource);
+  if (port == nullptr || !port->has_router() || port->has_mac()) return;
+  // 46 random bits with the "locally administered" bit set and the group bit clear.
+  const Uuid random = Uuid::random();
+  MacAddr mac;
+  std::copy_n(random.bytes.begin(), mac.bytes.size(), mac.bytes.begin());
+  mac.bytes[0] = static_cast<uint8_t>((mac.bytes[0] & 0xfc) | 0x02);
+  port->set_mac(mac.raw());
+}
+
+Result<void> apply_rules(ChangeSet& changes, ChangeSet::Object& object) {
+  if (const auto* port = dynamic_cast<const v1::Port*>(object.now.get())) {
+    if (auto ok = check_port_alone(*port); !ok.ok()) return ok;
+    if (auto ok = link(changes, object); !ok.ok()) return ok;
+    return check_next_hops(changes, object);
+  }
+  if (const auto* route = dynamic_cast<const v1::Route*>(object.now.get())) {
+    return check_route(changes, *route);
+  }
+  return Ok{};
+}
+
+Result<void> move_router_networks(ChangeSet& changes, const ChangeSet::Object& object) {
+  const auto* either = static_cast<const v1::Port*>(object.either());
+  if (!either->has_router()) return Ok{};
+  const auto* before = static_cast<const v1::Port*>(object.before.get());
+  const auto* now = static_cast<const v1::Port*>(object.now.get());
+  const auto old_networks = before != nullptr ? networks_of(*before) : std::vector<IpPrefix>();
+  const auto new_networks = now != nullptr ? networks_of(*now) : std::vector<IpPrefix>();
+  if (old_networks == new_networks) return Ok{};
+
+  const std::string path = networks_path(uuid_of(either->router()));
+  auto stored = changes.transaction().read_message<v1::RouterNetworks>(path);
+  if (!stored.ok()) return stored.error();
+  v1::RouterNetworks kept;
+  if (*stored) {
+    for (auto& entry : *(*stored)->mutable_entries()) {
+      if (entry.port() != object.id.raw()) *kept.add_entries() = std::move(entry);
+    }
+  }
+  for (const IpPrefix& network : new_networks) {
+    if (!network.addr.is_link_local()) {
+      for (const auto& entry : kept.entries()) {
+        const auto other = IpPrefix::from_bytes(entry.network());
+        if (!other || entry.port() == object.id.raw() || other->addr.is_link_local() ||
+            !other->overlaps(network.network())) {
+          continue;
+        }
+        auto owner = changes.load(*v1::Port::descriptor(), uuid_of(entry.port()));
+        if (!owner.ok()) return owner.error();
+        const Message* who = (*owner)->either();
+        return Error{ErrorCode::exists,
+                     describe(*now) + ": networks: " + network.str() + " overlaps " + other->str() +
+                         " of " + (who != nullptr ? describe(*who) : "another port") +
+                         " on the same router: choose another network"};
+      }
+    }
+    auto* entry = kept.add_entries();
+    entry->set_port(object.id.raw());
+    entry->set_network(network.network().raw());
+  }
+  auto& entries = *kept.mutable_entries();
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.port(), a.network()) < std::tie(b.port(), b.network());
+  });
+  changes.transaction().write_message(path, kept);
+  return Ok{};
+}
+
+}  // namespace plexus::store

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// What must hold for ports and routes beyond what the options of the schema say.
+#pragma once
+
+#include "base/result.h"
+#include "store/topology/change_set.h"
+
+namespace plexus::store {
+
+/// Fills in what the system chooses: a router port's MAC.
+void fill_in_defaults(google::protobuf::Message& resource);
+
+/// Checks `object` as it is now, and changes what must change with it: the other end of a link.
+/// Other resources named in errors are called by name and id.
+Result<void> apply_rules(ChangeSet& changes, ChangeSet::Object& object);
+
+/// Keeps the record of a router's networks in step with one of its ports. exists: one overlaps a
+/// network of another port (link-local networks may).
+Result<void> move_router_networks(ChangeSet& changes, const ChangeSet::Object& port);
+
+}  // namespace plexus::store
