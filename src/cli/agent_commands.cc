@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a host's agent says about itself, over its local socket.
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "cli/api_client.h"
+#include "cli/commands.h"
+#include "codec/nearest.h"
+
+namespace plexus::cli {
+namespace {
+
+using codec::Node;
+
+/// The agents that have a socket on this machine, by host name.
+std::vector<std::string> local_agents(const std::string& run_dir) {
+  std::vector<std::string> out;
+  std::error_code ec;
+  for (const auto& entry : std::filesystem::directory_iterator(run_dir, ec)) {
+    if (std::filesystem::is_socket(entry.path() / "agent.sock", ec))
+      out.push_back(entry.path().filename());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+Result<std::string> agent_address(const Invocation& in) {
+  if (!in.agent.empty()) return in.agent;
+  const char* environment = std::getenv("PLEXUS_RUN");
+  const std::string run_dir =
+      environment != nullptr && *environment != '\0' ? environment : "/run/plexus";
+  const auto address = [&](const std::string& host) {
+    return "unix:" + run_dir + "/" + host + "/agent.sock";
+  };
+  const std::vector<std::string> agents = local_agents(run_dir);
+  if (!in.host.empty()) {
+    if (std::find(agents.begin(), agents.end(), in.host) != agents.end()) return address(in.host);
+    std::string message =
+        fmt::format("no agent of a host '{}' runs on this machine ({}/{}/agent.sock)", in.host,
+                    run_dir, in.host);
+    if (!agents.empty()) message += "; " + codec::suggestion(in.host, agents);
+    return Error{ErrorCode::unavailable, message};
+  }
+  if (agents.size() == 1) return address(agents[0]);
+  if (agents.empty()) {
+    return Error{ErrorCode::unavailable,
+                 fmt::format("no agent has a socket below {}; start plexus-agent, or give --agent",
+                             run_dir)};
+  }
+  return Error{
+      ErrorCode::invalid,
+      fmt::format("several agents run here ({}); choose one with --host", fmt::join(agents, ", "))};
+}
+
+std::string count_of(const Node& flow, std::string_view key) {
+  const Node* n = flow.find(key);
+  return n != nullptr ? n->text : "0";
+}
+
+std::string idle_text(const Node& flow) {
+  const Node* n = flow.find("idle_ms");
+  const auto ms = n != nullptr ? codec::parse_number(n->text) : std::nullopt;
+  if (!ms) return "not used yet";
+  return *ms < 10'000 ? fmt::format("idle {}.{} s", *ms / 1000, *ms % 1000 / 100)
+                      : fmt::format("idle {} s", *ms / 1000);
+}
+
+void print_flows(const Node& answer, Terminal& terminal) {
+  const Node* flows = answer.find("flows");
+  if (flows == nullptr || flows->items.empty()) {
+    terminal.out << "no flows\n";
+    return;
+  }
+  for (const Node& flow : flows->items) {
+    const auto text = [&](std::string_view key) {
+      const Node* n = flow.find(key);
+      return n != nullptr ? n->text : std::string();
+    };
+    const Palette& c = terminal.palette;
+    terminal.out << c.cyan(text("match")) << "\n    → " << c.bold(text("actions")) << "   "
+                 << c.dim(fmt::format("{} packets, {} bytes, {}", count_of(flow, "packets"),
+                                      count_of(flow, "bytes"), idle_text(flow)))
+                 << "\n";
+  }
+  terminal.out << fmt::format("{} flow{}\n", flows->items.size(),
+                              flows->items.size() == 1 ? "" : "s");
+}
+
+/// The id of the port that is plugged in by an interface.
+Result<std::string> port_at(ApiClient& agent, const std::string& interface) {
+  const auto answer = agent.call("GET", "/v1/ports");
+  if (!answer) return answer.error();
+  std::vector<std::string> known;
+  if (const Node* ports = answer->find("ports")) {
+    for (const Node& port : ports->items) {
+      const Node *name = port.find("interface"), *id = port.find("id");
+      if (name == nullptr || id == nullptr) continue;
+      if (name->text == interface) return id->text;
+      known.push_back(name->text);
+    }
+  }
+  std::string message = "no port is plugged in by the interface " + codec::in_quotes(interface);
+  if (!known.empty()) message += "; " + codec::suggestion(interface, known);
+  return Error{ErrorCode::not_found, message};
+}
+
+Result<Node> trace(ApiClient& agent, const Invocation& in) {
+  Node body = Node::map_of({});
+  if (in.tunnel_key) {
+    body.add("tunnel_key", Node::of_number(*in.tunnel_key));
+  } else if (!in.port.empty()) {
+    body.add("port", Node::of_text(in.port));
+  } else {
+    auto id = port_at(agent, in.interface);
+    if (!id) return id.error();
+    body.add("port", Node::of_text(*id));
+  }
+  body.add("packet", Node::of_text(in.packet));
+  return agent.call("POST", "/v1/trace", &body);
+}
+
+}  // namespace
+
+int run_agent(const Invocation& in, Terminal& terminal) {
+  const auto address = agent_address(in);
+  if (!address) {
+    const int status = fail(address.error(), terminal);
+    return address.error().code == ErrorCode::invalid ? kUsage : status;
+  }
+  auto http = HttpClient::to(*address);
+  if (!http) return fail(http.error(), terminal);
+  (*http)->set_timeout(in.timeout);
+  ApiClient agent(**http);
+  auto answer = in.verb == Verb::trace
+                    ? trace(agent, in)
+                    : agent.call("GET", in.verb == Verb::flows         ? "/v1/flows"
+                                        : in.verb == Verb::agent_ports ? "/v1/ports"
+                                                                       : "/v1/status");
+  if (!answer) return fail(answer.error(), terminal);
+  if (in.output != Output::text) {
+    print_document(*answer, in.output, terminal);
+  } else if (const Node* text = answer->find("text"); in.verb == Verb::trace && text != nullptr) {
+    terminal.out << text->text;
+    if (text->text.empty() || text->text.back() != '\n') terminal.out << "\n";
+  } else if (in.verb == Verb::flows) {
+    print_flows(*answer, terminal);
+  } else {
+    terminal.out << readable(*answer);
+  }
+  return kOk;
+}
+
+}  // namespace plexus::cli

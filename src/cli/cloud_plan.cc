@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/cloud_plan.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/message.h>
+
+#include <map>
+#include <set>
+
+#include "codec/decode.h"
+#include "codec/encode.h"
+#include "codec/json.h"
+
+namespace plexus::cli {
+namespace {
+
+using codec::CloudObject;
+using codec::FieldSpec;
+using codec::NameTable;
+using codec::Node;
+using codec::Problems;
+using codec::ResourceSpec;
+using google::protobuf::Message;
+
+/// What an update has to send: the fields that differ, null for those to be cleared.
+Node difference(const CloudObject& object, const Message& existing) {
+  const Node now = codec::encode(existing);
+  const Node wanted = codec::encode(*object.message);
+  Node out = Node::map_of({});
+  for (const codec::Member& m : wanted.members) {
+    const Node* has = now.find(m.key);
+    if (has == nullptr || codec::write_json(*has) != codec::write_json(m.value))
+      out.add(m.key, m.value);
+  }
+  for (const std::string& field : object.cleared) {
+    if (now.find(field) != nullptr) out.add(field, Node{});
+  }
+  return out;
+}
+
+/// The existing objects, and which of them the objects of a file are.
+class Matcher {
+ public:
+  explicit Matcher(const Existing& existing) {
+    for (const Message* m : existing) {
+      table_.add(*m);
+      const ResourceSpec* type = codec::resource_of(*m);
+      by_id_[codec::get_raw(*m, "id")] = m;
+      if (codec::get_raw(*m, "name").empty()) {
+        nameless_[type].push_back(m);
+      } else {
+        by_key_[codec::name_key(*m)] = m;
+      }
+    }
+  }
+
+  NameTable& table() { return table_; }
+
+  /// Resolves what can be resolved by now; whether all could.
+  bool resolve(CloudObject& object, Problems* problems) {
+    Problems found = codec::resolve(
+        object,
+        [&](const auto& type, auto tenant, auto name) { return table_.id_of(type, tenant, name); },
+        [&](const auto& type) { return table_.names(type); });
+    const bool all = found.empty();
+    if (problems != nullptr) problems->insert(problems->end(), found.begin(), found.end());
+    return all;
+  }
+
+  /// The existing object that this one is; nullptr: none. Its references, as far as its name's scope needs them, must
+  /// be resolved.
+  const Message* find(const CloudObject& object, Problems& problems) const {
+    const std::string id = codec::get_raw(*object.message, "id");
+    const auto with_id = by_id_.find(id);
+    if (!id.empty() && with_id != by_id_.end()) return with_id->second;
+    if (object.name.empty()) return nullptr;
+    const auto with_name = by_key_.find(codec::name_key(*object.message));
+    if (with_name == by_key_.end()) return nullptr;
+    if (!id.empty()) {
+      problems.push_back(
+          {object.path + ".id", object.line,
+           fmt::format("the {} {} exists with the id {}", object.resource->singular,
+                       codec::in_quotes(object.name), codec::get_text(*with_name->second, "id")),
+           "leave out the id, or give the object another name"});
+    }
+    return with_name->second;
+  }
+
+  /// An object without name or id is one that has all it says, and is taken once.
+  const Message* find_nameless(const CloudObject& object) {
+    const auto list = nameless_.find(object.resource);
+    if (list == nameless_.end()) return nullptr;
+    for (auto it = list->second.begin(); it != list->second.end(); ++it) {
+      if (!difference(object, **it).members.empty()) continue;
+      const Message* match = *it;
+      list->second.erase(it);
+      return match;
+    }
+    return nullptr;
+  }
+
+ private:
+  NameTable table_;
+  std::map<std::string, const Message*> by_id_;
+  std::map<std::string, const Message*> by_key_;
+  std::map<const ResourceSpec*, std::vector<const Message*>> nameless_;
+};
+
+bool is_nameless(const CloudObject& object) {
+  return object.name.empty() && codec::get_raw(*object.message, "id").empty();
+}
+
+PlanStep step_for(const CloudObject& object, PlanStep::Kind kind) {
+  PlanStep step;
+  step.kind = kind;
+  step.resource = object.resource;
+  step.id = codec::get_text(*object.message, "id");
+  step.label = object.label();
+  step.line = object.line;
+  return step;
+}
+
+/// The members of `body` that a circle of references holds back go into a step of their own, for the end.
+void hold_back(const CloudObject& object, PlanStep& step, std::vector<PlanStep>& finishing) {
+  PlanStep finish = step;
+  finish.kind = PlanStep::Kind::finish;
+  finish.body.members.clear();
+  finish.fields.clear();
+  for (auto it = step.body.members.begin(); it != step.body.members.end();) {
+    if (std::find(object.late.begin(), object.late.end(), it->key) == object.late.end()) {
+      ++it;
+      continue;
+    }
+    finish.fields.push_back(it->key);
+    finish.body.members.push_back(std::move(*it));
+    it = step.body.members.erase(it);
+  }
+  if (!finish.body.members.empty()) finishing.push_back(std::move(finish));
+}
+
+PlanStep plan_update(const CloudObject& object, const Message& existing, Problems& problems) {
+  PlanStep step = step_for(object, PlanStep::Kind::unchanged);
+  step.id = codec::get_text(existing, "id");
+  step.body = difference(object, existing);
+  for (const codec::Member& m : step.body.members) {
+    const FieldSpec& field = *object.resource->field(m.key);
+    if (field.immutable) {
+      problems.push_back(
+          {object.path + "." + field.name, object.line,
+           fmt::format("this field of {} can be set at creation only", object.label()),
+           "delete the object and create it anew, or leave the field as it is"});
+    }
+    step.fields.push_back(m.key);
+  }
+  if (!step.body.members.empty()) step.kind = PlanStep::Kind::update;
+  return step;
+}
+
+}  // namespace
+
+std::vector<const ResourceSpec*> needed_types(const std::vector<CloudObject>& objects) {
+  std::set<const ResourceSpec*> needed;
+  for (const CloudObject& o : objects) {
+    needed.insert(o.resource);
+    for (const codec::NameReference& r : o.references) needed.insert(&r.field->target());
+  }
+  return {needed.begin(), needed.end()};
+}
+
+std::vector<PlanStep> plan_apply(std::vector<CloudObject>& objects, const Existing& existing,
+                                 Problems& problems) {
+  const size_t before = problems.size();
+  Matcher matcher(existing);
+  std::vector<const Message*> matches(objects.size(), nullptr);
+  // First who is who. A name's scope refers to types that come earlier, so going in order is enough.
+  for (size_t i = 0; i < objects.size(); ++i) {
+    CloudObject& o = objects[i];
+    (void)matcher.resolve(o, nullptr);
+    if (is_nameless(o)) continue;
+    matches[i] = matcher.find(o, problems);
+    if (matches[i] != nullptr) {
+      codec::set_raw(*o.message, "id", codec::get_raw(*matches[i], "id"));
+    } else if (codec::get_raw(*o.message, "id").empty()) {
+      codec::set_raw(*o.message, "id", Uuid::random().raw());
+    }
+    matcher.table().add(*o.message);
+  }
+  for (CloudObject& o : objects) (void)matcher.resolve(o, &problems);
+  if (problems.size() != before) return {};
+
+  std::vector<PlanStep> steps, finishing;
+  for (size_t i = 0; i < objects.size(); ++i) {
+    CloudObject& o = objects[i];
+    if (is_nameless(o)) {
+      matches[i] = matcher.find_nameless(o);
+      if (matches[i] == nullptr) codec::set_raw(*o.message, "id", Uuid::random().raw());
+    }
+    PlanStep step;
+    if (matches[i] != nullptr) {
+      step = plan_update(o, *matches[i], problems);
+    } else {
+      for (codec::Problem& p : codec::validate(*o.message, o.path, o.line))
+        problems.push_back(std::move(p));
+      step = step_for(o, PlanStep::Kind::create);
+      step.body = codec::encode(*o.message);
+    }
+    hold_back(o, step, finishing);
+    steps.push_back(std::move(step));
+  }
+  std::move(finishing.begin(), finishing.end(), std::back_inserter(steps));
+  return steps;
+}
+
+std::vector<PlanStep> plan_delete(std::vector<CloudObject>& objects, const Existing& existing,
+                                  Problems& problems) {
+  Matcher matcher(existing);
+  std::vector<PlanStep> steps;
+  for (CloudObject& o : objects) {
+    const bool resolved = matcher.resolve(o, nullptr);
+    const Message* match = nullptr;
+    if (is_nameless(o)) {
+      if (resolved) match = matcher.find_nameless(o);
+    } else {
+      match = matcher.find(o, problems);
+    }
+    PlanStep step = step_for(o, match != nullptr ? PlanStep::Kind::remove : PlanStep::Kind::absent);
+    if (match != nullptr) step.id = codec::get_text(*match, "id");
+    steps.push_back(std::move(step));
+  }
+  std::reverse(steps.begin(), steps.end());
+  return steps;
+}
+
+}  // namespace plexus::cli

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/cloud_plan.h"
+
+#include <google/protobuf/message.h>
+#include <gtest/gtest.h>
+
+#include "codec/decode.h"
+#include "codec/json.h"
+
+namespace plexus::cli {
+namespace {
+
+/// Acts as a server that does what the steps say.
+class Cloud {
+ public:
+  std::vector<PlanStep> apply(std::string_view text) {
+    codec::Problems problems;
+    auto steps = plan(text, problems);
+    EXPECT_TRUE(problems.empty()) << problems[0].str();
+    for (const PlanStep& step : steps) carry_out(step);
+    return steps;
+  }
+
+  std::vector<PlanStep> plan(std::string_view text, codec::Problems& problems) {
+    auto objects = codec::parse_cloud_file(text, problems);
+    if (!problems.empty()) return {};
+    return plan_apply(objects, existing(), problems);
+  }
+
+  std::vector<PlanStep> plan_removal(std::string_view text) {
+    codec::Problems problems;
+    auto objects = codec::parse_cloud_file(text, problems);
+    auto steps = plan_delete(objects, existing(), problems);
+    EXPECT_TRUE(problems.empty()) << problems[0].str();
+    return steps;
+  }
+
+  Existing existing() const {
+    Existing out;
+    for (const auto& [id, m] : objects_) out.push_back(m.get());
+    return out;
+  }
+
+  std::string text(const std::string& name, std::string_view field) const {
+    for (const auto& [id, m] : objects_) {
+      if (codec::get_text(*m, "name") == name) return codec::get_text(*m, field);
+    }
+    return "(no " + name + ")";
+  }
+
+ private:
+  void carry_out(const PlanStep& step) {
+    using Kind = PlanStep::Kind;
+    if (step.kind == Kind::create) {
+      auto m = step.resource->new_message();
+      EXPECT_TRUE(codec::decode(step.body, {}, *m).empty());
+      EXPECT_TRUE(codec::validate(*m).empty()) << codec::write_json(step.body);
+      for (const codec::FieldSpec& f : step.resource->fields) {
+        if (f.is_reference() && codec::has_field(*m, f.name)) {
+          EXPECT_TRUE(objects_.contains(codec::get_text(*m, f.name)))
+              << step.label << "." << f.name << " dangles";
+        }
+      }
+      const std::string id = codec::get_text(*m, "id");
+      objects_[id] = std::move(m);
+    } else if (step.kind == Kind::update || step.kind == Kind::finish) {
+      codec::DecodeOptions options;
+      options.merge = codec::Merge::patch;
+      EXPECT_TRUE(codec::decode(step.body, options, *objects_.at(step.id)).empty());
+    }
+  }
+
+  std::map<std::string, codec::MessagePtr> objects_;
+};
+
+std::string summary(const std::vector<PlanStep>& steps) {
+  std::string out;
+  for (const PlanStep& s : steps) out += "cu-fra"[static_cast<int>(s.kind)];
+  return out;
+}
+
+constexpr char kCloud[] = R"(
+bridges: [{name: web}]
+routers: [{name: r1}]
+hosts: [{name: h1}, {name: h2}]
+ports:
+  - {name: vm1, bridge: web, host: h1, interface: tap1, mac: "02:00:00:00:00:01", addresses: [10.0.1.11]}
+  - {name: web-r1, bridge: web, peer: r1-web}
+  - {name: r1-web, router: r1, networks: [10.0.1.1/24]}
+routes:
+  - {router: r1, destination: 0.0.0.0/0, port: r1-web, next_hop: 10.0.1.254}
+  - {router: r1, name: named, destination: 10.9.0.0/16, kind: blackhole}
+)";
+
+TEST(CloudPlan, TheSecondTimeNothingIsToDo) {
+  Cloud cloud;
+  EXPECT_EQ(summary(cloud.apply(kCloud)), "ccccccccc");
+  EXPECT_EQ(summary(cloud.apply(kCloud)), "---------");
+}
+
+TEST(CloudPlan, OnlyWhatDiffersIsSent) {
+  Cloud cloud;
+  cloud.apply(kCloud);
+  const auto steps = cloud.apply(
+      "ports: [{name: vm1, host: h2, interface: tap1, mac: ~, addresses: [10.0.1.11]}]\n");
+  ASSERT_EQ(summary(steps), "u");
+  EXPECT_EQ(steps[0].fields, (std::vector<std::string>{"host", "mac"}));
+  EXPECT_EQ(steps[0].body.find("mac")->kind, codec::Node::Kind::null);
+  EXPECT_EQ(cloud.text("vm1", "mac"), "");
+  EXPECT_EQ(cloud.text("vm1", "host"), cloud.text("h2", "id"));
+  EXPECT_EQ(cloud.text("vm1", "bridge"), cloud.text("web", "id"));  // not mentioned: stays
+}
+
+TEST(CloudPlan, ACircleIsClosedAtTheEnd) {
+  Cloud cloud;
+  const char* text =
+      "bridges: [{name: w}]\nrouters: [{name: r}]\n"
+      "ports:\n- {name: a, bridge: w, peer: b}\n- {name: b, router: r, peer: a}\n";
+  EXPECT_EQ(summary(cloud.apply(text)), "ccccf");
+  EXPECT_EQ(cloud.text("a", "peer"), cloud.text("b", "id"));
+  EXPECT_EQ(cloud.text("b", "peer"), cloud.text("a", "id"));
+  EXPECT_EQ(summary(cloud.apply(text)), "----");
+}
+
+TEST(CloudPlan, ACircleThatExistsInPartIsClosedToo) {
+  Cloud cloud;
+  cloud.apply("bridges: [{name: w}]\nrouters: [{name: r}]\nports:\n- {name: b, router: r}\n");
+  const char* text = "ports:\n- {name: a, bridge: w, peer: b}\n- {name: b, peer: a}\n";
+  const auto steps = cloud.apply(text);
+  EXPECT_EQ(summary(steps), "ucf");  // b: nothing to send before a is there
+  EXPECT_EQ(cloud.text("b", "peer"), cloud.text("a", "id"));
+}
+
+TEST(CloudPlan, ProblemsHaveLines) {
+  Cloud cloud;
+  cloud.apply(kCloud);
+  const std::pair<const char*, const char*> cases[] = {
+      {"ports:\n- {name: new, host: h1}\n", "f:2: ports[0].bridge: a port needs bridge or router"},
+      {"ports:\n- {name: new, bridge: wbe}\n",
+       "f:2: ports[0].bridge: there is no bridge 'wbe'; did you mean 'web'?"},
+      {"bridges: [{name: other}]\nports:\n- {name: vm1, bridge: other}\n",
+       "f:3: ports[0].bridge: this field of port vm1 can be set at creation only"},
+      {"bridges:\n- {name: web, id: 123e4567-e89b-42d3-a456-426614174000}\n",
+       "f:2: bridges[0].id: the bridge 'web' exists"},
+      {"routes:\n- {router: r1, destination: 10.0.0.0/8, name: named}\n- {router: r1, kind: "
+       "reject}\n",
+       "f:3: routes[1].destination: this field is required"},
+  };
+  for (const auto& [text, says] : cases) {
+    codec::Problems problems;
+    (void)cloud.plan(text, problems);
+    ASSERT_EQ(problems.size(), 1u) << text;
+    EXPECT_EQ(problems[0].str("f").find(says), 0u) << problems[0].str("f");
+  }
+}
+
+TEST(CloudPlan, RemovalGoesBackwardsAndStandsWhatIsGone) {
+  Cloud cloud;
+  cloud.apply(kCloud);
+  const auto steps = cloud.plan_removal(kCloud);
+  EXPECT_EQ(summary(steps), "rrrrrrrrr");
+  EXPECT_EQ(steps.front().resource->singular, "route");
+  EXPECT_EQ(steps.back().resource->singular, "host");
+  EXPECT_EQ(
+      summary(cloud.plan_removal("ports: [{name: gone, bridge: nowhere}]\nbridges: [{name: web}]\n"
+                                 "routes: [{router: r1, destination: 1.0.0.0/8}, {router: nope, "
+                                 "destination: 0.0.0.0/0}]\n")),
+      "aaar");
+}
+
+}  // namespace
+}  // namespace plexus::cli
