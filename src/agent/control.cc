@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/control.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "codec/json.h"
+#include "flow/match_text.h"
+#include "packet/text.h"
+
+namespace plexus::agent {
+
+using codec::Node;
+
+namespace {
+
+Node text(std::string_view value) {
+  return Node::of_text(value);
+}
+Node number(uint64_t value) {
+  return Node::of_number(value);
+}
+
+/// Everything counted, by metric name; the base of both /v1/status and /metrics.
+struct Counted {
+  WorkerCounters worker;
+  datapath::Counters datapath;
+  size_t flows = 0, parked = 0;
+};
+
+Result<Counted> count(WorkerThread& thread) {
+  return thread.call<Counted>([](Worker& worker) -> Result<Counted> {
+    return Counted{worker.counters(), worker.datapath().counters(), worker.flows().size(),
+                   worker.parked()};
+  });
+}
+
+/// Drops by reason, those of user space and of the datapath in one list.
+std::map<std::string, uint64_t> drops_of(const Counted& counted) {
+  std::map<std::string, uint64_t> drops = counted.datapath.drops;
+  for (const auto& [reason, n] : counted.worker.drops) drops[std::string(to_string(reason))] += n;
+  return drops;
+}
+
+std::vector<std::pair<const char*, uint64_t>> counters_of(const Counted& c) {
+  return {{"upcalls", c.worker.upcalls},
+          {"upcalls_limited", c.datapath.upcalls_limited},
+          {"upcalls_lost", c.datapath.upcalls_lost},
+          {"flow_hits", c.datapath.flow_hits},
+          {"flow_misses", c.datapath.flow_misses},
+          {"flows_installed", c.worker.installed},
+          {"flows_invalidated", c.worker.invalidated},
+          {"flows_expired", c.worker.expired},
+          {"flows_evicted", c.worker.evicted},
+          {"flows_not_installed", c.worker.not_installed},
+          {"packets_forwarded", c.worker.forwarded},
+          {"packets_consumed", c.worker.consumed},
+          {"packets_parked", c.worker.parked},
+          {"packets_generated", c.worker.generated},
+          {"execute_failed", c.worker.execute_failed}};
+}
+
+const model::Port* find_port(const model::Snapshot& snapshot, std::string_view name_or_id) {
+  if (const auto id = Uuid::parse(name_or_id)) return snapshot.port(PortId{*id});
+  const model::Port* found = nullptr;
+  snapshot.each_port([&](const model::Port& port) {
+    if (port.name == name_or_id) found = &port;
+  });
+  return found;
+}
+
+ControlAnswer problem(int status, std::string_view message) {
+  Node body = Node::map_of({});
+  body.add("title", text(message));
+  body.add("status", number(static_cast<uint64_t>(status)));
+  body.add("detail", text(message));
+  return {status, "application/problem+json", codec::write_json(body)};
+}
+
+int http_status(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid:
+      return 400;
+    case ErrorCode::not_found:
+      return 404;
+    case ErrorCode::unavailable:
+      return 503;
+    default:
+      return 500;
+  }
+}
+
+}  // namespace
+
+ControlAnswer Control::answer(std::string_view method, std::string_view path,
+                              std::string_view body) {
+  const bool post = path == "/v1/trace";
+  static constexpr std::string_view kKnown[] = {"/v1/status", "/v1/ports", "/v1/flows",
+                                                "/v1/trace",  "/health",   "/metrics"};
+  if (std::find(std::begin(kKnown), std::end(kKnown), path) == std::end(kKnown)) {
+    return problem(404,
+                   "no such path; an agent has /v1/status, /v1/ports, /v1/flows, /v1/trace, "
+                   "/health, /metrics");
+  }
+  if (method != (post ? "POST" : "GET")) {
+    return problem(405, std::string(path) + " takes " + (post ? "POST" : "GET"));
+  }
+  if (path == "/health") {
+    const bool ready = topology_.status().synced;
+    return {ready ? 200 : 503, "text/plain", ready ? "ready\n" : "waiting for the topology\n"};
+  }
+  if (path == "/metrics") {
+    auto lines = metrics();
+    if (!lines) return problem(http_status(lines.error().code), lines.error().message);
+    return {200, "text/plain; version=0.0.4", std::move(*lines)};
+  }
+  const auto made = path == "/v1/status"  ? status()
+                    : path == "/v1/ports" ? ports()
+                    : path == "/v1/flows" ? flows()
+                                          : trace(body);
+  if (!made) return problem(http_status(made.error().code), made.error().message);
+  return {200, "application/json", codec::write_json(*made)};
+}
+
+Result<Node> Control::status() {
+  const TopologyStatus topology = topology_.status();
+  const auto counted = count(worker_);
+  if (!counted) return counted.error();
+  Node out = Node::map_of({});
+  out.add("name", text(topology.name));
+  out.add("id", text(self_.str()));
+  out.add("incarnation", number(topology.incarnation));
+  out.add("registered", Node::of_bool(topology.registered));
+  out.add("synced", Node::of_bool(topology.synced));
+  out.add("store", text(topology.store_up ? "up" : "down"));
+  std::vector<Node> tunnels;
+  for (const IpAddr& a : topology.tunnel_addresses) tunnels.push_back(text(a.str()));
+  out.add("tunnel_addresses", Node::list_of(std::move(tunnels)));
+  out.add("ports_active", number(topology.ports.size()));
+  out.add("ports_failed", number(topology.port_errors.size()));
+  out.add("watched_keys", number(topology.watched_keys));
+  out.add("epoch", number(topology.epoch));
+  out.add("applied_epoch", number(worker_.applied_epoch()));
+  out.add("flows", number(counted->flows));
+  out.add("parked", number(counted->parked));
+  Node counters = Node::map_of({});
+  for (const auto& [name, value] : counters_of(*counted)) counters.add(name, number(value));
+  out.add("counters", std::move(counters));
+  Node drops = Node::map_of({});
+  for (const auto& [reason, n] : drops_of(*counted)) drops.add(reason, number(n));
+  out.add("drops", std::move(drops));
+  return out;
+}
+
+Result<Node> Control::ports() {
+  const TopologyStatus topology = topology_.status();
+  return worker_.call<Node>([topology](Worker& worker) -> Result<Node> {
+    std::vector<Node> list;
+    for (const Plug& plug : topology.ports) {
+      Node port = Node::map_of({});
+      const model::Port* record = worker.ready() ? worker.snapshot().port(plug.port) : nullptr;
+      port.add("name", text(record != nullptr ? record->name : ""));
+      port.add("id", text(plug.port.str()));
+      port.add("interface", text(plug.interface));
+      port.add("dp_port", number(plug.dp_port().number));
+      if (const auto* binding = worker.ready() ? worker.snapshot().binding(plug.port) : nullptr) {
+        port.add("tunnel_key", number(binding->tunnel_key));
+        port.add("generation", number(binding->generation));
+      }
+      if (const auto stats = worker.datapath().port_stats(plug.dp_port())) {
+        port.add("rx_packets", number(stats->rx_packets));
+        port.add("rx_bytes", number(stats->rx_bytes));
+        port.add("tx_packets", number(stats->tx_packets));
+        port.add("tx_bytes", number(stats->tx_bytes));
+        port.add("drops", number(stats->drops));
+        port.add("upcalls_limited", number(stats->upcalls_limited));
+      }
+      list.push_back(std::move(port));
+    }
+    std::vector<Node> failed;
+    for (const auto& [id, why] : topology.port_errors) {
+      Node port = Node::map_of({});
+      port.add("id", text(id.str()));
+      port.add("error", text(why));
+      failed.push_back(std::move(port));
+    }
+    Node out = Node::map_of({});
+    out.add("ports", Node::list_of(std::move(list)));
+    out.add("failed", Node::list_of(std::move(failed)));
+    return out;
+  });
+}
+
+Result<Node> Control::flows() {
+  return worker_.call<Node>([](Worker& worker) -> Result<Node> {
+    // The datapath's own list is the truth about what is forwarded; our table says why.
+    const auto all = worker.datapath().dump_flows();
+    if (!all) return all.error();
+    const MonoTime now = mono_now();
+    std::vector<Node> list;
+    for (const datapath::FlowEntry& entry : *all) {
+      Node flow = Node::map_of({});
+      flow.add("match", text(format(entry.flow.match)));
+      flow.add("actions", text(format(entry.flow.actions)));
+      if (entry.flow.actions.drops()) {
+        flow.add("reason", text(to_string(worker.drop_reason(entry.flow.match))));
+      }
+      flow.add("packets", number(entry.stats.packets));
+      flow.add("bytes", number(entry.stats.bytes));
+      if (entry.stats.last_used.ns > 0) {
+        const auto idle = std::max<int64_t>(0, (now - entry.stats.last_used).count() / 1'000'000);
+        flow.add("idle_ms", number(static_cast<uint64_t>(idle)));
+      }
+      if (const InstalledFlow* known = worker.flows().find(entry.flow.match)) {
+        std::vector<Node> depends;
+        for (const Dependency& d : known->dependencies) depends.push_back(text(d.tag.str()));
+        flow.add("depends_on", Node::list_of(std::move(depends)));
+      }
+      list.push_back(std::move(flow));
+    }
+    Node out = Node::map_of({});
+    out.add("flows", Node::list_of(std::move(list)));
+    return out;
+  });
+}
+
+Result<Node> Control::trace(std::string_view body) {
+  codec::Problems problems;
+  const Node request = codec::parse_json(body, problems);
+  if (!problems.empty()) return codec::to_error(problems);
+  const Node* packet = request.find("packet");
+  const Node* port = request.find("port");
+  const Node* key = request.find("tunnel_key");
+  if (packet == nullptr || (port == nullptr) == (key == nullptr)) {
+    return Error{ErrorCode::invalid,
+                 "a trace needs \"packet\" (text) and either \"port\" (a port plugged in here) or "
+                 "\"tunnel_key\""};
+  }
+  uint32_t tunnel_key = 0;
+  if (key != nullptr) {
+    const auto [end, ec] =
+        std::from_chars(key->text.data(), key->text.data() + key->text.size(), tunnel_key);
+    if (ec != std::errc{} || end != key->text.data() + key->text.size() || tunnel_key >= 1u << 24) {
+      return Error{ErrorCode::invalid,
+                   "tunnel_key: '" + key->text + "' is not a number below 16777216"};
+    }
+  }
+  const auto frame = parse_frame(packet->text);
+  if (!frame) return frame.error().in("packet");
+  const std::string port_name = port != nullptr ? port->text : "";
+  return worker_.call<Node>([=, bytes = *frame](Worker& worker) -> Result<Node> {
+    if (!worker.ready()) return Error{ErrorCode::unavailable, "the agent has no topology yet"};
+    DpPort in_port = kTunnelPort;
+    if (tunnel_key == 0) {
+      const model::Port* found = find_port(worker.snapshot(), port_name);
+      if (found == nullptr) {
+        return Error{ErrorCode::not_found,
+                     "port '" + port_name + "' is not in this host's topology"};
+      }
+      const auto here = worker.snapshot().dp_port(found->id);
+      if (!here) {
+        return Error{
+            ErrorCode::not_found,
+            "port '" + port_name + "' is not plugged in on this host; ask the host it is bound to"};
+      }
+      in_port = *here;
+    }
+    sim::Trace trace;
+    const sim::Outcome outcome = worker.ask(in_port, tunnel_key, bytes, mono_now(), &trace);
+    Node out = Node::map_of({});
+    out.add("verdict", text(sim::to_string(outcome.verdict)));
+    if (outcome.verdict == sim::Verdict::drop)
+      out.add("reason", text(sim::to_string(outcome.reason)));
+    out.add("actions", text(format(outcome.actions)));
+    out.add("text", text(trace.text()));
+    std::vector<Node> steps;
+    for (const sim::TraceStep& step : trace.steps()) {
+      Node s = Node::map_of({});
+      s.add("depth", number(step.depth));
+      s.add("kind", text(sim::to_string(step.kind)));
+      if (!step.name.empty()) s.add("name", text(step.name));
+      if (!step.id.is_nil()) s.add("id", text(step.id.str()));
+      s.add("text", text(step.text));
+      steps.push_back(std::move(s));
+    }
+    out.add("steps", Node::list_of(std::move(steps)));
+    return out;
+  });
+}
+
+Result<std::string> Control::metrics() {
+  const auto counted = count(worker_);
+  if (!counted) return counted.error();
+  const TopologyStatus topology = topology_.status();
+  std::string out;
+  const auto gauge = [&](std::string_view name, uint64_t value) {
+    out += fmt::format("# TYPE plexus_agent_{0} gauge\nplexus_agent_{0} {1}\n", name, value);
+  };
+  gauge("ports_active", topology.ports.size());
+  gauge("ports_failed", topology.port_errors.size());
+  gauge("flows", counted->flows);
+  gauge("packets_waiting", counted->parked);
+  gauge("store_up", topology.store_up ? 1 : 0);
+  gauge("synced", topology.synced ? 1 : 0);
+  for (const auto& [name, value] : counters_of(*counted)) {
+    out += fmt::format("# TYPE plexus_agent_{0}_total counter\nplexus_agent_{0}_total {1}\n", name,
+                       value);
+  }
+  out += "# TYPE plexus_agent_drops_total counter\n";
+  for (const auto& [reason, n] : drops_of(*counted)) {
+    out += fmt::format("plexus_agent_drops_total{{reason=\"{}\"}} {}\n", reason, n);
+  }
+  return out;
+}
+
+}  // namespace plexus::agent

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/options.h"
+
+#include <getopt.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+
+namespace plexus::agent {
+namespace {
+
+constexpr char kHelp[] =
+    "plexus-agent: forwards the packets of this host's virtual ports\n"
+    "\n"
+    "usage: plexus-agent [options]\n"
+    "  --store ADDRESS    the topology store (default embedded:/var/lib/plexus/store)\n"
+    "  --host-id UUID     who this host is (default: kept in STATE/host-id, made at the first "
+    "start)\n"
+    "  --name NAME        name to register by when the store does not know the host (default: host "
+    "name)\n"
+    "  --run-dir DIR      sockets and maps live in DIR/NAME (default /run/plexus)\n"
+    "  --state-dir DIR    what survives a reboot (default /var/lib/plexus)\n"
+    "  --log-level LEVEL  debug, info, warn or error (default info)\n"
+    "  --leave            take ports, tunnel and flows out of the kernel and end\n"
+    "  --help             this text\n"
+    "\n"
+    "The agent needs root. SIGTERM ends it; what it put into the kernel goes on forwarding and is "
+    "adopted by the\n"
+    "next start. Talk to it with: plexus agent status | ports | flows | trace\n";
+
+Error usage_error(const std::string& message) {
+  return Error{ErrorCode::invalid, message + " (see plexus-agent --help)"};
+}
+
+std::string host_name() {
+  char buffer[256] = {};
+  if (gethostname(buffer, sizeof buffer - 1) != 0 || buffer[0] == 0) return "localhost";
+  return buffer;
+}
+
+/// The id kept on disk, made when there is none: a host keeps its identity over restarts.
+Result<HostId> kept_host_id(const std::string& state_dir) {
+  const std::string path = state_dir + "/host-id";
+  if (std::ifstream in(path); in) {
+    std::string text;
+    std::getline(in, text);
+    const auto id = Uuid::parse(text);
+    if (!id) {
+      return Error{ErrorCode::invalid,
+                   path + ": not a UUID; put the host's id there or remove the file"};
+    }
+    return HostId{*id};
+  }
+  if (mkdir(state_dir.c_str(), 0755) != 0 && errno != EEXIST) return errno_error(state_dir, errno);
+  const Uuid id = Uuid::random();
+  std::ofstream out(path, std::ios::trunc);
+  out << id.str() << '\n' << std::flush;
+  if (!out) return errno_error("writing " + path, errno);
+  return HostId{id};
+}
+
+}  // namespace
+
+Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
+  enum { kStore = 1, kHostId, kName, kRunDir, kStateDir, kLogLevel, kLeave, kHelpFlag };
+  static const option kLong[] = {{"store", required_argument, nullptr, kStore},
+                                 {"host-id", required_argument, nullptr, kHostId},
+                                 {"name", required_argument, nullptr, kName},
+                                 {"run-dir", required_argument, nullptr, kRunDir},
+                                 {"state-dir", required_argument, nullptr, kStateDir},
+                                 {"log-level", required_argument, nullptr, kLogLevel},
+                                 {"leave", no_argument, nullptr, kLeave},
+                                 {"help", no_argument, nullptr, kHelpFlag},
+                                 {nullptr, 0, nullptr, 0}};
+  AgentOptions options;
+  opterr = 0;
+  for (int c = 0; (c = getopt_long(argc, argv, "h", kLong, nullptr)) != -1;) {
+    switch (c) {
+      case kStore:
+        options.store = optarg;
+        break;
+      case kHostId: {
+        const auto id = Uuid::parse(optarg);
+        if (!id) return usage_error(std::string("--host-id: '") + optarg + "' is not a UUID");
+        options.host = HostId{*id};
+        break;
+      }
+      case kName:
+        options.name = optarg;
+        break;
+      case kRunDir:
+        options.run_dir = optarg;
+        break;
+      case kStateDir:
+        options.state_dir = optarg;
+        break;
+      case kLogLevel:
+        if (!parse_log_level(optarg, options.log_level)) {
+          return usage_error(std::string("--log-level: '") + optarg +
+                             "' is not debug, info, warn or error");
+        }
+        break;
+      case kLeave:
+        options.leave = true;
+        break;
+      case 'h':
+      case kHelpFlag:
+        std::fputs(kHelp, stdout);
+        return std::optional<AgentOptions>{};
+      default:
+        return usage_error(std::string("unknown or incomplete option '") + argv[optind - 1] + "'");
+    }
+  }
+  if (optind < argc) return usage_error(std::string("unexpected argument '") + argv[optind] + "'");
+  if (options.name.empty()) options.name = host_name();
+  if (options.name.find('/') != std::string::npos || options.name.size() > 63) {
+    return usage_error("--name: '" + options.name + "' is not a host name");
+  }
+  if (options.host.is_nil()) {
+    auto id = kept_host_id(options.state_dir);
+    if (!id) return id.error();
+    options.host = *id;
+  }
+  return std::optional<AgentOptions>{std::move(options)};
+}
+
+}  // namespace plexus::agent

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an agent is told at its start: where the store is and who it is. Everything else it learns
+// from the store.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/ids.h"
+#include "base/log.h"
+#include "base/result.h"
+
+namespace plexus::agent {
+
+struct AgentOptions {
+  std::string store = "embedded:/var/lib/plexus/store";
+  HostId host;       ///< from --host-id, or kept in <state dir>/host-id
+  std::string name;  ///< how it registers when the store does not know it: the machine's host name
+  std::string run_dir = "/run/plexus";  ///< its own folder there is <run_dir>/<name>: socket, bpffs
+  std::string state_dir = "/var/lib/plexus";
+  LogLevel log_level = LogLevel::info;
+  bool leave = false;  ///< take every trace out of the kernel and end, instead of running
+};
+
+/// Reads the command line. An Error with code invalid holds the whole text for the user; `help`
+/// text likewise is printed and exits 0 by the caller when nullopt is returned.
+[[nodiscard]] Result<std::optional<AgentOptions>> parse_options(int argc, char** argv);
+
+}  // namespace plexus::agent

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/worker.h"
+
+#include <algorithm>
+
+#include "agent/sample_packet.h"
+#include "base/log.h"
+
+namespace plexus::agent {
+namespace {
+
+/// One log line for a storm of the same failure: the 1st, 2nd, 4th, 8th ...
+bool worth_a_line(uint64_t count) {
+  return (count & (count - 1)) == 0;
+}
+
+}  // namespace
+
+Worker::Worker(datapath::Datapath& datapath, WorkerOptions options)
+    : datapath_(datapath), options_(options), flows_(options.max_flows) {}
+
+void Worker::publish(std::shared_ptr<const model::Snapshot> snapshot,
+                     std::span<const TagChange> changes, uint64_t epoch, MonoTime now) {
+  snapshot_ = std::move(snapshot);
+  epoch_ = epoch;
+  for (const Match& match : flows_.invalidate(changes)) {
+    remove_from_datapath(match);
+    ++counters_.invalidated;
+  }
+  if (!changes.empty()) retry_parked(now, true);
+}
+
+size_t Worker::run_once(MonoTime now) {
+  return datapath_.receive(options_.batch, [&](datapath::Upcall&& upcall) {
+    ++counters_.upcalls;
+    handle(std::move(upcall), 1, now);
+  });
+}
+
+void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
+  if (!snapshot_) return drop(sim::DropReason::unknown_port);
+  const sim::Packet parsed = sim::packet_of(packet.frame, packet.in_port, packet.tunnel_key);
+  // An earlier packet of the same batch may have brought the answer already.
+  if (const auto* known = flows_.lookup(parsed.key)) {
+    return known->actions.drops() ? drop(drop_reason(known->match)) : send(packet, known->actions);
+  }
+  sim::Outcome outcome = sim::simulate(parsed, *snapshot_, now);
+  std::move(outcome.writes.begin(), outcome.writes.end(), std::back_inserter(writes_));
+  switch (outcome.verdict) {
+    case sim::Verdict::forward:
+      if (outcome.cacheable) install(parsed.key, outcome, now);
+      send(packet, outcome.actions);
+      break;
+    case sim::Verdict::drop:
+      drop(outcome.reason);
+      if (outcome.cacheable) install(parsed.key, outcome, now);
+      break;
+    case sim::Verdict::consumed:
+      ++counters_.consumed;
+      break;
+    case sim::Verdict::postpone:
+      // What asks for the missing thing (an ARP request) goes out once for all packets that wait for it, and
+      // again at each timed try.
+      if (!somebody_waits_for(outcome.missing)) send_generated(outcome);
+      park(std::move(packet), std::move(outcome.missing), tries, now);
+      return;
+  }
+  send_generated(outcome);
+}
+
+void Worker::install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now) {
+  const datapath::Flow flow{match_of(key, outcome.mask), outcome.actions, next_cookie_++};
+  if (const auto put = datapath_.put_flow(flow); !put) {
+    if (worth_a_line(++counters_.not_installed)) {
+      log_warn("worker", "an answer stays in user space ({} so far): {}", counters_.not_installed,
+               put.error().message);
+    }
+    return;
+  }
+  remember(flow, outcome, now);
+  ++counters_.installed;
+}
+
+void Worker::remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now) {
+  if (flow.actions.drops()) drop_reasons_[flow.match] = outcome.reason;
+  const auto inserted =
+      flows_.insert(flow.match, flow.actions, outcome.dependencies, flow.cookie, now);
+  if (inserted.evicted) {
+    remove_from_datapath(*inserted.evicted);
+    ++counters_.evicted;
+  }
+}
+
+sim::DropReason Worker::drop_reason(const Match& match) const {
+  const auto it = drop_reasons_.find(match);
+  return it == drop_reasons_.end() ? sim::DropReason::none : it->second;
+}
+
+void Worker::remove_from_datapath(const Match& match) {
+  drop_reasons_.erase(match);
+  const auto removed = datapath_.remove_flow(match);
+  // Not there is as good: a vanished interface took its flows along.
+  if (!removed && removed.error().code != ErrorCode::not_found) {
+    log_warn("worker", "removing a flow: {}", removed.error().message);
+  }
+}
+
+void Worker::send(const datapath::Upcall& packet, const Actions& actions) {
+  ++counters_.forwarded;
+  if (actions.drops()) return;
+  if (const auto sent = datapath_.execute(packet.frame, packet.offload, actions); !sent) {
+    if (worth_a_line(++counters_.execute_failed)) {
+      log_warn("worker", "sending a packet: {} ({} times)", sent.error().message,
+               counters_.execute_failed);
+    }
+  }
+}
+
+void Worker::send_generated(const sim::Outcome& outcome) {
+  for (const sim::Generated& made : outcome.generated) {
+    ++counters_.generated;
+    if (made.actions.drops()) continue;
+    if (const auto sent = datapath_.execute(made.frame, {}, made.actions); !sent) {
+      if (worth_a_line(++counters_.execute_failed)) {
+        log_warn("worker", "sending a generated packet: {}", sent.error().message);
+      }
+    }
+  }
+}
+
+bool Worker::somebody_waits_for(const std::vector<sim::Missing>& missing) const {
+  return std::any_of(parked_.begin(), parked_.end(),
+                     [&](const Parked& p) { return p.missing == missing; });
+}
+
+void Worker::park(datapath::Upcall&& packet, std::vector<sim::Missing> missing, unsigned tries,
+                  MonoTime now) {
+  size_t at_port = 0, bytes_at_port = 0, for_same = 0;
+  for (const Parked& p : parked_) {
+    for_same += p.missing == missing;
+    if (p.packet.in_port != packet.in_port) continue;
+    ++at_port;
+    bytes_at_port += p.packet.frame.size();
+  }
+  MonoTime retry_at = now + options_.retry_interval;
+  if (for_same >= options_.max_parked_per_missing) {
+    // Of packets that wait for the same answer the newest are worth most (RFC 1122 2.3.2.2). The newcomer
+    // inherits the waiting, or a steady stream would put off giving up for ever.
+    const auto oldest = std::find_if(parked_.begin(), parked_.end(),
+                                     [&](const Parked& p) { return p.missing == missing; });
+    tries = std::max(tries, oldest->tries);
+    retry_at = oldest->retry_at;
+    parked_.erase(oldest);
+    drop(sim::DropReason::too_many_waiting);
+  } else if (parked_.size() >= options_.max_parked || at_port >= options_.max_parked_per_port ||
+             bytes_at_port + packet.frame.size() > options_.max_parked_bytes_per_port) {
+    return drop(sim::DropReason::too_many_waiting);
+  }
+  ++counters_.parked;
+  parked_.push_back({std::move(packet), std::move(missing), tries, retry_at});
+}
+
+void Worker::retry_parked(MonoTime now, bool all) {
+  std::deque<Parked> waiting;
+  waiting.swap(parked_);
+  for (Parked& p : waiting) {
+    if (all) {
+      // Something changed: ask again, without counting a try and without asking the neighbour once more.
+      const sim::Outcome outcome = sim::simulate(
+          sim::packet_of(p.packet.frame, p.packet.in_port, p.packet.tunnel_key), *snapshot_, now);
+      if (outcome.verdict == sim::Verdict::postpone && outcome.missing == p.missing) {
+        parked_.push_back(std::move(p));
+        continue;
+      }
+      handle(std::move(p.packet), p.tries, now);
+    } else if (p.retry_at > now) {
+      parked_.push_back(std::move(p));
+    } else if (p.tries >= options_.max_tries) {
+      drop(sim::DropReason::neighbour_unresolved);
+    } else {
+      handle(std::move(p.packet), p.tries + 1, now);
+    }
+  }
+}
+
+void Worker::tick(MonoTime now) {
+  if (snapshot_) retry_parked(now, false);
+  if (flows_.size() == 0) return;
+  if (const auto all = datapath_.dump_flows(); all) {
+    for (const datapath::FlowEntry& entry : *all) {
+      (void)flows_.update_stats(entry.flow.match, entry.stats.packets, entry.stats.bytes,
+                                entry.stats.last_used);
+    }
+  } else {
+    log_warn("worker", "reading flow statistics: {}", all.error().message);
+    return;  // without statistics nothing may be called idle
+  }
+  for (const Match& match : flows_.expire(now, options_.idle_timeout)) {
+    remove_from_datapath(match);
+    ++counters_.expired;
+  }
+}
+
+void Worker::adopt(MonoTime now) {
+  const auto left = datapath_.dump_flows();
+  if (!left) {
+    log_warn("worker", "reading the flows of an earlier agent: {}", left.error().message);
+    return;
+  }
+  size_t kept = 0, gone = 0;
+  for (const datapath::FlowEntry& entry : *left) {
+    if (flows_.find(entry.flow.match)) continue;
+    next_cookie_ = std::max(next_cookie_, entry.flow.cookie + 1);
+    const std::vector<uint8_t> frame = sample_packet(entry.flow.match.key);
+    const sim::Packet parsed = sim::packet_of(frame, DpPort{entry.flow.match.key.in_port},
+                                              entry.flow.match.key.tunnel_key);
+    const sim::Outcome outcome = sim::simulate(parsed, *snapshot_, now);
+    const bool same = outcome.cacheable && outcome.actions == entry.flow.actions &&
+                      match_of(parsed.key, outcome.mask) == entry.flow.match;
+    if (same) {
+      remember(entry.flow, outcome, now);
+      ++kept;
+    } else {
+      remove_from_datapath(entry.flow.match);
+      ++gone;
+    }
+  }
+  if (kept + gone > 0)
+    log_info("worker", "flows of an earlier agent: {} kept, {} removed", kept, gone);
+}
+
+std::vector<sim::StateWrite> Worker::take_writes() {
+  return std::exchange(writes_, {});
+}
+
+sim::Outcome Worker::ask(DpPort in_port, uint32_t tunnel_key, std::span<const uint8_t> frame,
+                         MonoTime now, sim::Trace* trace) const {
+  PLEXUS_CHECK(snapshot_ != nullptr, "ask() after the first publish()");
+  return sim::simulate(sim::packet_of(frame, in_port, tunnel_key), *snapshot_, now, trace);
+}
+
+}  // namespace plexus::agent

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Worker: turns upcalls into forwarding. It owns the flows of one datapath: it simulates what the
+// kernel did not know, installs the answer as a flow, sends the packet on, and takes flows away
+// when what they read has changed or when nobody used them.
+//
+// Threads: none of its own; one caller drives it. Snapshots change only between batches, in
+// publish().
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "datapath/datapath.h"
+#include "flow/flow_table.h"
+#include "flow/tag.h"
+#include "model/snapshot.h"
+#include "sim/drop_reason.h"
+#include "sim/simulate.h"
+
+namespace plexus::agent {
+
+struct WorkerOptions {
+  size_t max_flows = 100'000;
+  Duration idle_timeout = std::chrono::seconds(60);
+  size_t batch = 64;  ///< upcalls between two looks at the mailbox
+  /// Packets that wait for an answer (a neighbour's MAC).
+  size_t max_parked = 4096;
+  size_t max_parked_per_port = 64;
+  size_t max_parked_bytes_per_port = 128 * 1024;
+  size_t max_parked_per_missing = 8;  ///< oldest goes first
+  Duration retry_interval = std::chrono::seconds(1);
+  unsigned max_tries = 3;
+};
+
+struct WorkerCounters {
+  uint64_t upcalls = 0, installed = 0, invalidated = 0, expired = 0, evicted = 0;
+  uint64_t forwarded = 0, consumed = 0, parked = 0, generated = 0;
+  uint64_t not_installed = 0;   ///< answers that the datapath could not hold as a flow
+  uint64_t execute_failed = 0;  ///< the kernel refused a packet
+  std::map<sim::DropReason, uint64_t> drops;
+};
+
+class Worker {
+ public:
+  Worker(datapath::Datapath& datapath, WorkerOptions options);
+
+  /// A new version of the topology. Flows that read what changed are removed before it returns;
+  /// parked packets are simulated again.
+  void publish(std::shared_ptr<const model::Snapshot> snapshot, std::span<const TagChange> changes,
+               uint64_t epoch, MonoTime now);
+
+  /// Handles up to `batch` waiting upcalls; returns how many there were.
+  size_t run_once(MonoTime now);
+
+  /// Retries parked packets, reads flow statistics, expires idle flows. Call about once a second.
+  void tick(MonoTime now);
+
+  /// Takes over the flows that an earlier agent left in the datapath: an answer that is still right
+  /// stays, with its statistics; the others go. Call once, when the first complete topology is
+  /// published.
+  void adopt(MonoTime now);
+
+  /// What was learned since the last call.
+  [[nodiscard]] std::vector<sim::StateWrite> take_writes();
+
+  /// The answer for one packet on this worker's snapshot, changing nothing.
+  [[nodiscard]] sim::Outcome ask(DpPort in_port, uint32_t tunnel_key,
+                                 std::span<const uint8_t> frame, MonoTime now,
+                                 sim::Trace* trace) const;
+
+  /// Why the flow with this match drops; none when it does not.
+  [[nodiscard]] sim::DropReason drop_reason(const Match& match) const;
+
+  [[nodiscard]] uint64_t epoch() const { return epoch_; }
+  [[nodiscard]] const WorkerCounters& counters() const { return counters_; }
+  [[nodiscard]] const FlowTable& flows() const { return flows_; }
+  /// True after the first publish().
+  [[nodiscard]] bool ready() const { return snapshot_ != nullptr; }
+  /// Only when ready().
+  [[nodiscard]] const model::Snapshot& snapshot() const { return *snapshot_; }
+  [[nodiscard]] datapath::Datapath& datapath() { return datapath_; }
+  [[nodiscard]] size_t parked() const { return parked_.size(); }
+
+ private:
+  struct MatchHash {
+    size_t operator()(const Match& m) const {
+      return std::hash<FlowKey>{}(m.key) * 31 + std::hash<FlowKey>{}(m.mask);
+    }
+  };
+  struct Parked {
+    datapath::Upcall packet;
+    std::vector<sim::Missing> missing;
+    unsigned tries = 1;
+    MonoTime retry_at;
+  };
+
+  void handle(datapath::Upcall&& packet, unsigned tries, MonoTime now);
+  /// Keeps a flow that the datapath has.
+  void remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now);
+  void install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now);
+  void remove_from_datapath(const Match& match);
+  void send(const datapath::Upcall& packet, const Actions& actions);
+  void send_generated(const sim::Outcome& outcome);
+  [[nodiscard]] bool somebody_waits_for(const std::vector<sim::Missing>& missing) const;
+  void park(datapath::Upcall&& packet, std::vector<sim::Missing> missing, unsigned tries,
+            MonoTime now);
+  void retry_parked(MonoTime now, bool all);
+  void drop(sim::DropReason reason) { ++counters_.drops[reason]; }
+
+  datapath::Datapath& datapath_;
+  const WorkerOptions options_;
+  std::shared_ptr<const model::Snapshot> snapshot_;
+  uint64_t epoch_ = 0;
+  uint64_t next_cookie_ = 1;
+  FlowTable flows_;
+  std::unordered_map<Match, sim::DropReason, MatchHash> drop_reasons_;  ///< of the flows that drop
+  std::deque<Parked> parked_;
+  std::vector<sim::StateWrite> writes_;
+  WorkerCounters counters_;
+};
+
+}  // namespace plexus::agent

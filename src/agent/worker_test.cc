@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// The worker over the fake datapath: flows appear, go and are adopted; packets wait and are given up.
+#include "agent/worker.h"
+
+#include <gtest/gtest.h>
+
+#include "datapath/fake/fake_datapath.h"
+#include "model/topology.h"
+#include "packet/text.h"
+#include "sim/delta_tags.h"
+
+namespace plexus::agent {
+namespace {
+
+using namespace std::chrono_literals;
+
+const HostId kSelf{Uuid::derived("host", "h1")};
+const HostId kOther{Uuid::derived("host", "h2")};
+const BridgeId kBlue{Uuid::derived("bridge", "blue")};
+const BridgeId kGreen{Uuid::derived("bridge", "green")};
+const RouterId kCore{Uuid::derived("router", "core")};
+
+PortId port_id(std::string_view name) {
+  return PortId{Uuid::derived("port", name)};
+}
+MacAddr mac(const char* text) {
+  return *MacAddr::parse(text);
+}
+IpAddr ip(const char* text) {
+  return *IpAddr::parse(text);
+}
+
+Frame frame(std::string_view text) {
+  auto made = parse_frame(text);
+  EXPECT_TRUE(made.ok()) << (made.ok() ? "" : made.error().message);
+  return made.ok() ? *made : Frame{};
+}
+
+/// vm1 and vm2 on bridge blue at this host, vm3 on blue at h2; router core between blue and green; vm5 on green at
+/// this host, of which nothing is known.
+class WorkerTest : public testing::Test {
+ protected:
+  WorkerTest() : datapath_({.clock = [this] { return now_; }}), worker_(datapath_, options()) {
+    for (const char* i : {"tap1", "tap2", "tap5"}) datapath_.add_interface(i);
+    bridge(kBlue, {"vm1", "vm2", "vm3", "blue-core"});
+    bridge(kGreen, {"vm5", "green-core"});
+    model::Router core;
+    core.id = kCore;
+    core.name = "core";
+    core.ports = {port_id("core-blue"), port_id("core-green")};
+    pending_.push_back(model::RouterChange{kCore, core});
+    machine("vm1", kBlue, "02:00:00:00:00:01", {"10.1.0.1"});
+    machine("vm2", kBlue, "02:00:00:00:00:02", {"10.1.0.2"});
+    machine("vm3", kBlue, "02:00:00:00:00:03", {"10.1.0.3"});
+    machine("vm5", kGreen, nullptr, {});
+    link("core-blue", "blue-core", kBlue, "02:00:00:00:01:00", "10.1.0.254/24");
+    link("core-green", "green-core", kGreen, "02:00:00:00:02:00", "10.2.0.254/24");
+    here("vm1", "tap1", 17);
+    here("vm2", "tap2", 18);
+    here("vm5", "tap5", 20);
+    bind("vm3", kOther, 77);
+    pending_.push_back(
+        model::HostChange{kOther, model::Host{kOther, "h2", {ip("192.0.2.2")}, {{kBlue, 99}}}});
+    EXPECT_TRUE(datapath_.set_tunnel({ip("192.0.2.1"), 4789, {ip("192.0.2.2")}}).ok());
+    publish();
+  }
+
+  static WorkerOptions options() {
+    WorkerOptions o;
+    o.max_flows = 100;
+    return o;
+  }
+  void bridge(BridgeId id, std::vector<std::string> ports) {
+    model::Bridge b;
+    b.id = id;
+    b.name = id == kBlue ? "blue" : "green";
+    for (const auto& p : ports) b.ports.push_back(port_id(p));
+    std::sort(b.ports.begin(), b.ports.end());
+    pending_.push_back(model::BridgeChange{id, b});
+  }
+  void machine(const char* name, BridgeId id, const char* m, std::vector<const char*> addresses) {
+    model::Port p;
+    p.id = port_id(name);
+    p.name = name;
+    p.device = id;
+    p.wanted_host = kSelf;
+    p.interface = std::string("tap-") + name;
+    if (m != nullptr) p.mac = mac(m);
+    for (const char* a : addresses) p.addresses.push_back(ip(a));
+    pending_.push_back(model::PortChange{p.id, p});
+  }
+  void link(const char* router_port, const char* bridge_port, BridgeId id, const char* m,
+            const char* network) {
+    model::Port r;
+    r.id = port_id(router_port);
+    r.name = router_port;
+    r.device = kCore;
+    r.mac = mac(m);
+    r.networks = {*IpPrefix::parse(network)};
+    r.peer = port_id(bridge_port);
+    model::Port b;
+    b.id = port_id(bridge_port);
+    b.name = bridge_port;
+    b.device = id;
+    b.peer = r.id;
+    pending_.push_back(model::PortChange{r.id, r});
+    pending_.push_back(model::PortChange{b.id, b});
+  }
+  void bind(const char* name, HostId host, uint32_t key) {
+    pending_.push_back(
+        model::BindingChange{port_id(name), model::Binding{port_id(name), host, key, 1, true}});
+  }
+  void here(const char* name, const char* interface, uint32_t number) {
+    EXPECT_TRUE(datapath_.add_port({DpPort{number}, interface}).ok());
+    pending_.push_back(model::LocalPortChange{port_id(name), number});
+    bind(name, kSelf, number);
+  }
+  void publish() {
+    const auto delta = topology_.apply(pending_);
+    pending_.clear();
+    const auto tags = sim::tags_of(delta);
+    worker_.publish(topology_.snapshot(), tags, ++epoch_, now_);
+  }
+  void learn(const char* router_port, const char* address, const char* m) {
+    pending_.push_back(model::NeighboursChange{port_id(router_port),
+                                               {{port_id(router_port), ip(address), mac(m)}}});
+    publish();
+  }
+  std::vector<datapath::SentFrame> send(uint32_t port, std::string_view text) {
+    datapath_.inject(DpPort{port}, frame(text));
+    while (worker_.run_once(now_) > 0) {
+    }
+    return datapath_.take_sent();
+  }
+  size_t kernel_flows() { return datapath_.dump_flows()->size(); }
+
+  static constexpr const char* kVm1ToVm2 =
+      "eth 02:00:00:00:00:01 > 02:00:00:00:00:02 | ipv4 10.1.0.1 > 10.1.0.2 | udp 1 > 2";
+  static constexpr const char* kVm1ToVm3 =
+      "eth 02:00:00:00:00:01 > 02:00:00:00:00:03 | ipv4 10.1.0.1 > 10.1.0.3 | udp 1 > 2";
+  static constexpr const char* kVm1ToVm5 =
+      "eth 02:00:00:00:00:01 > 02:00:00:00:01:00 | ipv4 10.1.0.1 > 10.2.0.5 | udp 1 > 2";
+
+  MonoTime now_{1'000'000'000};
+  uint64_t epoch_ = 0;
+  datapath::FakeDatapath datapath_;
+  Worker worker_;
+  model::Topology topology_{kSelf};
+  std::vector<model::Change> pending_;
+};
+
+TEST_F(WorkerTest, TheFirstPacketAsksTheSecondDoesNot) {
+  auto sent = send(17, kVm1ToVm2);
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(std::get<LocalOutput>(sent[0].output).port, DpPort{18});
+  EXPECT_EQ(worker_.counters().upcalls, 1u);
+  sent = send(17, kVm1ToVm2);
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(worker_.counters().upcalls, 1u);
+  EXPECT_EQ(datapath_.counters().flow_hits, 1u);
+}
+
+TEST_F(WorkerTest, TwoMissesOfOneClassInOneBatchInstallOneFlowAndForwardBoth) {
+  datapath_.inject(DpPort{17}, frame(kVm1ToVm2));
+  datapath_.inject(DpPort{17}, frame(kVm1ToVm2));
+  EXPECT_EQ(worker_.run_once(now_), 2u);
+  EXPECT_EQ(datapath_.take_sent().size(), 2u);
+  EXPECT_EQ(worker_.counters().installed, 1u);
+}
+
+TEST_F(WorkerTest, AMovedPortTakesItsFlowsAlongAndNoOthers) {
+  (void)send(17, kVm1ToVm2);
+  auto sent = send(17, kVm1ToVm3);
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(std::get<TunnelOutput>(sent[0].output), (TunnelOutput{ip("192.0.2.2"), 77}));
+  ASSERT_EQ(kernel_flows(), 2u);
+  bind("vm3", kOther, 78);
+  publish();
+  EXPECT_EQ(kernel_flows(), 1u);
+  EXPECT_EQ(worker_.counters().invalidated, 1u);
+  sent = send(17, kVm1ToVm3);
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(std::get<TunnelOutput>(sent[0].output).key, 78u);
+}
+
+TEST_F(WorkerTest, AnUnknownNeighbourIsAskedForOnceAndAllPacketsWait) {
+  auto sent = send(17, kVm1ToVm5);
+  ASSERT_EQ(sent.size(), 1u) << "the ARP request";
+  EXPECT_EQ(std::get<LocalOutput>(sent[0].output).port, DpPort{20});
+  EXPECT_TRUE(parse_packet(sent[0].frame).key.is_arp());
+  EXPECT_TRUE(send(17, kVm1ToVm5).empty()) << "asked already";
+  EXPECT_EQ(worker_.parked(), 2u);
+  learn("core-green", "10.2.0.5", "02:00:00:00:00:05");
+  sent = datapath_.take_sent();
+  ASSERT_EQ(sent.size(), 2u);
+  for (const auto& s : sent) {
+    EXPECT_EQ(parse_packet(s.frame).key.dst_mac(), mac("02:00:00:00:00:05"));
+    EXPECT_EQ(parse_packet(s.frame).key.ip_ttl, 63);
+  }
+  EXPECT_EQ(worker_.parked(), 0u);
+}
+
+TEST_F(WorkerTest, AnArpReplyIsReportedAsLearned) {
+  (void)send(17, kVm1ToVm5);
+  datapath_.inject(DpPort{20}, arp_reply(mac("02:00:00:00:00:05"), ip("10.2.0.5"),
+                                         mac("02:00:00:00:02:00"), ip("10.2.0.254")));
+  worker_.run_once(now_);
+  const auto writes = worker_.take_writes();
+  ASSERT_EQ(writes.size(), 1u);
+  EXPECT_EQ(
+      std::get<sim::NeighbourLearned>(writes[0]),
+      (sim::NeighbourLearned{port_id("core-green"), ip("10.2.0.5"), mac("02:00:00:00:00:05")}));
+}
+
+TEST_F(WorkerTest, ASilentNeighbourIsAskedThreeTimesThenThePacketIsDropped) {
+  size_t requests = send(17, kVm1ToVm5).size();
+  for (int i = 0; i < 5; ++i) {
+    now_ = now_ + 1s;
+    worker_.tick(now_);
+    requests += datapath_.take_sent().size();
+  }
+  EXPECT_EQ(requests, 3u);
+  EXPECT_EQ(worker_.parked(), 0u);
+  EXPECT_EQ(worker_.counters().drops.at(sim::DropReason::neighbour_unresolved), 1u);
+}
+
+TEST_F(WorkerTest, AStreamToASilentNeighbourNeitherFillsMemoryNorWaitsForEver) {
+  for (int second = 0; second < 6; ++second) {
+    for (int i = 0; i < 100; ++i) (void)send(17, kVm1ToVm5);
+    EXPECT_LE(worker_.parked(), 8u);
+    now_ = now_ + 1s;
+    worker_.tick(now_);
+  }
+  EXPECT_GE(worker_.counters().drops.at(sim::DropReason::neighbour_unresolved), 8u);
+  EXPECT_GE(worker_.counters().drops.at(sim::DropReason::too_many_waiting), 400u);
+}
+
+TEST_F(WorkerTest, IdleFlowsExpireUsedOnesStay) {
+  (void)send(17, kVm1ToVm2);
+  (void)send(17, kVm1ToVm3);
+  for (int i = 0; i < 90; ++i) {
+    now_ = now_ + 1s;
+    (void)send(17, kVm1ToVm2);
+    worker_.tick(now_);
+  }
+  EXPECT_EQ(kernel_flows(), 1u);
+  EXPECT_EQ(worker_.counters().expired, 1u);
+}
+
+TEST_F(WorkerTest, TheFlowLimitEvictsWhatWasUnusedLongest) {
+  for (int i = 0; i < 150; ++i) {
+    now_ = now_ + 1ms;
+    const std::string text = "eth 02:00:00:00:00:01 > 02:00:00:00:7" + std::to_string(i / 100) +
+                             ":" + std::to_string(i / 10 % 10) + std::to_string(i % 10) +
+                             " | ipv4 10.1.0.1 > 10.1.0.9 | udp 1 > 2";
+    (void)send(17, text);
+  }
+  EXPECT_EQ(kernel_flows(), 100u);
+  EXPECT_EQ(worker_.counters().evicted, 50u);
+}
+
+TEST_F(WorkerTest, MalformedFramesAreCountedByReason) {
+  const Frame whole = frame(kVm1ToVm2);
+  for (size_t size = 0; size < whole.size(); ++size) {
+    datapath_.inject(DpPort{17}, std::span(whole).first(size));
+    worker_.run_once(now_);
+  }
+  EXPECT_TRUE(datapath_.take_sent().empty());
+  EXPECT_EQ(kernel_flows(), 0u);
+}
+
+TEST_F(WorkerTest, ANewWorkerAdoptsWhatIsStillRightAndRemovesTheRest) {
+  (void)send(17, kVm1ToVm2);
+  (void)send(17, kVm1ToVm3);
+  learn("core-green", "10.2.0.5", "02:00:00:00:00:05");
+  (void)send(17, kVm1ToVm5);
+  (void)send(17,
+             "eth 02:00:00:00:00:01 > 02:00:00:00:01:00 | ipv4 10.1.0.1 > 203.0.113.1 | udp 1 > 2");
+  const size_t before = kernel_flows();
+  bind("vm3", kOther, 78);
+  const auto delta = topology_.apply(pending_);
+  pending_.clear();
+  (void)delta;
+  Worker next(datapath_, options());
+  next.publish(topology_.snapshot(), {}, 1, now_);
+  next.adopt(now_);
+  EXPECT_EQ(kernel_flows(), before - 1) << "the flow to vm3's old key goes";
+  EXPECT_EQ(next.flows().size(), before - 1);
+  // Adopted flows keep their dependencies: a change takes them away.
+  pending_.push_back(model::BindingChange{port_id("vm2"), std::nullopt});
+  const auto gone = topology_.apply(pending_);
+  next.publish(topology_.snapshot(), sim::tags_of(gone), 2, now_);
+  EXPECT_EQ(next.flows().size(), before - 2);
+}
+
+}  // namespace
+}  // namespace plexus::agent
