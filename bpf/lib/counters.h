@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+// Counting: drops and events per CPU, statistics of ports and flows.
+#ifndef PLEXUS_LIB_COUNTERS_H
+#define PLEXUS_LIB_COUNTERS_H
+
+#include "lib/kernel.h"
+#include "maps.h"
+
+static __always_inline void count(__u32 counter) {
+  __u64* value = bpf_map_lookup_elem(&counters, &counter);
+  if (value) *value += 1;  // per CPU, and not interrupted by another packet
+}
+
+static __always_inline struct plexus_port_stats* stats_of_port(__u32 index) {
+  return bpf_map_lookup_elem(&port_stats, &index);
+}
+
+// Drops the packet for `reason`, on the account of the port it came from.
+static __always_inline int drop(__u32 port_index, __u32 reason) {
+  count(reason);
+  struct plexus_port_stats* stats = stats_of_port(port_index);
+  if (stats) stats->drops += 1;
+  return TC_ACT_SHOT;
+}
+
+// A GSO packet counts as the packets that it will be cut into.
+static __always_inline __u32 packets_in(const struct __sk_buff* skb) {
+  return skb->gso_segs ? skb->gso_segs : 1;
+}
+
+static __always_inline void count_received(const struct __sk_buff* skb, __u32 port_index) {
+  struct plexus_port_stats* stats = stats_of_port(port_index);
+  if (!stats) return;
+  stats->rx_packets += packets_in(skb);
+  stats->rx_bytes += skb->len;
+}
+
+static __always_inline void count_sent(const struct __sk_buff* skb, __u32 port_index) {
+  struct plexus_port_stats* stats = stats_of_port(port_index);
+  if (!stats) return;
+  stats->tx_packets += packets_in(skb);
+  stats->tx_bytes += skb->len;
+}
+
+static __always_inline void count_flow(const struct __sk_buff* skb, __u32 index) {
+  struct plexus_flow_stats* stats = bpf_map_lookup_elem(&flow_stats, &index);
+  if (!stats) return;
+  __sync_fetch_and_add(&stats->packets, packets_in(skb));
+  __sync_fetch_and_add(&stats->bytes, skb->len);
+  stats->last_used = bpf_ktime_get_ns();
+}
+
+#endif

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+// The datapath's tc programs, in one object so that they share their maps:
+//
+//   from_port    on the way in of every local interface
+//   from_tunnel  on the way in of the vxlan device (external mode: the kernel has decapsulated)
+//   from_agent   on the way out of the injection device, where user space sends frames with actions of its own
+//
+// Each takes every packet: redirected, handed up or dropped; the host's own stack never sees them.
+
+#include "abi.h"
+#include "lib/classify.h"
+#include "lib/counters.h"
+#include "lib/kernel.h"
+#include "lib/output.h"
+#include "lib/parse.h"
+#include "lib/rewrite.h"
+#include "lib/upcall.h"
+#include "maps.h"
+
+// What the programs that receive have in common, once they know where the packet came from.
+static __always_inline int forward(struct __sk_buff* skb, __u32 port, __u32 port_index,
+                                   __u32 tunnel_key) {
+  struct plexus_parsed parsed = {};
+  count_received(skb, port_index);
+  parse(skb, &parsed);
+  if (parsed.error) return drop(port_index, parsed.error);
+  parsed.key.in_port = port;
+  parsed.key.tunnel_key = tunnel_key;
+  int entry = classify(&parsed.key, port_index);
+  if (entry < 0) {
+    count(PLEXUS_C_flow_misses);
+    return upcall(skb, port, tunnel_key, port_index);
+  }
+  count(PLEXUS_C_flow_hits);
+  __u32 at = (__u32)entry;
+  const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &at);
+  if (flow) count_flow(skb, flow->stats);
+  return run_actions(skb, &parsed, at, port_index, PLEXUS_SEND_PEER);
+}
+
+SEC("tc")
+int from_port(struct __sk_buff* skb) {
+  __u32 ifindex = skb->ifindex;
+  const struct plexus_interface* interface = bpf_map_lookup_elem(&interfaces, &ifindex);
+  if (!interface) {
+    count(PLEXUS_C_unknown_port);
+    return TC_ACT_SHOT;
+  }
+  return forward(skb, interface->port, interface->index, 0);
+}
+
+SEC("tc")
+int from_tunnel(struct __sk_buff* skb) {
+  struct bpf_tunnel_key key;
+  struct plexus_peer peer = {};
+  long err = bpf_skb_get_tunnel_key(skb, &key, sizeof key, 0);
+  if (!err) {
+    __u32 remote = bpf_htonl(key.remote_ipv4);  // the helper gives IPv4 addresses in host order
+    peer.address[10] = peer.address[11] = 0xff;
+    __builtin_memcpy(peer.address + 12, &remote, 4);
+  } else {
+    err = bpf_skb_get_tunnel_key(skb, &key, sizeof key, BPF_F_TUNINFO_IPV6);
+    if (err) return drop(PLEXUS_TUNNEL_INDEX, PLEXUS_C_unknown_tunnel_peer);
+    __builtin_memcpy(peer.address, key.remote_ipv6, 16);
+  }
+  if (!bpf_map_lookup_elem(&peers, &peer))
+    return drop(PLEXUS_TUNNEL_INDEX, PLEXUS_C_unknown_tunnel_peer);
+  return forward(skb, PLEXUS_TUNNEL_PORT, PLEXUS_TUNNEL_INDEX, key.tunnel_id);
+}
+
+SEC("tc")
+int from_agent(struct __sk_buff* skb) {
+  __u32 entry = skb->mark & 0xffff;
+  // What the host's own stack sends here (it should not) is no packet of ours.
+  if ((skb->mark & 0xffff0000) != PLEXUS_INJECT_MARK || entry >= PLEXUS_INJECT_ENTRIES)
+    return TC_ACT_SHOT;
+  skb->mark = 0;
+  struct plexus_parsed parsed = {};
+  parse(skb, &parsed);
+  const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &entry);
+  if (!flow || flow->outputs == 0) {
+    count(PLEXUS_C_bad_injection);
+    return TC_ACT_SHOT;
+  }
+  if (parsed.error && flow->rewrite.fields) {
+    count(parsed.error);
+    return TC_ACT_SHOT;
+  }
+  return run_actions(skb, &parsed, entry, PLEXUS_TUNNEL_INDEX, 0);
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// Conformance: what happens to packets: rewrites, copies, VLAN tags, offloads, malformed frames.
+#include "datapath/conformance/suite.h"
+
+namespace plexus::datapath {
+namespace {
+
+struct NamedFrame {
+  std::string name;
+  Frame frame;
+};
+
+PacketSpec base(bool ipv6, std::optional<uint16_t> vlan = std::nullopt) {
+  PacketSpec spec;
+  spec.eth_src = MacAddr{{2, 0, 0, 0, 0, 0xa}};
+  spec.eth_dst = MacAddr{{2, 0, 0, 0, 0, 0xb}};
+  spec.src = *IpAddr::parse(ipv6 ? "fd00:1::aaaa:1" : "10.0.1.1");
+  spec.dst = *IpAddr::parse(ipv6 ? "fd00:1::ffff:2" : "10.0.255.2");
+  spec.tos = 0xb9;
+  spec.ttl = 33;
+  spec.flow_label = 0xabcde;
+  spec.vlan_tci = vlan;
+  return spec;
+}
+
+std::vector<NamedFrame> frames_of_every_kind() {
+  std::vector<NamedFrame> out;
+  const Frame data = {1, 2, 3, 4, 5, 6, 7, 0xff, 0xfe};  // odd
+  for (const bool ipv6 : {false, true}) {
+    const std::string v = ipv6 ? "6" : "4";
+    const PacketSpec spec = base(ipv6);
+    out.push_back({"udp" + v, udp_packet(spec, 1111, 2222, data)});
+    out.push_back({"tcp" + v, tcp_packet(spec, 1111, 2222, 0x18, 7, data)});
+    out.push_back({"icmp" + v, icmp_echo(spec, false, 99, 1, data)});
+    out.push_back({"icmp_reply" + v, icmp_echo(spec, true, 99, 1, data)});
+    out.push_back({"other" + v, ip_packet(spec, 89, data)});
+    out.push_back({"tagged_tcp" + v, tcp_packet(base(ipv6, 0x6123), 1111, 2222, 0x18, 7, data)});
+    out.push_back(
+        {"double_tagged_udp" + v, with_vlan(udp_packet(base(ipv6, 5), 1111, 2222, data), 7)});
+    Frame none = udp_packet(spec, 1111, 2222, data);
+    const size_t at = *transport_checksum_offset(parse_packet(none));
+    none[at] = none[at + 1] = 0;
+    out.push_back({"udp_without_checksum" + v, none});
+    const Frame large(3000, 0x5a);
+    const auto fragments = fragment(udp_packet(spec, 1111, 2222, large), 1480, 42);
+    out.push_back({"first_fragment" + v, fragments.at(0)});
+    out.push_back({"later_fragment" + v, fragments.at(1)});
+  }
+  out.push_back({"arp", arp_request(MacAddr{{2, 0, 0, 0, 0, 1}}, *IpAddr::parse("10.0.0.1"),
+                                    *IpAddr::parse("10.0.0.2"))});
+  Frame other(64, 0x33);
+  other[12] = 0x88;
+  out.push_back({"other_ethertype", other});
+  return out;
+}
+
+struct NamedRewrite {
+  std::string name;
+  Rewrite rewrite;
+};
+
+std::vector<NamedRewrite> rewrites_of_every_field() {
+  std::vector<NamedRewrite> out;
+  const auto add = [&](std::string name, const std::function<void(Rewrite&)>& set) {
+    Rewrite r;
+    set(r);
+    out.push_back({std::move(name), r});
+  };
+  add("nothing", [](Rewrite&) {});
+  add("eth.src", [](Rewrite& r) { r.eth_src = MacAddr{{6, 1, 2, 3, 4, 5}}; });
+  add("eth.dst", [](Rewrite& r) { r.eth_dst = MacAddr{{6, 6, 7, 8, 9, 0xa}}; });
+  add("ip.src4", [](Rewrite& r) { r.ip_src = IpAddr::parse("192.168.77.254"); });
+  add("ip.dst4", [](Rewrite& r) { r.ip_dst = IpAddr::parse("203.0.113.9"); });
+  add("ip.src6", [](Rewrite& r) { r.ip_src = IpAddr::parse("2001:db8:ffff::1234"); });
+  add("ip.dst6", [](Rewrite& r) { r.ip_dst = IpAddr::parse("2001:db8::"); });
+  add("same ip.dst4", [](Rewrite& r) { r.ip_dst = IpAddr::parse("10.0.255.2"); });
+  add("tp.src", [](Rewrite& r) { r.tp_src = 65000; });
+  add("tp.dst", [](Rewrite& r) { r.tp_dst = 0; });
+  add("dscp", [](Rewrite& r) { r.dscp = 10; });
+  add("dscp 0", [](Rewrite& r) { r.dscp = 0; });
+  add("ttl-1", [](Rewrite& r) { r.ttl_decrement = 1; });
+  add("ttl-32", [](Rewrite& r) { r.ttl_decrement = 32; });
+  add("routed", [](Rewrite& r) {
+    r.eth_src = MacAddr{{6, 1, 2, 3, 4, 5}};
+    r.eth_dst = MacAddr{{6, 6, 7, 8, 9, 0xa}};
+    r.ttl_decrement = 2;
+  });
+  for (const bool ipv6 : {false, true})
+    add(ipv6 ? "all6" : "all4", [&](Rewrite& r) {
+      r.eth_src = MacAddr{{6, 1, 2, 3, 4, 5}};
+      r.eth_dst = MacAddr{{6, 6, 7, 8, 9, 0xa}};
+      r.ip_src = IpAddr::parse(ipv6 ? "2001:db8:ffff::1234" : "192.168.77.254");
+      r.ip_dst = IpAddr::parse(ipv6 ? "2001:db8::" : "203.0.113.9");
+      r.tp_src = 65000;
+      r.tp_dst = 1;
+      r.dscp = 46;
+      r.ttl_decrement = 3;
+    });
+  return out;
+}
+
+TEST_P(Conformance, EveryFieldOfEveryKindOfPacketIsRewrittenAsThePacketRoomDoesIt) {
+  bed().add_vm(16);
+  bed().add_vm(17);
+  const auto frames = frames_of_every_kind();
+  for (const NamedRewrite& r : rewrites_of_every_field()) {
+    put_all(16, to_port(17, r.rewrite));
+    for (const NamedFrame& f : frames) bed().sends(16, f.frame);
+    const auto got = bed().received(17, frames.size());
+    ASSERT_EQ(got.size(), frames.size()) << r.name;
+    for (size_t i = 0; i < frames.size(); ++i) {
+      Frame want = frames[i].frame;
+      const ParsedPacket parsed = parse_packet(want);
+      apply_rewrite(r.rewrite, parsed, want);
+      EXPECT_EQ(got[i].frame, want) << r.name << " of " << frames[i].name;
+      const ParsedPacket after = parse_packet(got[i].frame);
+      EXPECT_TRUE(ipv4_checksum_ok(after, got[i].frame)) << r.name << " of " << frames[i].name;
+      if (frames[i].name != "udp_without_checksum6") {
+        EXPECT_TRUE(transport_checksum_ok(after, got[i].frame))
+            << r.name << " of " << frames[i].name;
+      }
+    }
+  }
+}
+
+TEST_P(Conformance, ChecksumsLeftToHardwareStayLeftAndRight) {
+  bed().add_vm(16);
+  bed().add_vm(17);
+  const Frame data = {1, 2, 3, 4, 5, 6, 7};
+  for (const NamedRewrite& r : rewrites_of_every_field()) {
+    put_all(16, to_port(17, r.rewrite));
+    for (const bool ipv6 : {false, true}) {
+      const PacketSpec spec = base(ipv6);
+      for (const Frame& whole :
+           {udp_packet(spec, 1111, 2222, data), tcp_packet(spec, 1111, 2222, 0x10, 1, data)}) {
+        const Frame frame = with_partial_checksum(whole);
+        bed().sends(16, frame, {0, true});
+        const auto got = bed().received(17, 1);
+        ASSERT_EQ(got.size(), 1u) << r.name;
+        Frame want = frame;
+        apply_rewrite(r.rewrite, parse_packet(frame), want, true);
+        EXPECT_TRUE(got[0].offload.partial_checksum) << r.name;
+        EXPECT_EQ(got[0].frame, want) << r.name;
+        EXPECT_TRUE(transport_checksum_is_partial(parse_packet(want), want)) << r.name;
+      }
+    }
+  }
+}
+
+TEST_P(Conformance, ThePacketWithoutTtlToSpareIsDropped) {
+  bed().add_vm(16);
+  bed().add_vm(17);
+  Rewrite r;
+  r.ttl_decrement = 2;
+  put_all(16, to_port(17, r));
+  for (const bool ipv6 : {false, true}) {
+    for (uint8_t ttl = 1; ttl <= 3; ++ttl) {
+      PacketSpec spec = base(ipv6);
+      spec.ttl = ttl;
+      bed().sends(16, udp_packet(spec, 1, 2));
+    }
+  }
+  EXPECT_EQ(bed().received(17, 2).size(), 2u);
+  EXPECT_EQ(drops("ttl_exceeded", 4), 4u);
+}
+
+TEST_P(Conformance, SeveralCopiesGoOut) {
+  bed().add_vm(16);
+  for (uint32_t port = 17; port < 29; ++port) bed().add_vm(port);
+  ASSERT_TRUE(dp().set_tunnel(Bed::tunnel()).ok());
+  Rewrite r;
+  r.ttl_decrement = 1;
+  for (const size_t copies : {2u, 4u, 5u, 12u, 63u}) {
+    Actions actions;
+    for (size_t i = 0; i < copies; ++i)
+      actions.copies.push_back({r, LocalOutput{DpPort{17 + static_cast<uint32_t>(i) % 12}}});
+    actions.copies.insert(actions.copies.begin() + 1, {r, TunnelOutput{Bed::peer(), 44}});
+    put_all(16, actions);
+    const Frame frame = udp(v4());
+    bed().sends(16, frame);
+    Frame want = frame;
+    apply_rewrite(r, parse_packet(frame), want);
+    for (uint32_t port = 17; port < 29; ++port) {
+      const size_t expected = (copies + 28 - port) / 12;
+      expect_received(port, std::vector<Frame>(expected, want));
+    }
+    const auto sent = bed().fabric_received(1);
+    ASSERT_EQ(sent.size(), 1u);
+    EXPECT_EQ(sent[0].frame, want);
+    EXPECT_EQ(std::get<TunnelOutput>(sent[0].output).key, 44u);
+  }
+}
+
+TEST_P(Conformance, ACopyThatCannotGoOutDoesNotStopTheOthers) {
+  bed().add_vm(16);
+  bed().add_vm(17);
+  bed().add_vm(18);
+  Actions actions = to_ports({17, 99, 18});
+  actions.copies.insert(actions.copies.begin(), {{}, TunnelOutput{Bed::peer(), 1}});
+  put_all(16, actions);
+  bed().sends(16, udp(v4()));
+  expect_received(17, {udp(v4())});
+  expect_received(18, {udp(v4())});
+  EXPECT_EQ(drops("unknown_output_port", 1), 1u);
+  EXPECT_EQ(drops("no_tunnel", 1), 1u);
+}
+
+TEST_P(Conformance, VlanTagsAreMatchedAndKept) {
+  bed().add_vm(16);
+  bed().add_vm(17);
+  bed().add_vm(18);
+  const Frame plain = udp(v4()), tagged = with_vlan(plain, 0x6005), other = with_vlan(plain, 6);
+  const Frame twice = with_vlan(tagged, 0x0009);
+  const auto with_tag = [](uint16_t tci) {
+    FlowKey key, mask;
+    key.in_port = 16;
+    key.vlan_tci = Be16(tci == 0 ? tci : static_cast<uint16_t>(tci | 0x1000));
+    mask.in_port = UINT32_MAX;
+    mask.vlan_tci = Be16(0x1fff);
+    return match_of(key, mask);
+  };
+  put(with_tag(5), to_port(17));
+  put(with_tag(9), to_port(17));
+  put(with_tag(0), to_port(18));
+  for (const Frame& frame : {plain, tagged, other, twice}) bed().sends(16, frame);
+  expect_received(17, {tagged, twice});
+  expect_received(18, {plain});
+  const auto upcalls = bed().upcalls(1);
+  ASSERT_EQ(upcalls.size(), 1u);
+  EXPECT_EQ(upcalls[0].frame, other) << "the tag is in its place";
+  EXPECT_EQ(parse_packet(upcalls[0].frame).key.vlan_tci.host(), 0x1006);
+}
+
+TEST_P(Conformance, MalformedFramesAreDroppedForAReason) {
+  bed().add_vm(16);
+  bed().add_vm(17);
+  put_all(16, to_port(17));
+  const auto cut = [](Frame frame, size_t bytes) {
+    frame.resize(bytes);
+    return frame;
+  };
+  const auto set = [](Frame frame, size_t at, uint8_t value) {
+    frame[at] = value;
+    return frame;
+  };
+  const Frame u4 = udp(base(false)), t4 = tcp(base(false)), u6 = udp(base(true));
+  const Frame arp = arp_request(MacAddr{{2, 0, 0, 0, 0, 1}}, *IpAddr::parse("10.0.0.1"),
+                                *IpAddr::parse("10.0.0.2"));
+  const struct {
+    Frame frame;
+    std::string reason;
+  } cases[] = {
+      // The kernel itself refuses a frame that ends in its only tag.
+      {cut(with_vlan(with_vlan(u4, 5), 6), 20), "truncated_vlan"},
+      {cut(arp, 41), "truncated_arp"},
+      {set(arp, 14, 7), "bad_arp"},
+      {cut(u4, 33), "truncated_ipv4"},
+      {cut(u4, u4.size() - 1), "truncated_ipv4"},
+      {set(u4, 14, 0x55), "bad_ipv4"},
+      {set(u4, 14, 0x44), "bad_ipv4"},
+      {set(u4, 16, 0xff), "truncated_ipv4"},
+      {set(set(u4, 16, 0), 17, 19), "bad_ipv4"},
+      {cut(u6, 53), "truncated_ipv6"},
+      {cut(u6, u6.size() - 1), "truncated_ipv6"},
+      {set(u6, 14, 0x40), "bad_ipv6"},
+      {set(set(u6, 20, 0), 54 + 1, 200), "bad_ipv6_extension"},
+      {set(set(u4, 16, 0), 17, 27), "truncated_l4"},
+      {set(set(t4, 16, 0), 17, 39), "truncated_l4"},
+      {set(t4, 46, 0x40), "bad_l4"},
+      {set(t4, 46, 0xf0), "bad_l4"},
+  };
+  std::map<std::string, uint64_t> expected;
+  for (const auto& c : cases) {
+    bed().sends(16, c.frame);
+    const uint64_t n = ++expected[c.reason];
+    EXPECT_EQ(drops(c.reason, n), n) << "case " << (&c - cases);
+  }
+  EXPECT_EQ(dp().counters().drops, expected);
+  EXPECT_EQ(dp().port_stats(DpPort{16})->drops, std::size(cases));
+  expect_received(17, {});
+  EXPECT_TRUE(bed().upcalls(0).empty());
+}
+
+TEST_P(Conformance, LargePacketsStayWhole) {
+  bed().add_vm(16);
+  bed().add_vm(17);
+  Rewrite r;
+  r.ip_dst = IpAddr::parse("203.0.113.9");
+  r.ttl_decrement = 1;
+  put_all(16, to_port(17, r));
+  for (const size_t payload : {3000u, 64000u}) {
+    const Frame frame = with_partial_checksum(tcp(base(false), payload));
+    const Offload offload{1448, true};
+    bed().sends(16, frame, offload);
+    const auto got = bed().received(17, 1);
+    ASSERT_EQ(got.size(), 1u) << payload;
+    Frame want = frame;
+    apply_rewrite(r, parse_packet(frame), want, true);
+    EXPECT_EQ(got[0].frame, want);
+    EXPECT_EQ(got[0].offload, offload);
+  }
+  // Counted as what it becomes on a wire; the fake does not know hardware and counts two frames.
+  EXPECT_EQ(dp().flow_stats(all_of(16))->packets, is_fake() ? 2u : 3u + 45u);
+}
+
+}  // namespace
+}  // namespace plexus::datapath

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "datapath/ebpf/compile.h"
+
+#include <gtest/gtest.h>
+
+#include "datapath/ebpf/slot_pool.h"
+#include "datapath/token_bucket.h"
+
+namespace plexus::datapath {
+namespace {
+
+Match match_on(uint16_t eth_type, uint16_t eth_mask, uint8_t last_address_byte = 0) {
+  FlowKey key, mask;
+  key.in_port = 16;
+  mask.in_port = UINT32_MAX;
+  key.eth_type = Be16(eth_type);
+  mask.eth_type = Be16(eth_mask);
+  key.nw[31] = mask.nw[31] = last_address_byte;
+  return {key, mask};
+}
+
+TEST(Compile, FlowsGoWhereTheirPacketsAreLookedUp) {
+  const struct {
+    Match match;
+    bool short_key, ipv6_key;
+  } cases[] = {
+      {match_on(0, 0), true, true},
+      {match_on(0x0800, 0xffff), true, false},
+      {match_on(0x86dd, 0xffff), false, true},
+      {match_on(0x0800, 0xff00), true, false},
+      {match_on(0x8600, 0xff00), true, true},
+      {match_on(0, 0, 9), false, true},
+  };
+  for (const auto& c : cases) {
+    const auto compiled = compile(Flow{c.match, {}, 0});
+    ASSERT_TRUE(compiled.ok());
+    EXPECT_EQ(compiled->short_key, c.short_key) << &c - cases;
+    EXPECT_EQ(compiled->ipv6_key, c.ipv6_key) << &c - cases;
+  }
+}
+
+TEST(Compile, ActionsComeBackAsTheyWere) {
+  Rewrite r;
+  const std::function<void()> steps[] = {
+      [&] {},
+      [&] { r.eth_src = MacAddr{{1, 2, 3, 4, 5, 6}}; },
+      [&] { r.eth_dst = MacAddr{}; },
+      [&] { r.ip_src = IpAddr::parse("0.0.0.0"); },
+      [&] { r.ip_dst = IpAddr::parse("255.255.255.255"); },
+      [&] { r.ip_src = IpAddr::parse("::"); },
+      [&] { r.ip_dst = IpAddr::parse("ffff::ffff"); },
+      [&] { r.tp_src = 0; },
+      [&] { r.tp_dst = 0xfffe; },
+      [&] { r.dscp = 0; },
+      [&] { r.ttl_decrement = 255; },
+  };
+  for (const auto& step : steps) {
+    step();
+    Actions actions;
+    actions.copies = {{r, LocalOutput{DpPort{16}}},
+                      {r, TunnelOutput{*IpAddr::parse("192.0.2.9"), 0xffffff}},
+                      {r, TunnelOutput{*IpAddr::parse("fd00::9"), 0}}};
+    const auto compiled = compile(actions);
+    ASSERT_TRUE(compiled.ok()) << compiled.error().message;
+    EXPECT_EQ(decompile(compiled->rewrite, compiled->outputs), actions) << format(actions);
+  }
+}
+
+TEST(Compile, WhatTheKernelCannotDoIsRefused) {
+  Rewrite r;
+  r.dscp = 64;
+  const auto one = [](const Output& output, const Rewrite& rewrite = {}) {
+    return compile(Actions{{{rewrite, output}}});
+  };
+  EXPECT_EQ(one(LocalOutput{DpPort{16}}, r).error().code, ErrorCode::invalid);
+  EXPECT_EQ(one(LocalOutput{kTunnelPort}).error().code, ErrorCode::invalid);
+  EXPECT_EQ(one(TunnelOutput{{}, 1}).error().code, ErrorCode::invalid);
+  EXPECT_EQ(one(TunnelOutput{*IpAddr::parse("192.0.2.1"), 1 << 24}).error().code,
+            ErrorCode::invalid);
+  Actions many;
+  many.copies.assign(64, {{}, LocalOutput{DpPort{16}}});
+  EXPECT_TRUE(compile(many).ok());
+  many.copies.push_back(many.copies.front());
+  EXPECT_EQ(compile(many).error().code, ErrorCode::unsupported);
+  r.dscp = 1;
+  EXPECT_EQ(compile(Actions{{{r, LocalOutput{DpPort{16}}}, {{}, LocalOutput{DpPort{17}}}}}).error().code,
+            ErrorCode::unsupported);
+}
+
+TEST(SlotPool, ASlotRestsBeforeItIsUsedAgain) {
+  SlotPool pool(1, 5, {false, false, true});
+  EXPECT_EQ(pool.take(), 1u);
+  EXPECT_EQ(pool.take(), 3u);
+  EXPECT_EQ(pool.take(), 4u);
+  EXPECT_EQ(pool.take(), std::nullopt);
+  pool.give_back(3);
+  EXPECT_EQ(pool.take(), std::nullopt);
+  EXPECT_EQ(pool.resting(), 1u);
+  wait_for_readers();
+  pool.wake();
+  EXPECT_EQ(pool.take(), 3u);
+  EXPECT_EQ(pool.resting(), 0u);
+}
+
+TEST(TokenBucket, GivesItsRateAndItsBurst) {
+  TokenBucket bucket(Duration(100), Duration(500));
+  MonoTime now{1'000'000};
+  const auto take_all = [&] {
+    int n = 0;
+    while (bucket.take(now)) ++n;
+    return n;
+  };
+  EXPECT_EQ(take_all(), 5);
+  now = now + Duration(99);
+  EXPECT_EQ(take_all(), 0);
+  now = now + Duration(1);
+  EXPECT_EQ(take_all(), 1);
+  now = now + Duration(250);
+  EXPECT_EQ(take_all(), 2);
+  now = now + Duration(50);
+  EXPECT_EQ(take_all(), 1) << "what is left of a token is not lost";
+  now = now + Duration(1'000'000);
+  EXPECT_EQ(take_all(), 5);
+}
+
+}  // namespace
+}  // namespace plexus::datapath

@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "datapath/ebpf/ebpf_datapath.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "base/log.h"
+#include "datapath/check_match.h"
+#include "datapath/ebpf/tc_hook.h"
+#include "tc_programs.skel.h"
+
+namespace plexus::datapath {
+namespace {
+
+/// Asks for more than the kernel allows and gets what it allows.
+constexpr uint32_t kVxlanMtu = 65535;
+
+constexpr const char* kCounterNames[] = {
+#define PLEXUS_X(name) #name,
+    PLEXUS_PARSE_ERRORS(PLEXUS_X) PLEXUS_DROPS(PLEXUS_X) PLEXUS_EVENTS(PLEXUS_X)
+#undef PLEXUS_X
+};
+static_assert(std::size(kCounterNames) == PLEXUS_COUNTERS);
+
+std::string name_in(const plexus_port& port) {
+  return {port.name, strnlen(port.name, sizeof port.name)};
+}
+
+/// One value for each possible CPU.
+template <typename T>
+std::vector<T> read_per_cpu(int map_fd, uint32_t key) {
+  static_assert(sizeof(T) % 8 == 0);
+  const int cpus = libbpf_num_possible_cpus();
+  std::vector<T> values(static_cast<size_t>(std::max(cpus, 1)));
+  if (bpf_map_lookup_elem(map_fd, &key, values.data()) != 0) values.clear();
+  return values;
+}
+
+template <typename T>
+void zero_per_cpu(int map_fd, uint32_t key) {
+  const std::vector<T> zeroes(static_cast<size_t>(std::max(libbpf_num_possible_cpus(), 1)));
+  (void)bpf_map_update_elem(map_fd, &key, zeroes.data(), BPF_ANY);
+}
+
+/// A port's interface carries the VM's packets, not the host's: with IPv6 on, the host's stack would send router solicitations
+/// and the like to the VM. True when that changed something.
+bool switch_ipv6(const std::string& interface, bool on) {
+  const std::string path = "/proc/sys/net/ipv6/conf/" + interface + "/disable_ipv6";
+  const std::string want = on ? "0" : "1";
+  std::string now;
+  if (!(std::ifstream(path) >> now) || now == want) return false;  // or no IPv6 here
+  std::ofstream file(path);
+  file << want << std::flush;
+  return file.good();
+}
+
+}  // namespace
+
+// ---- opening ----------------------------------------------------------------------------------
+
+EbpfDatapath::EbpfDatapath(Locks locks, netlink::Route route, Programs programs, FlowStore flows,
+                           Injector injector, std::unique_ptr<UpcallRing> ring, uint32_t max_ports)
+    : locks_(std::move(locks)),
+      route_(std::move(route)),
+      programs_(std::move(programs)),
+      flows_(std::move(flows)),
+      injector_(std::move(injector)),
+      ring_(std::move(ring)),
+      port_indexes_(PLEXUS_TUNNEL_INDEX + 1, max_ports) {}
+
+Result<EbpfDatapath::Locks> EbpfDatapath::lock(const std::string& run_dir) {
+  std::error_code error;
+  std::filesystem::create_directories(run_dir, error);
+  if (error) return errno_error("creating " + run_dir, error.value());
+  Locks locks;
+  const std::string path = run_dir + "/datapath.lock";
+  locks.run_dir = UniqueFd(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+  if (!locks.run_dir.valid()) return errno_error("opening " + path, errno);
+  if (::flock(locks.run_dir.get(), LOCK_EX | LOCK_NB) != 0)
+    return Error{ErrorCode::in_use, "another agent uses " + run_dir};
+  // Abstract socket names belong to a network namespace and vanish with their owner.
+  locks.network_namespace = UniqueFd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!locks.network_namespace.valid()) return errno_error("opening a socket", errno);
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  constexpr std::string_view kName = "plexus-datapath";
+  std::copy(kName.begin(), kName.end(), name.sun_path + 1);
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + kName.size());
+  if (::bind(locks.network_namespace.get(), reinterpret_cast<const sockaddr*>(&name), length) != 0)
+    return Error{ErrorCode::in_use, "another agent has its datapath in this network namespace"};
+  return locks;
+}
+
+Result<std::unique_ptr<EbpfDatapath>> EbpfDatapath::open(const EbpfOptions& options) {
+  auto locks = lock(options.run_dir);
+  if (!locks) return locks.error();
+  auto route = netlink::Route::open();
+  if (!route) return route.error();
+  auto programs = Programs::load(options);
+  if (!programs) return programs.error();
+  auto flows = FlowStore::open(programs->skeleton(), options.max_flows);
+  if (!flows) return flows.error();
+  auto ring = UpcallRing::open(bpf_map__fd(programs->skeleton().maps.upcalls));
+  if (!ring) return ring.error();
+  auto injector = Injector::open(*route);
+  if (!injector) return injector.error();
+
+  std::unique_ptr<EbpfDatapath> out(new EbpfDatapath(
+      std::move(*locks), std::move(*route), std::move(*programs), std::move(*flows),
+      std::move(*injector), std::move(*ring), options.max_ports));
+  if (auto adopted = out->adopt(); !adopted) return adopted.error().in("taking over the datapath");
+  return out;
+}
+
+Result<void> EbpfDatapath::adopt() {
+  const tc_programs& s = programs_.skeleton();
+  if (!programs_.adopted()) detach_everywhere();
+  (void)programs_.remove_other_layouts();
+  if (auto done = attach(injector_.index(), Direction::egress, bpf_program__fd(s.progs.from_agent));
+      !done)
+    return done;
+
+  std::map<uint32_t, plexus_port> left;
+  const int fd = bpf_map__fd(s.maps.ports);
+  uint32_t number = 0, next = 0;
+  for (const void* previous = nullptr; bpf_map_get_next_key(fd, previous, &next) == 0;
+       previous = &number) {
+    number = next;
+    plexus_port port{};
+    if (bpf_map_lookup_elem(fd, &number, &port) == 0) left.emplace(number, port);
+  }
+  std::vector<bool> used(left.size() + 1);
+  for (const auto& [n, port] : left) {
+    if (used.size() <= port.index) used.resize(port.index + 1);
+    used[port.index] = true;
+  }
+  port_indexes_ = SlotPool(PLEXUS_TUNNEL_INDEX + 1, bpf_map__max_entries(s.maps.port_stats), used);
+  for (const auto& [n, port] : left)
+    if (auto done = adopt_port(n, port); !done) return done;
+  if (auto done = adopt_tunnel(); !done) return done;
+  return flows_.adopt([this](uint32_t port) { return index_of(port); });
+}
+
+Result<void> EbpfDatapath::adopt_port(uint32_t number, plexus_port port) {
+  const std::string name = name_in(port);
+  ports_.emplace(number, port);
+  const auto link = route_.link(name);
+  if (!link) {
+    log_info("datapath", "port {}: interface {} is gone", number, name);
+    return remove_port(DpPort{number});
+  }
+  const uint32_t before = port.ifindex;
+  auto now = attach_port(*link, port.index);
+  if (!now) return now.error().in("port " + std::to_string(number) + " on " + name);
+  now->flags |= port.flags & PLEXUS_PORT_IPV6_WAS_ON;
+  const tc_programs& s = programs_.skeleton();
+  const plexus_interface interface { number, port.index };
+  if (bpf_map_update_elem(bpf_map__fd(s.maps.ports), &number, &*now, BPF_ANY) != 0 ||
+      bpf_map_update_elem(bpf_map__fd(s.maps.interfaces), &now->ifindex, &interface, BPF_ANY) != 0)
+    return errno_error("the table of ports", errno);
+  // The interface was made anew under its old name.
+  if (before != now->ifindex) bpf_map_delete_elem(bpf_map__fd(s.maps.interfaces), &before);
+  ports_[number] = *now;
+  return {};
+}
+
+Result<void> EbpfDatapath::adopt_tunnel() {
+  const tc_programs& s = programs_.skeleton();
+  const uint32_t zero = 0;
+  plexus_tunnel tunnel{};
+  if (bpf_map_lookup_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel) != 0)
+    return errno_error("the tunnel", errno);
+  if (tunnel.ifindex == 0) return {};
+  const auto link = route_.link(kVxlanDevice);
+  if (link && link->index == tunnel.ifindex)
+    return attach(link->index, Direction::ingress, bpf_program__fd(s.progs.from_tunnel));
+  log_info("datapath", "the tunnel device is gone");
+  tunnel = {};
+  if (bpf_map_update_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel, BPF_ANY) != 0)
+    return errno_error("the tunnel", errno);
+  return {};
+}
+
+void EbpfDatapath::detach_everywhere() {
+  const auto links = route_.links();
+  if (!links) return;
+  for (const netlink::Link& link : *links) detach(route_, link.index, Direction::ingress);
+}
+
+Result<void> EbpfDatapath::destroy() {
+  std::vector<uint32_t> numbers;
+  for (const auto& [number, port] : ports_) numbers.push_back(number);
+  for (const uint32_t number : numbers) (void)remove_port(DpPort{number}).ok();
+  if (const auto link = route_.link(kVxlanDevice)) {
+    if (auto done = route_.delete_link(link->index); !done) return done;
+  }
+  if (auto done = Injector::remove(route_); !done) return done;
+  return programs_.unpin();
+}
+
+// ---- ports ------------------------------------------------------------------------------------
+
+std::optional<uint32_t> EbpfDatapath::index_of(uint32_t port) const {
+  if (port == PLEXUS_TUNNEL_PORT) return PLEXUS_TUNNEL_INDEX;
+  const auto it = ports_.find(port);
+  if (it == ports_.end()) return std::nullopt;
+  return it->second.index;
+}
+
+Result<plexus_port> EbpfDatapath::attach_port(const netlink::Link& link, uint32_t index) {
+  plexus_port port{};
+  port.ifindex = link.index;
+  port.index = index;
+  std::copy_n(link.name.begin(), std::min(link.name.size(), sizeof port.name - 1), port.name);
+  // Only to a veth whose other end is in another namespace may packets jump; and only if that end's MAC is known.
+  if (link.kind == "veth" && link.peer_namespace && link.peer_index != 0) {
+    if (const auto peer = route_.link_in(*link.peer_namespace, link.peer_index)) {
+      std::memcpy(&port.peer_mac, peer->mac.bytes.data(), 6);
+      port.flags |= PLEXUS_PORT_HAS_PEER_MAC;
+    }
+  }
+  if (switch_ipv6(link.name, false)) port.flags |= PLEXUS_PORT_IPV6_WAS_ON;
+  const int program = bpf_program__fd(programs_.skeleton().progs.from_port);
+  if (auto done = attach(link.index, Direction::ingress, program); !done) return done.error();
+  return port;
+}
+
+Result<void> EbpfDatapath::add_port(const PortSpec& spec) {
+  const uint32_t number = spec.number.number;
+  const std::string what = "port " + std::to_string(number) + " on " + spec.interface;
+  if (number < kFirstLocalPort)
+    return Error{ErrorCode::invalid,
+                 what + ": local ports are numbered from " + std::to_string(kFirstLocalPort)};
+  if (ports_.contains(number))
+    return Error{ErrorCode::exists, what + ": that number is interface " + name_in(ports_[number])};
+  const auto link = route_.link(spec.interface);
+  if (!link) return link.error().in(what);
+  for (const auto& [other, port] : ports_)
+    if (port.ifindex == link->index)
+      return Error{ErrorCode::exists, what + ": the interface is port " + std::to_string(other)};
+  if (link->name == kVxlanDevice || link->name == kInjectionDevice || link->name == kInjectionPeer)
+    return Error{ErrorCode::invalid, what + ": that is the datapath's own device"};
+
+  auto index = port_indexes_.take();
+  if (!index && port_indexes_.resting() > 0) {
+    wait_for_readers();
+    port_indexes_.wake();
+    index = port_indexes_.take();
+  }
+  if (!index) return Error{ErrorCode::no_space, what + ": too many ports"};
+  const tc_programs& s = programs_.skeleton();
+  zero_per_cpu<plexus_port_stats>(bpf_map__fd(s.maps.port_stats), *index);
+  const plexus_bucket full{};
+  (void)bpf_map_update_elem(bpf_map__fd(s.maps.buckets), &*index, &full, BPF_ANY);
+
+  // Known before the first packet can come in, hence attached last; attach_port() finds the rest out.
+  const plexus_interface interface { number, *index };
+  if (bpf_map_update_elem(bpf_map__fd(s.maps.interfaces), &link->index, &interface, BPF_ANY) != 0) {
+    const Error error = errno_error(what + ": the table of ports", errno);
+    port_indexes_.give_back(*index);
+    return error;
+  }
+  auto port = attach_port(*link, *index);
+  if (port && bpf_map_update_elem(bpf_map__fd(s.maps.ports), &number, &*port, BPF_ANY) != 0) {
+    const Error error = errno_error("the table of ports", errno);
+    detach_port(number, *port);
+    return error.in(what);
+  }
+  if (!port) {
+    bpf_map_delete_elem(bpf_map__fd(s.maps.interfaces), &link->index);
+    port_indexes_.give_back(*index);
+    return port.error().in(what);
+  }
+  ports_.emplace(number, *port);
+  return {};
+}
+
+void EbpfDatapath::detach_port(uint32_t number, const plexus_port& port) {
+  const tc_programs& s = programs_.skeleton();
+  // The name tells whether the interface is still ours: an index is not used twice, a name may be.
+  const std::string name = name_in(port);
+  const auto link = route_.link(port.ifindex);
+  if (link && link->name == name) {
+    detach(route_, port.ifindex, Direction::ingress);
+    if ((port.flags & PLEXUS_PORT_IPV6_WAS_ON) != 0) (void)switch_ipv6(name, true);
+  }
+  bpf_map_delete_elem(bpf_map__fd(s.maps.interfaces), &port.ifindex);
+  bpf_map_delete_elem(bpf_map__fd(s.maps.ports), &number);
+  port_indexes_.give_back(port.index);
+}
+
+Result<void> EbpfDatapath::remove_port(DpPort number) {
+  const auto it = ports_.find(number.number);
+  if (it == ports_.end())
+    return Error{ErrorCode::not_found, "no port " + std::to_string(number.number)};
+  detach_port(number.number, it->second);
+  flows_.remove_port(number.number, it->second.index);
+  ports_.erase(it);
+  return {};
+}
+
+std::vector<PortSpec> EbpfDatapath::ports() const {
+  std::vector<PortSpec> out;
+  for (const auto& [number, port] : ports_) out.push_back({DpPort{number}, name_in(port)});
+  return out;
+}
+
+Result<PortStats> EbpfDatapath::port_stats(DpPort number) const {
+  const auto index = index_of(number.number);
+  if (!index) return Error{ErrorCode::not_found, "no port " + std::to_string(number.number)};
+  PortStats out;
+  const int fd = bpf_map__fd(programs_.skeleton().maps.port_stats);
+  for (const plexus_port_stats& cpu : read_per_cpu<plexus_port_stats>(fd, *index)) {
+    out.rx_packets += cpu.rx_packets;
+    out.rx_bytes += cpu.rx_bytes;
+    out.tx_packets += cpu.tx_packets;
+    out.tx_bytes += cpu.tx_bytes;
+    out.drops += cpu.drops;
+    out.upcalls_limited += cpu.upcalls_limited;
+  }
+  return out;
+}
+
+// ---- tunnel -----------------------------------------------------------------------------------
+
+Result<void> EbpfDatapath::make_tunnel_device(uint16_t udp_port, uint32_t& index) {
+  if (const auto have = route_.link(kVxlanDevice)) {
+    const auto port = route_.vxlan_udp_port(kVxlanDevice);
+    if (port && *port == udp_port) {
+      index = have->index;
+      return {};
+    }
+    if (auto done = route_.delete_link(have->index); !done) return done;
+  }
+  netlink::VxlanSpec spec;
+  spec.name = kVxlanDevice;
+  spec.udp_port = udp_port;
+  spec.mtu = kVxlanMtu;
+  if (auto made = route_.create_vxlan(spec); !made) return made;
+  const auto link = route_.link(kVxlanDevice);
+  if (!link) return link.error();
+  (void)route_.set_no_link_local(link->index).ok();  // fails without IPv6, where it is not needed
+  index = link->index;
+  return {};
+}
+
+Result<void> EbpfDatapath::set_peers(const std::vector<IpAddr>& peers) {
+  const auto less = [](const plexus_peer& a, const plexus_peer& b) {
+    return std::memcmp(a.address, b.address, sizeof a.address) < 0;
+  };
+  std::set<plexus_peer, decltype(less)> wanted(less);
+  for (const IpAddr& peer : peers) {
+    plexus_peer key{};
+    to_kernel(peer, key.address);
+    wanted.insert(key);
+  }
+  const int fd = bpf_map__fd(programs_.skeleton().maps.peers);
+  std::vector<plexus_peer> have;
+  plexus_peer key{}, next{};
+  for (const void* previous = nullptr; bpf_map_get_next_key(fd, previous, &next) == 0;
+       previous = &key) {
+    key = next;
+    have.push_back(key);
+  }
+  for (const plexus_peer& old : have)
+    if (wanted.erase(old) == 0) bpf_map_delete_elem(fd, &old);
+  const uint32_t unused = 1;
+  for (const plexus_peer& fresh : wanted)
+    if (bpf_map_update_elem(fd, &fresh, &unused, BPF_ANY) != 0)
+      return errno_error("the table of tunnel peers", errno);
+  return {};
+}
+
+Result<void> EbpfDatapath::set_tunnel(const TunnelSpec& spec) {
+  if (spec.local.is_none()) return Error{ErrorCode::invalid, "a tunnel needs a local address"};
+  for (const IpAddr& peer : spec.peers)
+    if (peer.is_none()) return Error{ErrorCode::invalid, "a tunnel peer needs an address"};
+  if (auto done = set_peers(spec.peers); !done) return done;
+  plexus_tunnel tunnel{};
+  tunnel.udp_port = spec.udp_port;
+  to_kernel(spec.local, tunnel.local);
+  if (auto done = make_tunnel_device(spec.udp_port, tunnel.ifindex); !done) return done;
+  const tc_programs& s = programs_.skeleton();
+  // The program first: nothing that comes out of the device may reach the host's stack.
+  const int program = bpf_program__fd(s.progs.from_tunnel);
+  if (auto done = attach(tunnel.ifindex, Direction::ingress, program); !done)
+    return done.error().in(kVxlanDevice);
+  if (auto done = route_.set_up(tunnel.ifindex, true); !done) return done;
+  const uint32_t zero = 0;
+  if (bpf_map_update_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel, BPF_ANY) != 0)
+    return errno_error("the tunnel", errno);
+  return {};
+}
+
+// ---- flows and packets ------------------------------------------------------------------------
+
+Result<void> EbpfDatapath::put_flow(const Flow& flow) {
+  if (auto valid = check_match(flow.match); !valid) return valid;
+  const auto index = index_of(flow.match.key.in_port);
+  if (!index)
+    return Error{ErrorCode::not_found, "no port " + std::to_string(flow.match.key.in_port)};
+  return flows_.put(flow, *index);
+}
+
+Result<FlowStats> EbpfDatapath::remove_flow(const Match& match) {
+  return flows_.remove(match);
+}
+
+Result<FlowStats> EbpfDatapath::flow_stats(const Match& match) const {
+  return flows_.stats(match);
+}
+
+Result<std::vector<FlowEntry>> EbpfDatapath::dump_flows() const {
+  return flows_.dump();
+}
+
+Result<void> EbpfDatapath::execute(std::span<const uint8_t> frame, const Offload& offload,
+                                   const Actions& actions) {
+  // The kernel does one rewrite a run: neighbours with the same rewrite go together, at most as many as one run sends.
+  const auto& copies = actions.copies;
+  for (size_t from = 0; from < copies.size();) {
+    size_t to = from + 1;
+    while (to < copies.size() && to - from < PLEXUS_MAX_OUTPUTS &&
+           copies[to].rewrite == copies[from].rewrite)
+      ++to;
+    Actions group;
+    group.copies.assign(copies.begin() + static_cast<std::ptrdiff_t>(from),
+                        copies.begin() + static_cast<std::ptrdiff_t>(to));
+    auto compiled = compile(group);
+    if (!compiled) return compiled.error();
+    flows_.set_injection(*compiled);
+    if (auto sent = injector_.send(frame, offload); !sent) return sent;
+    from = to;
+  }
+  return {};
+}
+
+size_t EbpfDatapath::receive(size_t limit, const std::function<void(Upcall&&)>& sink) {
+  return ring_->receive(limit, sink);
+}
+
+Counters EbpfDatapath::counters() const {
+  Counters out;
+  const int fd = bpf_map__fd(programs_.skeleton().maps.counters);
+  const auto read = [&](uint32_t counter) {
+    uint64_t sum = 0;
+    for (const uint64_t cpu : read_per_cpu<uint64_t>(fd, counter)) sum += cpu;
+    return sum;
+  };
+  for (uint32_t c = 0; c < PLEXUS_C_flow_hits; ++c)
+    if (const uint64_t n = read(c); n > 0) out.drops[kCounterNames[c]] = n;
+  out.flow_hits = read(PLEXUS_C_flow_hits);
+  out.flow_misses = read(PLEXUS_C_flow_misses);
+  out.upcalls = read(PLEXUS_C_upcalls);
+  out.upcalls_limited = read(PLEXUS_C_upcalls_limited);
+  out.upcalls_lost = read(PLEXUS_C_upcalls_lost);
+  return out;
+}
+
+}  // namespace plexus::datapath

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// EbpfDatapath: the kernel as datapath, by our own tc programs (bpf/), on any kernel from 6.1. See
+// docs/design/ebpf-datapath.md.
+//
+// One per network namespace: that of the thread that opens it; every call comes from that thread, counters()
+// excepted. The state lives in the kernel: destroying the object leaves ports forwarding, and the next open() with the same
+// run_dir takes everything over without losing a packet. destroy() removes it.
+#pragma once
+
+#include <memory>
+
+#include "datapath/datapath.h"
+#include "datapath/ebpf/ebpf_options.h"
+#include "datapath/ebpf/flow_store.h"
+#include "datapath/ebpf/injector.h"
+#include "datapath/ebpf/programs.h"
+#include "datapath/ebpf/upcall_ring.h"
+#include "netlink/route.h"
+
+namespace plexus::datapath {
+
+inline constexpr const char* kVxlanDevice = "plexus-vx0";
+
+class EbpfDatapath final : public Datapath {
+ public:
+  /// Loads the programs and takes over what an earlier agent left. in_use: another one is open in this namespace or on
+  /// this run_dir. denied: not root. unsupported: the kernel cannot do it.
+  static Result<std::unique_ptr<EbpfDatapath>> open(const EbpfOptions& options);
+  ~EbpfDatapath() override = default;
+
+  /// Takes down every trace of the datapath: filters, devices, maps, mounts. The object is of no further use.
+  Result<void> destroy();
+
+  [[nodiscard]] std::string kind() const override { return "ebpf"; }
+  Result<void> add_port(const PortSpec& port) override;
+  Result<void> remove_port(DpPort number) override;
+  /// Those of an earlier agent included, as far as their interfaces are still there.
+  [[nodiscard]] std::vector<PortSpec> ports() const override;
+  Result<PortStats> port_stats(DpPort number) const override;
+  Result<void> set_tunnel(const TunnelSpec& tunnel) override;
+  Result<void> put_flow(const Flow& flow) override;
+  Result<FlowStats> remove_flow(const Match& match) override;
+  Result<FlowStats> flow_stats(const Match& match) const override;
+  Result<std::vector<FlowEntry>> dump_flows() const override;
+  /// Copies with different rewrites are sent one group after the other.
+  Result<void> execute(std::span<const uint8_t> frame, const Offload& offload,
+                       const Actions& actions) override;
+  [[nodiscard]] int upcall_fd() const override { return ring_->fd(); }
+  size_t receive(size_t limit, const std::function<void(Upcall&&)>& sink) override;
+  [[nodiscard]] Counters counters() const override;
+
+ private:
+  /// Keep others away as long as we live.
+  struct Locks {
+    UniqueFd run_dir, network_namespace;
+  };
+  static Result<Locks> lock(const std::string& run_dir);
+
+  EbpfDatapath(Locks locks, netlink::Route route, Programs programs, FlowStore flows,
+               Injector injector, std::unique_ptr<UpcallRing> ring, uint32_t max_ports);
+
+  /// Ports, tunnel and flows as the maps have them; programs of this start everywhere.
+  Result<void> adopt();
+  Result<void> adopt_port(uint32_t number, plexus_port port);
+  Result<void> adopt_tunnel();
+  /// Filters of starts whose maps we cannot read.
+  void detach_everywhere();
+
+  Result<plexus_port> attach_port(const netlink::Link& link, uint32_t index);
+  void detach_port(uint32_t number, const plexus_port& port);
+  Result<void> make_tunnel_device(uint16_t udp_port, uint32_t& index);
+  Result<void> set_peers(const std::vector<IpAddr>& peers);
+  [[nodiscard]] std::optional<uint32_t> index_of(uint32_t port) const;
+
+  Locks locks_;
+  mutable netlink::Route route_;
+  Programs programs_;
+  FlowStore flows_;
+  Injector injector_;
+  std::unique_ptr<UpcallRing> ring_;
+  std::map<uint32_t, plexus_port> ports_;  ///< by number; what the map `ports` holds
+  SlotPool port_indexes_;
+};
+
+}  // namespace plexus::datapath

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// EbpfOptions: what the eBPF datapath has to know before it loads.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace plexus::datapath {
+
+struct EbpfOptions {
+  /// A directory of this agent's own. `<run_dir>/bpf` becomes a bpffs that keeps the maps while no agent runs. It must
+  /// be in a mount namespace that outlives the agent (`ip netns exec` makes one that does not; `nsenter --net` makes none).
+  std::string run_dir;
+  // Changing the first two between starts gives up the flows that the earlier agent left.
+  uint32_t max_flows = 65536;
+  uint32_t max_ports = 1024;             ///< the tunnel included
+  uint32_t upcall_ring_bytes = 4 << 20;  ///< a power of two, at least 256 KiB
+  uint32_t upcall_rate = 20000;          ///< upcalls a second and port
+  uint32_t upcall_burst = 2000;          ///< upcalls that an idle port saves up
+};
+
+}  // namespace plexus::datapath

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "datapath/ebpf/flow_store.h"
+
+#include <bpf/bpf.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "tc_programs.skel.h"
+
+namespace plexus::datapath {
+namespace {
+
+/// Output block 0 belongs to the injection entry.
+constexpr uint32_t kInjectionEntry = 0, kInjectionBlock = 0, kFirstBlock = 1;
+
+uint32_t list_of(uint32_t port_index, bool ipv6) {
+  return port_index * 2 + (ipv6 ? 1 : 0);
+}
+uint64_t list_key(uint32_t list, uint16_t mask) {
+  return uint64_t{list} << 16 | mask;
+}
+
+plexus_key with_mask_number(const FlowKey& key, uint16_t mask) {
+  plexus_key out = to_kernel(key);
+  out.reserved = mask;
+  return out;
+}
+
+/// Readers on other CPUs see what was written before when they see this.
+template <typename T>
+void publish(T& at, T value) {
+  __atomic_store_n(&at, value, __ATOMIC_RELEASE);
+}
+
+}  // namespace
+
+FlowStore::FlowStore(Fds fds, uint32_t max_flows, MappedArray<plexus_key> masks,
+                     MappedArray<plexus_mask_list> lists, MappedArray<plexus_flow> entries,
+                     MappedArray<plexus_flow_stats> stats, MappedArray<plexus_output_block> blocks)
+    : fds_(fds),
+      max_flows_(max_flows),
+      masks_(std::move(masks)),
+      lists_(std::move(lists)),
+      entries_(std::move(entries)),
+      stats_(std::move(stats)),
+      blocks_(std::move(blocks)),
+      free_entries_(PLEXUS_INJECT_ENTRIES, entries_.size()),
+      free_stats_(0, stats_.size()),
+      free_masks_(0, masks_.size()),
+      free_blocks_(kFirstBlock, blocks_.size()) {}
+
+Result<FlowStore> FlowStore::open(const tc_programs& p, uint32_t max_flows) {
+  auto masks = MappedArray<plexus_key>::map(bpf_map__fd(p.maps.masks));
+  if (!masks) return masks.error();
+  auto lists = MappedArray<plexus_mask_list>::map(bpf_map__fd(p.maps.mask_lists));
+  if (!lists) return lists.error();
+  auto entries = MappedArray<plexus_flow>::map(bpf_map__fd(p.maps.flow_entries));
+  if (!entries) return entries.error();
+  auto stats = MappedArray<plexus_flow_stats>::map(bpf_map__fd(p.maps.flow_stats));
+  if (!stats) return stats.error();
+  auto blocks = MappedArray<plexus_output_block>::map(bpf_map__fd(p.maps.output_blocks));
+  if (!blocks) return blocks.error();
+  return FlowStore({bpf_map__fd(p.maps.flows_short), bpf_map__fd(p.maps.flows_ipv6)}, max_flows,
+                   std::move(*masks), std::move(*lists), std::move(*entries), std::move(*stats),
+                   std::move(*blocks));
+}
+
+// ---- masks ------------------------------------------------------------------------------------
+
+std::optional<uint32_t> FlowStore::take(SlotPool& pool) {
+  if (auto slot = pool.take()) return slot;
+  if (pool.resting() == 0) return std::nullopt;
+  wait_for_readers();
+  for (SlotPool* all : {&free_entries_, &free_stats_, &free_masks_, &free_blocks_}) all->wake();
+  return pool.take();
+}
+
+Result<uint16_t> FlowStore::use_mask(const FlowKey& mask) {
+  if (const auto it = mask_uses_.find(mask); it != mask_uses_.end()) {
+    ++it->second.flows;
+    return it->second.id;
+  }
+  const auto slot = take(free_masks_);
+  if (!slot) return Error{ErrorCode::no_space, "too many different masks"};
+  masks_[*slot] = to_kernel(mask);
+  const auto id = static_cast<uint16_t>(*slot);
+  mask_uses_.emplace(mask, MaskUse{id, 1});
+  return id;
+}
+
+void FlowStore::release_mask(const FlowKey& mask) {
+  const auto it = mask_uses_.find(mask);
+  if (it == mask_uses_.end() || --it->second.flows > 0) return;
+  free_masks_.give_back(it->second.id);
+  mask_uses_.erase(it);
+}
+
+bool FlowStore::list_has_room(uint32_t list, uint16_t mask) const {
+  return list_uses_.contains(list_key(list, mask)) || lists_[list].count < PLEXUS_MAX_PORT_MASKS;
+}
+
+Result<void> FlowStore::use_in_list(uint32_t list, uint16_t mask) {
+  if (++list_uses_[list_key(list, mask)] > 1) return {};
+  plexus_mask_list& at = lists_[list];
+  at.ids[at.count] = mask;
+  publish(at.count, at.count + 1);
+  return {};
+}
+
+void FlowStore::release_from_list(uint32_t list, uint16_t mask) {
+  const auto use = list_uses_.find(list_key(list, mask));
+  if (use == list_uses_.end() || --use->second > 0) return;
+  list_uses_.erase(use);
+  plexus_mask_list& at = lists_[list];
+  for (uint32_t i = 0; i < at.count; ++i) {
+    if (at.ids[i] != mask) continue;
+    // The last one moves into the hole before the list gets shorter: a reader at this moment may try a mask twice; one that
+    // has passed the hole already may miss the moved one and upcall a packet that has a flow.
+    publish(at.ids[i], at.ids[at.count - 1]);
+    publish(at.count, at.count - 1);
+    return;
+  }
+}
+
+// ---- entries ----------------------------------------------------------------------------------
+
+Result<uint32_t> FlowStore::write_entry(const Flow& flow, const CompiledFlow& compiled,
+                                        uint16_t mask, uint32_t stats_slot) {
+  const auto slot = take(free_entries_);
+  if (!slot) return Error{ErrorCode::no_space, "the flow table is full"};
+  plexus_flow entry{};
+  entry.key = with_mask_number(flow.match.key, mask);
+  entry.cookie = flow.cookie;
+  entry.stats = stats_slot;
+  entry.outputs = static_cast<uint16_t>(compiled.outputs.size());
+  entry.rewrite = compiled.rewrite;
+  if (compiled.outputs.size() <= PLEXUS_INLINE_OUTPUTS) {
+    std::copy(compiled.outputs.begin(), compiled.outputs.end(), entry.inline_outputs);
+  } else {
+    const auto block = take(free_blocks_);
+    if (!block) {
+      free_entries_.give_back(*slot);
+      return Error{ErrorCode::no_space, "too many flows with more than " +
+                                            std::to_string(PLEXUS_INLINE_OUTPUTS) + " copies"};
+    }
+    entry.block = static_cast<uint16_t>(*block);
+    std::copy(compiled.outputs.begin(), compiled.outputs.end(), blocks_[*block].outputs);
+  }
+  entries_[*slot] = entry;
+  return *slot;
+}
+
+void FlowStore::give_back_entry(uint32_t slot) {
+  if (entries_[slot].outputs > PLEXUS_INLINE_OUTPUTS) free_blocks_.give_back(entries_[slot].block);
+  free_entries_.give_back(slot);
+}
+
+Result<void> FlowStore::insert_refs(const plexus_key& key, const CompiledFlow& compiled,
+                                    uint32_t entry) const {
+  const plexus_flow_ref ref{entry, 0};
+  if (compiled.short_key && bpf_map_update_elem(fds_.flows_short, &key, &ref, BPF_ANY) != 0)
+    return errno_error("the flow table", errno);
+  if (compiled.ipv6_key && bpf_map_update_elem(fds_.flows_ipv6, &key, &ref, BPF_ANY) != 0)
+    return errno_error("the IPv6 flow table", errno);
+  return {};
+}
+
+void FlowStore::delete_refs(const plexus_key& key, bool short_key, bool ipv6_key) const {
+  if (short_key) bpf_map_delete_elem(fds_.flows_short, &key);
+  if (ipv6_key) bpf_map_delete_elem(fds_.flows_ipv6, &key);
+}
+
+Result<void> FlowStore::put(const Flow& flow, uint32_t port_index) {
+  auto compiled = compile(flow);
+  if (!compiled) return compiled.error();
+
+  if (const auto it = flows_.find(flow.match); it != flows_.end()) {
+    Installed& old = it->second;
+    auto entry = write_entry(flow, *compiled, old.mask, entries_[old.entry].stats);
+    if (!entry) return entry.error();
+    if (auto done = insert_refs(entries_[*entry].key, *compiled, *entry); !done) {
+      give_back_entry(*entry);
+      return done;
+    }
+    give_back_entry(std::exchange(old.entry, *entry));
+    return {};
+  }
+
+  if (flows_.size() >= max_flows_) return Error{ErrorCode::no_space, "the flow table is full"};
+  auto mask = use_mask(flow.match.mask);
+  if (!mask) return mask.error();
+  const auto give_up = [&](Error error) {
+    release_mask(flow.match.mask);
+    return error;
+  };
+  const uint32_t lists[2] = {list_of(port_index, false), list_of(port_index, true)};
+  const bool wanted[2] = {compiled->short_key, compiled->ipv6_key};
+  for (int i = 0; i < 2; ++i)
+    if (wanted[i] && !list_has_room(lists[i], *mask))
+      return give_up({ErrorCode::no_space,
+                      "port " + std::to_string(flow.match.key.in_port) + " has too many masks"});
+
+  const auto stats_slot = take(free_stats_);
+  if (!stats_slot) return give_up({ErrorCode::no_space, "the flow table is full"});
+  stats_[*stats_slot] = {};
+  auto entry = write_entry(flow, *compiled, *mask, *stats_slot);
+  if (!entry) {
+    free_stats_.give_back(*stats_slot);
+    return give_up(entry.error());
+  }
+  const plexus_key& key = entries_[*entry].key;
+  if (auto done = insert_refs(key, *compiled, *entry); !done) {
+    delete_refs(key, compiled->short_key, compiled->ipv6_key);
+    give_back_entry(*entry);
+    free_stats_.give_back(*stats_slot);
+    return give_up(done.error());
+  }
+  for (int i = 0; i < 2; ++i)
+    if (wanted[i]) (void)use_in_list(lists[i], *mask);
+  flows_.emplace(flow.match,
+                 Installed{*entry, *mask, port_index, compiled->short_key, compiled->ipv6_key});
+  return {};
+}
+
+void FlowStore::erase(std::unordered_map<Match, Installed, MatchHash>::iterator it) {
+  const Installed& flow = it->second;
+  delete_refs(entries_[flow.entry].key, flow.short_key, flow.ipv6_key);
+  if (flow.short_key) release_from_list(list_of(flow.port_index, false), flow.mask);
+  if (flow.ipv6_key) release_from_list(list_of(flow.port_index, true), flow.mask);
+  release_mask(it->first.mask);
+  free_stats_.give_back(entries_[flow.entry].stats);
+  give_back_entry(flow.entry);
+  flows_.erase(it);
+}
+
+Result<FlowStats> FlowStore::remove(const Match& match) {
+  const auto it = flows_.find(match);
+  if (it == flows_.end()) return Error{ErrorCode::not_found, "no such flow"};
+  const uint32_t entry = it->second.entry;
+  erase(it);
+  return read_stats(entry);  // the slot rests, nobody has it yet
+}
+
+void FlowStore::remove_port(uint32_t port, uint32_t port_index) {
+  for (auto it = flows_.begin(); it != flows_.end();) {
+    const auto here = it++;
+    if (here->first.key.in_port == port) erase(here);
+  }
+  publish(lists_[list_of(port_index, false)].count, 0u);
+  publish(lists_[list_of(port_index, true)].count, 0u);
+}
+
+// ---- reading ----------------------------------------------------------------------------------
+
+FlowStats FlowStore::read_stats(uint32_t entry) const {
+  const plexus_flow_stats& at = stats_[entries_[entry].stats];
+  FlowStats out;
+  out.packets = __atomic_load_n(&at.packets, __ATOMIC_RELAXED);
+  out.bytes = __atomic_load_n(&at.bytes, __ATOMIC_RELAXED);
+  out.last_used.ns = static_cast<int64_t>(__atomic_load_n(&at.last_used, __ATOMIC_RELAXED));
+  return out;
+}
+
+Result<FlowStats> FlowStore::stats(const Match& match) const {
+  const auto it = flows_.find(match);
+  if (it == flows_.end()) return Error{ErrorCode::not_found, "no such flow"};
+  return read_stats(it->second.entry);
+}
+
+std::span<const plexus_output> FlowStore::outputs_of(const plexus_flow& entry) const {
+  if (entry.outputs <= PLEXUS_INLINE_OUTPUTS) return {entry.inline_outputs, entry.outputs};
+  return {blocks_[entry.block].outputs, entry.outputs};
+}
+
+std::vector<FlowEntry> FlowStore::dump() const {
+  std::vector<FlowEntry> out;
+  out.reserve(flows_.size());
+  for (const auto& [match, flow] : flows_) {
+    const plexus_flow& entry = entries_[flow.entry];
+    out.push_back({{match, decompile(entry.rewrite, outputs_of(entry)), entry.cookie},
+                   read_stats(flow.entry)});
+  }
+  return out;
+}
+
+void FlowStore::set_injection(const CompiledFlow& actions) {
+  plexus_flow& entry = entries_[kInjectionEntry];
+  entry = {};
+  entry.rewrite = actions.rewrite;
+  entry.outputs = static_cast<uint16_t>(actions.outputs.size());
+  entry.block = kInjectionBlock;
+  std::copy(actions.outputs.begin(), actions.outputs.end(),
+            actions.outputs.size() <= PLEXUS_INLINE_OUTPUTS ? entry.inline_outputs
+                                                            : blocks_[kInjectionBlock].outputs);
+}
+
+}  // namespace plexus::datapath

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// FlowStore: the flows in the kernel's maps (bpf/maps.h), and the agent's index of them.
+//
+// Invariants, at every moment and after a crash between any two steps:
+//   - a flow_ref in a flow map names an entry that is complete and does not change while it is named;
+//   - the mask of a flow is in its port's list, or the flow cannot be found (adopt() puts that right);
+//   - slots of entries, statistics, masks and output blocks are used again only after an RCU grace period.
+// One thread.
+#pragma once
+
+#include <unordered_map>
+
+#include "datapath/ebpf/compile.h"
+#include "datapath/ebpf/mapped_array.h"
+#include "datapath/ebpf/slot_pool.h"
+
+struct tc_programs;
+
+namespace plexus::datapath {
+
+class FlowStore {
+ public:
+  static Result<FlowStore> open(const tc_programs& programs, uint32_t max_flows);
+
+  /// Takes over what is in the maps. `index_of`: a port number to its index, none for no port; flows of such are removed.
+  Result<void> adopt(const std::function<std::optional<uint32_t>(uint32_t port)>& index_of);
+
+  /// See Datapath::put_flow. `port_index`: of match.key.in_port.
+  Result<void> put(const Flow& flow, uint32_t port_index);
+  Result<FlowStats> remove(const Match& match);
+  [[nodiscard]] Result<FlowStats> stats(const Match& match) const;
+  [[nodiscard]] std::vector<FlowEntry> dump() const;
+  /// Removes all flows that enter by this port.
+  void remove_port(uint32_t port, uint32_t port_index);
+
+  /// Fills the injection entry: what the program from_agent does with the next frame.
+  void set_injection(const CompiledFlow& actions);
+
+ private:
+  struct MatchHash {
+    size_t operator()(const Match& m) const noexcept {
+      return std::hash<FlowKey>{}(m.key) ^ (std::hash<FlowKey>{}(m.mask) * 3);
+    }
+  };
+  struct Installed {
+    uint32_t entry = 0;
+    uint16_t mask = 0;
+    uint32_t port_index = 0;
+    bool short_key = false, ipv6_key = false;
+  };
+  /// How many flows use a mask, in all and in each list.
+  struct MaskUse {
+    uint16_t id = 0;
+    uint32_t flows = 0;
+  };
+
+  struct Fds {
+    int flows_short, flows_ipv6;
+  };
+  FlowStore(Fds fds, uint32_t max_flows, MappedArray<plexus_key> masks,
+            MappedArray<plexus_mask_list> lists, MappedArray<plexus_flow> entries,
+            MappedArray<plexus_flow_stats> stats, MappedArray<plexus_output_block> blocks);
+
+  /// A slot; waits for a grace period when only resting ones are left.
+  std::optional<uint32_t> take(SlotPool& pool);
+  Result<uint16_t> use_mask(const FlowKey& mask);
+  void release_mask(const FlowKey& mask);
+  Result<void> use_in_list(uint32_t list, uint16_t mask);
+  void release_from_list(uint32_t list, uint16_t mask);
+  [[nodiscard]] bool list_has_room(uint32_t list, uint16_t mask) const;
+
+  Result<uint32_t> write_entry(const Flow& flow, const CompiledFlow& compiled, uint16_t mask,
+                               uint32_t stats_slot);
+  void give_back_entry(uint32_t slot);
+  Result<void> insert_refs(const plexus_key& key, const CompiledFlow& compiled,
+                           uint32_t entry) const;
+  void delete_refs(const plexus_key& key, bool short_key, bool ipv6_key) const;
+  void erase(std::unordered_map<Match, Installed, MatchHash>::iterator it);
+  [[nodiscard]] FlowStats read_stats(uint32_t entry) const;
+  [[nodiscard]] std::span<const plexus_output> outputs_of(const plexus_flow& entry) const;
+
+  Fds fds_;
+  uint32_t max_flows_;
+  MappedArray<plexus_key> masks_;
+  MappedArray<plexus_mask_list> lists_;
+  MappedArray<plexus_flow> entries_;
+  MappedArray<plexus_flow_stats> stats_;
+  MappedArray<plexus_output_block> blocks_;
+  SlotPool free_entries_, free_stats_, free_masks_, free_blocks_;
+  std::unordered_map<Match, Installed, MatchHash> flows_;
+  std::unordered_map<FlowKey, MaskUse> mask_uses_;
+  std::unordered_map<uint64_t, uint32_t> list_uses_;  ///< list << 16 | mask id -> flows
+};
+
+}  // namespace plexus::datapath

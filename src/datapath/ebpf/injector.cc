@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "datapath/ebpf/injector.h"
+
+#include <fmt/format.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "bpf/abi.h"
+#include "packet/bytes.h"
+#include "packet/checksum.h"
+
+namespace plexus::datapath {
+namespace {
+
+constexpr uint32_t kLargestMtu = 65535;
+constexpr uint8_t kTcpCwr = 0x80;
+
+/// struct virtio_net_hdr of linux/virtio_net.h, which is no C++. Host order for a packet socket.
+struct VnetHeader {
+  uint8_t flags = 0;
+  uint8_t gso_type = 0;
+  uint16_t header_length = 0;
+  uint16_t gso_size = 0;
+  uint16_t checksum_start = 0;
+  uint16_t checksum_offset = 0;
+};
+static_assert(sizeof(VnetHeader) == 10);
+constexpr uint8_t kNeedsChecksum = 1, kGsoTcpV4 = 1, kGsoTcpV6 = 4, kGsoEcn = 0x80;
+
+/// The field that the rest of the checksum is added into, as the kernel wants it: the pseudo header's sum.
+void make_partial(const ParsedPacket& parsed, size_t checksum_at, std::vector<uint8_t>& frame) {
+  const uint32_t length = parsed.length - parsed.l4_offset;
+  put_be16(frame, checksum_at,
+           checksum_fold(pseudo_header_sum(parsed.key.src_ip(), parsed.key.dst_ip(),
+                                           parsed.key.ip_proto, length)));
+}
+
+}  // namespace
+
+Result<Injector> Injector::open(netlink::Route& route) {
+  auto link = route.link(kInjectionDevice);
+  if (!link) {
+    netlink::VethSpec spec;
+    spec.name = kInjectionDevice;
+    spec.peer = kInjectionPeer;
+    spec.mtu = kLargestMtu;
+    if (auto made = route.create_veth(spec); !made) return made.error();
+    link = route.link(kInjectionDevice);
+    if (!link) return link.error();
+    (void)route.set_no_link_local(link->index).ok();  // fails without IPv6, where it is not needed
+  }
+  if (link->kind != "veth")
+    return Error{ErrorCode::exists,
+                 fmt::format("{} is there, but it is no veth", kInjectionDevice)};
+  // Only our end has to be up; the peer never receives anything.
+  if (auto up = route.set_up(link->index, true); !up) return up.error();
+
+  // Protocol 0: receives nothing.
+  UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return errno_error("opening a packet socket", errno);
+  sockaddr_ll address{};
+  address.sll_family = AF_PACKET;
+  address.sll_ifindex = static_cast<int>(link->index);
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return errno_error("binding a packet socket", errno);
+  const int on = 1;
+  if (::setsockopt(socket.get(), SOL_PACKET, PACKET_VNET_HDR, &on, sizeof on) != 0)
+    return errno_error("PACKET_VNET_HDR", errno);
+  const uint32_t mark = PLEXUS_INJECT_MARK;
+  if (::setsockopt(socket.get(), SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0)
+    return errno_error("SO_MARK", errno);
+  // Packets may wait long in a slow VM's queue, still on our account.
+  const int bytes = 16 << 20;
+  if (::setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0)
+    return errno_error("SO_SNDBUFFORCE", errno);
+  return Injector(std::move(socket), link->index);
+}
+
+Result<void> Injector::remove(netlink::Route& route) {
+  const auto link = route.link(kInjectionDevice);
+  if (!link) return {};
+  return route.delete_link(link->index);
+}
+
+Result<void> Injector::send(std::span<const uint8_t> frame, const Offload& offload) const {
+  const ParsedPacket parsed = parse_packet(frame);
+  if (parsed.error == ParseError::truncated_ethernet)
+    return Error{ErrorCode::invalid, "a frame needs an Ethernet header"};
+  if (offload.gso_size == 0 || parsed.key.ip_proto != ip_proto::kUdp)
+    return send_one(frame, offload, parsed);
+  const auto datagrams = cut_udp(frame, parsed, offload.gso_size);
+  if (datagrams.empty()) return Error{ErrorCode::invalid, "no UDP packet that could be cut"};
+  for (const auto& datagram : datagrams)
+    if (auto sent = send_one(datagram, {}, parse_packet(datagram)); !sent) return sent;
+  return {};
+}
+
+Result<void> Injector::send_one(std::span<const uint8_t> frame, const Offload& offload,
+                                const ParsedPacket& parsed) const {
+  VnetHeader header;
+  std::vector<uint8_t> copy;
+  std::span<const uint8_t> out = frame;
+  if (offload.gso_size > 0 || offload.partial_checksum) {
+    const auto checksum_at = transport_checksum_offset(parsed);
+    if (!checksum_at) return Error{ErrorCode::invalid, "an offload for a packet that has none"};
+    header.flags = kNeedsChecksum;
+    header.checksum_start = parsed.l4_offset;
+    header.checksum_offset = static_cast<uint16_t>(*checksum_at - parsed.l4_offset);
+    if (offload.gso_size > 0) {
+      if (parsed.key.ip_proto != ip_proto::kTcp)
+        return Error{ErrorCode::invalid, "only TCP and UDP packets can be cut"};
+      header.gso_type = parsed.key.is_ipv6() ? kGsoTcpV6 : kGsoTcpV4;
+      if ((parsed.key.tcp_flags & kTcpCwr) != 0) header.gso_type |= kGsoEcn;
+      header.gso_size = offload.gso_size;
+      header.header_length =
+          static_cast<uint16_t>(parsed.l4_offset + frame[parsed.l4_offset + size_t{12}] / 16 * 4);
+    }
+    if (!offload.partial_checksum) {
+      copy.assign(frame.begin(), frame.end());
+      make_partial(parsed, *checksum_at, copy);
+      out = copy;
+    }
+  }
+  iovec parts[2] = {{&header, sizeof header},
+                    {const_cast<uint8_t*>(out.data()), out.size()}};  // sendmsg() does not write
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = 2;
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    if (::sendmsg(socket_.get(), &message, MSG_DONTWAIT) >= 0) return {};
+    if (errno == ENOBUFS)
+      return Error{ErrorCode::unavailable,
+                   "the kernel dropped an injected frame; see the drop counters"};
+    if (errno != EAGAIN && errno != EINTR) return errno_error("sending a frame", errno);
+    pollfd wait{socket_.get(), POLLOUT, 0};
+    ::poll(&wait, 1, 10);
+  }
+  return Error{ErrorCode::unavailable, "too many frames wait to be delivered"};
+}
+
+std::vector<std::vector<uint8_t>> cut_udp(std::span<const uint8_t> frame,
+                                          const ParsedPacket& parsed, size_t payload) {
+  if (parsed.error != ParseError::none || parsed.key.ip_proto != ip_proto::kUdp ||
+      parsed.l4_offset == 0 || parsed.key.ip_frag != static_cast<uint8_t>(FragKind::none) ||
+      payload == 0)
+    return {};
+  const size_t headers = parsed.l4_offset + size_t{8};
+  const auto data = frame.first(parsed.length).subspan(headers);
+  std::vector<std::vector<uint8_t>> out;
+  for (size_t at = 0, n = 0; at < data.size(); at += payload, ++n) {
+    const auto part = data.subspan(at, std::min(payload, data.size() - at));
+    std::vector<uint8_t> one(frame.begin(), frame.begin() + static_cast<std::ptrdiff_t>(headers));
+    one.insert(one.end(), part.begin(), part.end());
+    put_be16(one, parsed.l4_offset + size_t{4}, static_cast<uint16_t>(8 + part.size()));
+    const size_t l3 = parsed.l3_offset;
+    if (parsed.key.is_ipv4()) {
+      const auto set = [&](size_t field, uint16_t value) {
+        const uint16_t before = be16_at(one, l3 + field);
+        put_be16(one, l3 + field, value);
+        put_be16(one, l3 + 10, checksum_update(be16_at(one, l3 + 10), before, value));
+      };
+      set(2, static_cast<uint16_t>(one.size() - l3));
+      set(4, static_cast<uint16_t>(be16_at(one, l3 + 4) + n));
+    } else {
+      put_be16(one, l3 + 4, static_cast<uint16_t>(one.size() - l3 - 40));
+    }
+    complete_checksum(parse_packet(one), one);
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+}  // namespace plexus::datapath

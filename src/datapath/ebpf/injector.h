@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Injector: how user space sends a frame through the kernel programs. A packet socket on a veth of our own; on that
+// device's way out sits the program from_agent, which runs the injection entry's actions on what we send. The program
+// runs inside send(), so one entry is enough. Large frames and unfinished checksums go down as they are, described by a
+// virtio_net_hdr (PACKET_VNET_HDR), for the kernel or the hardware to finish. One thread.
+#pragma once
+
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "datapath/datapath.h"
+#include "netlink/route.h"
+
+namespace plexus::datapath {
+
+inline constexpr const char* kInjectionDevice = "plexus-inj0";
+inline constexpr const char* kInjectionPeer = "plexus-inj1";
+
+class Injector {
+ public:
+  /// Makes the device when it is not there; its index is index().
+  static Result<Injector> open(netlink::Route& route);
+  /// Removes the device.
+  static Result<void> remove(netlink::Route& route);
+
+  [[nodiscard]] uint32_t index() const { return index_; }
+  /// Sends; when it returns the actions have run. invalid: no Ethernet header, or an offload that does not fit the packet.
+  /// unavailable: the program dropped it (its counters say why).
+  Result<void> send(std::span<const uint8_t> frame, const Offload& offload) const;
+
+ private:
+  Injector(UniqueFd socket, uint32_t index) : socket_(std::move(socket)), index_(index) {}
+  Result<void> send_one(std::span<const uint8_t> frame, const Offload& offload,
+                        const ParsedPacket& parsed) const;
+
+  UniqueFd socket_;
+  uint32_t index_ = 0;
+};
+
+/// Cuts a large UDP packet into datagrams of `payload` bytes with complete checksums, as hardware would (the kernel takes such
+/// packets from a packet socket only from 6.2 on). Empty when it is no whole UDP packet.
+[[nodiscard]] std::vector<std::vector<uint8_t>> cut_udp(std::span<const uint8_t> frame,
+                                                        const ParsedPacket& parsed, size_t payload);
+
+}  // namespace plexus::datapath
