@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Any bytes as an Ethernet frame: the parser stays inside them, the text form gives the same bytes back, and what
+// virtual devices answer to a frame is itself a well-formed frame.
+#include "flow/actions.h"
+#include "fuzz.h"
+#include "packet/build.h"
+#include "packet/flow_key.h"
+#include "packet/headers.h"
+#include "packet/text.h"
+
+namespace plexus {
+namespace {
+
+const MacAddr kMac{{2, 0, 0, 0, 0, 9}};
+
+void check_answer(const std::optional<Frame>& answer, std::span<const uint8_t> frame) {
+  if (!answer) return;
+  const ParsedPacket parsed = parse_packet(*answer);
+  FUZZ_CHECK(parsed.error == ParseError::none,
+             "answer " + format_frame(*answer) + "\nto " + format_frame(frame));
+}
+
+uint64_t run(std::span<const uint8_t> frame) {
+  const ParsedPacket parsed = parse_packet(frame);
+  FUZZ_CHECK(parsed.length <= frame.size(), "length");
+  if (parsed.error == ParseError::none) {
+    FUZZ_CHECK(parsed.l3_offset <= parsed.length && parsed.l4_offset <= parsed.length, "offsets");
+  }
+
+  const std::string text = format_frame(frame);
+  const Result<Frame> again = parse_frame(text);
+  FUZZ_CHECK(again.ok() && std::equal(again->begin(), again->end(), frame.begin(), frame.end()),
+             text);
+
+  check_answer(echo_reply(parsed, frame), frame);
+  const bool v6 = parsed.key.is_ipv6();
+  const IpAddr from = v6 ? *IpAddr::parse("fd00::1") : IpAddr::v4(0x0a000101);
+  for (const auto kind : {IcmpErrorKind::time_exceeded, IcmpErrorKind::packet_too_big})
+    check_answer(icmp_error({kind, kMac, parsed.key.src_mac(), from, 1400}, parsed, frame), frame);
+
+  if (parsed.error == ParseError::none) {
+    Frame changed(frame.begin(), frame.end());
+    Rewrite rewrite;
+    rewrite.eth_src = kMac;
+    rewrite.ip_src = from;
+    rewrite.tp_dst = 99;
+    rewrite.ttl_decrement = parsed.key.ip_ttl > 1 ? 1 : 0;
+    apply_rewrite(rewrite, parsed, changed);
+    const ParsedPacket after = parse_packet(changed);
+    FUZZ_CHECK(after.error == ParseError::none && after.length == parsed.length,
+               text + "\n" + format_frame(changed));
+    FUZZ_CHECK(after.key.src_mac() == kMac, format_frame(changed));
+    if (parsed.key.is_ip()) FUZZ_CHECK(after.key.src_ip() == from, format_frame(changed));
+  }
+  const bool nd = NdMessage::of(parsed, frame).has_value();
+  return static_cast<uint64_t>(parsed.error) << 32 | uint64_t{parsed.key.eth_type.host()} << 16 |
+         uint64_t{parsed.key.ip_proto} << 8 | uint64_t{parsed.key.ip_frag} << 4 | (nd ? 1u : 0u) |
+         uint64_t{parsed.l4_offset} << 40;
+}
+
+}  // namespace
+}  // namespace plexus
+
+int main(int argc, char** argv) {
+  using namespace plexus;
+  fuzz::Subject subject{.seeds = {}, .words = {}, .run = run};
+  for (const std::string_view text : {"eth 02:00:00:00:00:01 > 02:00:00:00:00:02 | ipv4 10.0.1.10 "
+                                      "> 10.0.2.10 | udp 1000 > 53 | payload \"hello\"",
+                                      "eth 02:00:00:00:00:01 > 02:00:00:00:00:02 | vlan 12 | ipv4 "
+                                      "10.0.1.10 > 10.0.2.10 | tcp 1000 > 80"}) {
+    const Result<Frame> frame = parse_frame(text);
+    FUZZ_CHECK(frame.ok(), std::string(text));
+    subject.seeds.push_back(*frame);
+  }
+  PacketSpec v4{.eth_src = kMac,
+                .eth_dst = {{2, 0, 0, 0, 0, 1}},
+                .src = IpAddr::v4(0x0a000001),
+                .dst = IpAddr::v4(0x0a000002)};
+  PacketSpec v6 = v4;
+  v6.src = *IpAddr::parse("fd00::1");
+  v6.dst = *IpAddr::parse("fd00::2");
+  subject.seeds.push_back(icmp_echo(v4, false, 1, 2, text_bytes("abcd")));
+  subject.seeds.push_back(icmp_echo(v6, false, 1, 2, text_bytes("abcd")));
+  subject.seeds.push_back(tcp_packet(v6, 1000, 80, 2));
+  subject.seeds.push_back(arp_request(kMac, v4.src, v4.dst));
+  subject.seeds.push_back(nd_solicit(kMac, v6.src, v6.dst));
+  subject.seeds.push_back(nd_advert(kMac, v6.src, {{2, 0, 0, 0, 0, 1}}, v6.dst));
+  for (Frame& piece :
+       fragment(udp_packet(v6, 1, 2, text_bytes("0123456789012345678901234567890123456789")), 64))
+    subject.seeds.push_back(std::move(piece));
+  for (Frame& piece :
+       fragment(udp_packet(v4, 1, 2, text_bytes("0123456789012345678901234567890123456789")), 40))
+    subject.seeds.push_back(std::move(piece));
+  return fuzz::fuzz_main(argc, argv, subject);
+}

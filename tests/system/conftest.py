@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: a cloud for each module, and what its daemons logged beside each failure."""
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from cloud import Cloud, mounts_below, two_switches
+from daemon import programs
+from netns import PREFIX
+
+_current = pytest.StashKey()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes more than some seconds; run by ./test long")
+    config.stash[_current] = None
+
+
+def pytest_sessionstart(session):
+    """Removes what an earlier run left that was killed."""
+    for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else []:
+        pid = name.removeprefix(PREFIX).split("-")[0]
+        if name.startswith(PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            subprocess.run(["ip", "netns", "delete", name], check=False)
+    for path in pathlib.Path("/tmp").glob(PREFIX + "*"):
+        pid = path.name.removeprefix(PREFIX).split("-")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            for mount in mounts_below(path):
+                subprocess.run(["umount", "-l", mount], check=False)
+            subprocess.run(["rm", "-rf", "--one-file-system", path], check=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def needs():
+    if os.geteuid() != 0:
+        pytest.fail("system tests make namespaces: they need root")
+    for program in ("plexus", "plexus-agent", "plexus-api"):
+        if not os.access(programs() / program, os.X_OK):
+            pytest.fail(f"{programs() / program} is missing: build it first")
+
+
+def _kept(request, made):
+    request.config.stash[_current] = made
+    yield made
+    request.config.stash[_current] = None
+    made.tear_down()
+
+
+@pytest.fixture(scope="module")
+def cloud(request):
+    """Two switches, a router, six machines on three hosts. A test that changes it changes it back."""
+    yield from _kept(request, two_switches())
+
+
+@pytest.fixture
+def own_cloud(request):
+    """A cloud of two_switches() for one test that breaks it."""
+    before = request.config.stash[_current]
+    yield from _kept(request, two_switches())
+    request.config.stash[_current] = before
+
+
+@pytest.fixture
+def empty_cloud(request):
+    """One host without an agent, no tunnel zone, nothing in the store."""
+    before = request.config.stash[_current]
+    yield from _kept(request, Cloud(hosts=1, zone=False, start=False))
+    request.config.stash[_current] = before
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    cloud = item.config.stash[_current]
+    if report.when != "call" or not report.failed or cloud is None:
+        return
+    for log in sorted((cloud.dir / "log").iterdir()):
+        text = log.read_text(errors="replace").splitlines()
+        if text:
+            report.sections.append((f"last lines of {log.name}", "\n".join(text[-25:])))

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The product explains itself: traces, flows, the drawn topology, the state of hosts."""
+import re
+
+import pytest
+
+from netns import wait_until
+
+
+def trace(cloud, packet, host="h1", port="vm1"):
+    return cloud.cli("trace", "--host", host, "--in", port, packet).out
+
+
+DELIVERED = {
+    "ipv4": "eth 02:00:00:00:01:11 > 02:00:00:00:01:01 | ipv4 10.1.1.11 > 10.1.2.14 | udp 1000 > 2000",
+    "ipv6": "eth 02:00:00:00:01:11 > 02:00:00:00:01:01 | ipv6 fd00:1::11 > fd00:2::14 | udp 1000 > 2000",
+}
+
+
+@pytest.mark.parametrize("family", DELIVERED)
+def test_trace_of_a_delivered_packet_names_every_device(cloud, family):
+    text = trace(cloud, DELIVERED[family])
+    devices = ["vm1", "blue", "blue-core", "core-blue", "core", "core-green", "green-core", "green", "vm4", "h2"]
+    for device in devices:
+        assert re.search(rf"(?<![\w-]){device}(?![\w-])", text), (device, text)
+    assert cloud.h2.underlay in text
+    steps = cloud.json("trace", "--host", "h1", "--in", "vm1", DELIVERED[family])
+    assert steps["verdict"] == "forward" and steps["steps"]
+
+
+def test_trace_inside_a_host_and_on_one_switch(cloud):
+    text = trace(cloud, "eth 02:00:00:00:01:11 > 02:00:00:00:01:12 | ipv4 10.1.1.11 > 10.1.1.12 | udp 1 > 2")
+    assert "blue" in text and "vm2" in text and "core-green" not in text
+
+
+@pytest.mark.parametrize("packet, reason, named", [
+    ("eth 02:00:00:00:01:11 > 02:00:00:00:01:01 | ipv4 10.1.1.11 > 203.0.113.9 | udp 1 > 2", "no_route", "core"),
+    ("eth 02:00:00:00:01:11 > 02:00:00:00:01:01 | ipv6 fd00:1::11 > 2001:db8::9 | udp 1 > 2", "no_route", "core"),
+    ("eth 02:00:00:00:01:11 > 02:00:00:00:01:01 | ipv4 10.1.1.11 > 10.1.2.14 ttl 1 | udp 1 > 2", "ttl_exceeded", "core"),
+    ("eth 03:00:00:00:01:11 > 02:00:00:00:01:12 | ipv4 10.1.1.11 > 10.1.1.12 | udp 1 > 2", "bad_source_mac", "vm1"),
+])
+def test_trace_of_a_dropped_packet_names_the_reason(cloud, packet, reason, named):
+    text = trace(cloud, packet)
+    assert reason in text and named in text, text
+
+
+def test_trace_follows_the_topology(cloud):
+    """It asks the same simulation that forwards, on the same snapshot."""
+    with cloud.route("hole", "10.1.2.14/32", kind="blackhole"):
+        wait_until(lambda: "route_blackhole" in trace(cloud, DELIVERED["ipv4"]), 2, "the trace to follow")
+        assert "hole" in trace(cloud, DELIVERED["ipv4"])
+    wait_until(lambda: "route_blackhole" not in trace(cloud, DELIVERED["ipv4"]), 2, "the trace to follow")
+
+
+def test_trace_changes_nothing(cloud):
+    before = cloud.h1.status()
+    for _ in range(3):
+        trace(cloud, "eth 02:00:00:00:01:11 > 02:00:00:00:01:01 | ipv4 10.1.1.11 > 10.1.2.200 | udp 1 > 2")
+    after = cloud.h1.status()
+    assert before["counters"]["packets_generated"] == after["counters"]["packets_generated"]
+    assert before["drops"] == after["drops"]
+    assert after["parked"] == 0
+
+
+@pytest.mark.parametrize("packet, parts", [
+    ("eth 02:00:00:00:01 > 02:00:00:00:01:01", ["02:00:00:00:01"]),
+    ("ipv5 1 > 2", ["ipv5"]),
+    ("", []),
+    ("eth 02:00:00:00:01:11 > 02:00:00:00:01:01 | ipv4 10.1.1.11 > 10.1.2.999 | udp 1 > 2", ["10.1.2.999"]),
+])
+def test_trace_of_nonsense_says_where(cloud, packet, parts):
+    answer = cloud.cli("trace", "--host", "h1", "--in", "vm1", packet, check=False)
+    assert answer.status in (1, 2), answer
+    for part in parts:
+        assert part in answer.text, answer
+
+
+def test_trace_from_a_port_that_is_elsewhere(cloud):
+    answer = cloud.cli("trace", "--host", "h1", "--in", "vm4", DELIVERED["ipv4"], check=False)
+    assert answer.status == 1 and "vm4" in answer.text, answer
+    answer = cloud.cli("trace", "--host", "h1", "--in", "nobody", DELIVERED["ipv4"], check=False)
+    assert answer.status == 1 and "nobody" in answer.text, answer
+
+
+def test_flows_say_what_the_kernel_does(cloud):
+    assert cloud.vm1.ping(cloud.vm4.v4, count=10, interval=0.01).ok
+    assert not cloud.vm1.reaches("203.0.113.50")
+    flows = cloud.h1.flows()
+    tunnelled = [f for f in flows if cloud.h2.underlay in f["actions"] and f["packets"] >= 9]
+    assert tunnelled, flows
+    assert any(f.get("reason") == "no_route" for f in flows), flows
+    text = cloud.cli("flows", "--host", "h1").out
+    assert cloud.h2.underlay in text
+
+
+def test_unrelated_flows_are_shared(cloud):
+    """Per-bit masks: another port number is the same class, not another flow."""
+    assert cloud.vm1.ping(cloud.vm4.v4).ok
+    before = cloud.h1.status()
+    for port in range(2000, 2200):
+        cloud.vm1.run("bash", "-c", f"echo x >/dev/udp/{cloud.vm4.v4}/{port}") if port % 50 == 0 else None
+    after = cloud.h1.status()
+    assert after["counters"]["flows_installed"] - before["counters"]["flows_installed"] <= 2
+
+
+def test_flows_go_only_where_something_changed(cloud):
+    """A change takes away the flows that read it, no others."""
+    assert cloud.vm1.ping(cloud.vm2.v4).ok and cloud.vm1.ping(cloud.vm4.v4).ok and cloud.vm1.ping(cloud.vm3.v4).ok
+    before = cloud.h1.status()
+    with cloud.route("elsewhere", "198.51.100.0/24", kind="blackhole"):
+        wait_until(lambda: cloud.h1.status()["applied_epoch"] > before["applied_epoch"], 2, "the change to arrive")
+    after = cloud.h1.status()
+    invalidated = after["counters"]["flows_invalidated"] - before["counters"]["flows_invalidated"]
+    assert invalidated <= 1, "a route to nowhere near concerns none of these flows"
+
+
+def test_idle_flows_stay_listed_until_they_expire(cloud):
+    assert cloud.vm2.ping(cloud.vm3.v6).ok
+    assert all("idle_ms" in f for f in cloud.h1.flows() if f["packets"] > 0)
+
+
+def test_topology_is_drawn(cloud):
+    text = cloud.cli("topology").out
+    for name in ["blue", "green", "core", "core-blue", "green-core", "10.1.1.1/24", "fd00:2::1/64", *cloud.machines,
+                 *cloud.hosts]:
+        assert name in text, (name, text)
+    assert max(len(line) for line in text.splitlines()) < 200
+
+
+def test_lists_and_shows(cloud):
+    text = cloud.cli("port", "list").out
+    for name in cloud.machines:
+        assert name in text
+    assert "02:00:00:00:01:11" in cloud.cli("port", "show", "vm1").out
+    assert [p["name"] for p in cloud.items("port", "--host", "h3")] == ["vm5"]
+    assert {p["name"] for p in cloud.items("port", "--bridge", "blue")} == {"vm1", "vm2", "vm3", "blue-core"}
+    shown = cloud.json("port", "show", "vm1")
+    assert shown["addresses"] == ["10.1.1.11", "fd00:1::11"] and shown["interface"] == "tap-vm1"
+    assert "name: vm1" in cloud.cli("port", "show", "vm1", "--yaml").out
+
+
+def test_status_says_how_the_host_is(cloud):
+    status = cloud.h1.status()
+    assert status["name"] == "h1" and status["synced"] and status["registered"] and status["store"] == "up"
+    assert status["tunnel_addresses"] == [cloud.h1.underlay]
+    assert status["ports_active"] == 3 and status["ports_failed"] == 0
+    text = cloud.cli("agent", "status", "--host", "h1").out
+    assert "h1" in text and cloud.h1.underlay in text
+    assert "tap-vm1" in cloud.cli("agent", "ports", "--host", "h1").out
+
+
+def test_counters_of_ports_count(cloud):
+    before = cloud.h1.ports()["vm2"]
+    assert cloud.vm2.ping(cloud.vm1.v4, count=10, interval=0.01).ok
+    after = cloud.h1.ports()["vm2"]
+    assert after["rx_packets"] - before["rx_packets"] >= 10
+    assert after["tx_packets"] - before["tx_packets"] >= 10
