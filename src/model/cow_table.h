@@ -86,7 +86,7 @@ class CowTable {
 
   static size_t hash(const Key& key) {
     // Ids made by derivation differ in few bits now and then: spread before taking twelve of them.
-    const uint64_t h = std::hash<Key>{}(key) * 0x9e3779b97f4a7c15ULL;
+    const uint64_t h = std::hash<Key>{}(key)*0x9e3779b97f4a7c15ULL;
     return static_cast<size_t>(h >> 52);
   }
   template <typename B>

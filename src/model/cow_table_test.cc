@@ -59,7 +59,8 @@ TEST(CowTable, AgreesWithAMapUnderRandomChanges) {
     CowTable<uint32_t, uint32_t> table;
     std::map<uint32_t, uint32_t> model;
     for (int i = 0; i < 20'000; ++i) {
-      const auto key = static_cast<uint32_t>(random() % 900), value = static_cast<uint32_t>(random());
+      const auto key = static_cast<uint32_t>(random() % 900),
+                 value = static_cast<uint32_t>(random());
       if (random() % 3 != 0) {
         table.set(key, value);
         model[key] = value;

@@ -118,13 +118,10 @@ bool RouteTable::remove(const IpPrefix& prefix, const RouteEntry& entry) {
 
 RouteLookup RouteTable::lookup(const IpAddr& destination) const {
   RouteLookup result;
-  const Node* node = destination.is_v6()   ? v6_.get()
-                     : destination.is_v4() ? v4_.get()
-                                           : nullptr;
+  const Node* node = destination.is_v6() ? v6_.get() : destination.is_v4() ? v4_.get() : nullptr;
   while (node != nullptr) {
     const unsigned length = node->prefix.length;
-    const unsigned same =
-        common_bits(node->prefix.addr, destination, result.bits_read, length);
+    const unsigned same = common_bits(node->prefix.addr, destination, result.bits_read, length);
     if (same < length) {
       // The bit that differs was read, too: it is what excludes this branch.
       result.bits_read = same + 1;

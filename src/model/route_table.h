@@ -5,8 +5,8 @@
 // Threads: as CowTable: copies are independent values.
 #pragma once
 
-#include <cstdint>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>

@@ -15,13 +15,19 @@ RouteEntry way(std::string_view name, uint32_t metric = 0) {
   return e;
 }
 
-IpPrefix prefix(std::string_view text) { return *IpPrefix::parse(text); }
-IpAddr addr(std::string_view text) { return *IpAddr::parse(text); }
+IpPrefix prefix(std::string_view text) {
+  return *IpPrefix::parse(text);
+}
+IpAddr addr(std::string_view text) {
+  return *IpAddr::parse(text);
+}
 
 TEST(RouteTable, LongestPrefixAndBitsRead) {
   RouteTable t;
-  const struct { const char* prefix; } routes[] = {{"0.0.0.0/0"}, {"10.0.0.0/8"}, {"10.1.0.0/16"},
-                                                   {"10.1.2.3/32"}, {"fd00::/64"}, {"fd00::1/128"}};
+  const struct {
+    const char* prefix;
+  } routes[] = {{"0.0.0.0/0"},   {"10.0.0.0/8"}, {"10.1.0.0/16"},
+                {"10.1.2.3/32"}, {"fd00::/64"},  {"fd00::1/128"}};
   for (const auto& r : routes) t.add(prefix(r.prefix), way(r.prefix));
   const struct {
     const char* destination;
@@ -88,7 +94,8 @@ TEST(RouteTable, AmongEqualPrefixesUnreadableThenMetricThenConnectedThenId) {
 IpPrefix random_prefix(std::mt19937& random) {
   if (random() % 2 == 0) {
     const auto length = static_cast<uint8_t>(random() % 33);
-    return IpPrefix{IpAddr::v4(static_cast<uint32_t>(0x0a000000u | (random() & 0x0f0f))), length}.network();
+    return IpPrefix{IpAddr::v4(static_cast<uint32_t>(0x0a000000u | (random() & 0x0f0f))), length}
+        .network();
   }
   std::array<uint8_t, 16> bytes{0xfd};
   bytes[7] = static_cast<uint8_t>(random() % 4);
@@ -138,13 +145,15 @@ TEST(RouteTable, AgreesWithAListAndReadsEnough) {
         // Whatever differs behind the bits that were read gets the same answer.
         IpAddr other = a;
         for (unsigned bit = found.bits_read; bit < a.bits(); ++bit)
-          if (random() % 2 == 0) other.bytes[bit / 8] = static_cast<uint8_t>(other.bytes[bit / 8] ^ (0x80u >> bit % 8));
+          if (random() % 2 == 0)
+            other.bytes[bit / 8] = static_cast<uint8_t>(other.bytes[bit / 8] ^ (0x80u >> bit % 8));
         ASSERT_EQ(slow(other), slow(a)) << a.str() << " and " << other.str();
         ASSERT_EQ(table.lookup(other).bits_read, found.bits_read);
       }
     }
     size_t count = 0;
-    table.for_each([&](const IpPrefix&, const std::vector<RouteEntry>& ways) { count += ways.size(); });
+    table.for_each(
+        [&](const IpPrefix&, const std::vector<RouteEntry>& ways) { count += ways.size(); });
     EXPECT_EQ(count, list.size());
   }
 }

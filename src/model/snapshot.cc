@@ -74,9 +74,9 @@ std::optional<PortId> Snapshot::connected_port(RouterId id, const IpAddr& addres
 
 std::optional<MacAddr> Snapshot::neighbour(PortId id, const IpAddr& address) const {
   const auto all = neighbours(id);
-  const auto at = std::lower_bound(
-      all.begin(), all.end(), address,
-      [](const Neighbour& n, const IpAddr& wanted) { return n.address < wanted; });
+  const auto at =
+      std::lower_bound(all.begin(), all.end(), address,
+                       [](const Neighbour& n, const IpAddr& wanted) { return n.address < wanted; });
   return at != all.end() && at->address == address ? std::optional(at->mac) : std::nullopt;
 }
 

@@ -28,8 +28,8 @@ namespace plexus::model {
 
 /// Who gets a frame that is flooded on a bridge. Only ports that are up, readable, bound and active count.
 struct FloodSet {
-  std::vector<PortId> links;   ///< ports wired to other devices, whatever their state; sorted
-  std::vector<PortId> local;   ///< exterior ports at this host with an interface; sorted
+  std::vector<PortId> links;  ///< ports wired to other devices, whatever their state; sorted
+  std::vector<PortId> local;  ///< exterior ports at this host with an interface; sorted
   /// Other hosts with such ports, and how many; sorted.
   std::vector<std::pair<HostId, uint32_t>> remote;
 };
@@ -101,8 +101,9 @@ class Snapshot {
   void each_neighbour(const std::function<void(const Neighbour&)>& visit) const;
   void each_mac(BridgeId id, const std::function<void(const MacAddr&, PortId)>& visit) const;
   /// The route table as it is used: each prefix with its ways, best first.
-  void each_way(RouterId id, const std::function<void(const IpPrefix&,
-                                                      const std::vector<RouteEntry>&)>& visit) const;
+  void each_way(
+      RouterId id,
+      const std::function<void(const IpPrefix&, const std::vector<RouteEntry>&)>& visit) const;
 
  private:
   friend class Topology;
@@ -114,9 +115,9 @@ class Snapshot {
   };
   /// What the ports of one bridge amount to.
   struct BridgeTables {
-    CowTable<MacAddr, std::vector<PortId>> macs;              ///< values sorted, never empty
-    CowTable<IpAddr, std::vector<AddressOwner>> addresses;    ///< values sorted, never empty
-    std::shared_ptr<const FloodSet> flood;                    ///< null: nobody
+    CowTable<MacAddr, std::vector<PortId>> macs;            ///< values sorted, never empty
+    CowTable<IpAddr, std::vector<AddressOwner>> addresses;  ///< values sorted, never empty
+    std::shared_ptr<const FloodSet> flood;                  ///< null: nobody
     [[nodiscard]] bool empty() const { return macs.empty() && addresses.empty() && !flood; }
   };
   /// What the ports and routes of one router amount to.
@@ -137,7 +138,7 @@ class Snapshot {
   CowTable<HostId, Host> hosts_;
   CowTable<PortId, std::vector<Neighbour>> neighbours_;
   CowTable<PortId, DpPort> dp_ports_;
-  CowTable<uint32_t, PortId> local_ports_;  ///< by datapath port number
+  CowTable<uint32_t, PortId> local_ports_;                  ///< by datapath port number
   CowTable<uint32_t, std::vector<TunnelKeyMeaning>> keys_;  ///< values sorted, never empty
   CowTable<BridgeId, BridgeTables> bridge_tables_;
   CowTable<RouterId, RouterTables> router_tables_;

@@ -241,10 +241,9 @@ void Topology::change(const RouteChange& c, Delta& delta) {
 void Topology::change(const BindingChange& c, Delta& delta) {
   const Binding* found = state_.binding(c.id);
   const std::optional<Binding> old = found != nullptr ? std::optional(*found) : std::nullopt;
-  const bool same = old && c.now
-                        ? std::tie(old->host, old->tunnel_key, old->active) ==
-                              std::tie(c.now->host, c.now->tunnel_key, c.now->active)
-                        : !old && !c.now;
+  const bool same = old && c.now ? std::tie(old->host, old->tunnel_key, old->active) ==
+                                       std::tie(c.now->host, c.now->tunnel_key, c.now->active)
+                                 : !old && !c.now;
   if (!same) delta.ports.push_back(c.id);
 
   const PortEffects before = effects_of(c.id);
@@ -288,9 +287,10 @@ void Topology::change(const NeighboursChange& c, Delta& delta) {
   std::vector<Neighbour> now = c.now;
   for (Neighbour& n : now) n.port = c.port;
   std::stable_sort(now.begin(), now.end(), by_address);
-  now.erase(std::unique(now.begin(), now.end(),
-                        [](const Neighbour& a, const Neighbour& b) { return a.address == b.address; }),
-            now.end());
+  now.erase(
+      std::unique(now.begin(), now.end(),
+                  [](const Neighbour& a, const Neighbour& b) { return a.address == b.address; }),
+      now.end());
 
   const auto old = state_.neighbours(c.port);
   for (const Neighbour& n : old) {

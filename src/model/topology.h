@@ -19,17 +19,17 @@ namespace plexus::model {
 /// What a batch of changes changed, as far as packets can notice (a new name is no change). Sorted, without
 /// duplicates. May name more than what really differs at the end, never less.
 struct Delta {
-  std::vector<BridgeId> bridges;                        ///< own fields, or which links it has
-  std::vector<std::pair<BridgeId, MacAddr>> macs;       ///< MAC table of the bridge at this MAC
-  std::vector<std::pair<BridgeId, IpAddr>> addresses;   ///< who owns the address on the bridge
-  std::vector<BridgeId> floods;                         ///< who gets a flooded frame
-  std::vector<RouterId> routers;                        ///< own fields
-  std::vector<std::pair<RouterId, IpPrefix>> routes;    ///< ways to this prefix
-  std::vector<std::pair<RouterId, IpAddr>> router_addresses;  ///< came or went; its network is in `routes`
-  std::vector<PortId> ports;                            ///< own fields, peer, binding, interface
-  std::vector<std::pair<PortId, IpAddr>> neighbours;    ///< learned neighbour of a router port
-  std::vector<uint32_t> tunnel_keys;                    ///< meaning of a key of this host
-  std::vector<HostId> hosts;                            ///< tunnel addresses, flood keys
+  std::vector<BridgeId> bridges;                       ///< own fields, or which links it has
+  std::vector<std::pair<BridgeId, MacAddr>> macs;      ///< MAC table of the bridge at this MAC
+  std::vector<std::pair<BridgeId, IpAddr>> addresses;  ///< who owns the address on the bridge
+  std::vector<BridgeId> floods;                        ///< who gets a flooded frame
+  std::vector<RouterId> routers;                       ///< own fields
+  std::vector<std::pair<RouterId, IpPrefix>> routes;   ///< ways to this prefix
+  std::vector<std::pair<RouterId, IpAddr>> router_addresses;  ///< came, went or moved
+  std::vector<PortId> ports;                          ///< own fields, peer, binding, interface
+  std::vector<std::pair<PortId, IpAddr>> neighbours;  ///< learned neighbour of a router port
+  std::vector<uint32_t> tunnel_keys;                  ///< meaning of a key of this host
+  std::vector<HostId> hosts;                          ///< tunnel addresses, flood keys
 
   [[nodiscard]] bool empty() const;
   bool operator==(const Delta&) const = default;

@@ -17,7 +17,8 @@ const RouterId kRouter{Uuid::derived("router", "r")};
 const PortId kVm{Uuid::derived("port", "vm")}, kUp{Uuid::derived("port", "up")},
     kDown{Uuid::derived("port", "down")};
 const RouteId kRoute{Uuid::derived("route", "route")};
-const MacAddr kMac{{2, 0, 0, 0, 0, 1}}, kOtherMac{{2, 0, 0, 0, 0, 2}}, kRouterMac{{2, 0, 0, 0, 0, 9}};
+const MacAddr kMac{{2, 0, 0, 0, 0, 1}}, kOtherMac{{2, 0, 0, 0, 0, 2}},
+    kRouterMac{{2, 0, 0, 0, 0, 9}};
 const IpAddr kAddress = IpAddr::v4(0x0a000001), kOtherAddress = IpAddr::v4(0x0a000002);
 const IpPrefix kNetwork{IpAddr::v4(0x0a0000fe), 24};
 
@@ -49,12 +50,15 @@ Port up_port() {
 Binding binding(HostId host, uint32_t key) {
   return {.port = kVm, .host = host, .tunnel_key = key, .generation = 1, .active = true};
 }
-Delta apply(Topology& t, std::vector<Change> changes) { return t.apply(changes); }
+Delta apply(Topology& t, std::vector<Change> changes) {
+  return t.apply(changes);
+}
 
 TEST(Topology, KeepsRecordsAndForgetsThem) {
   Topology t(kHere);
   EXPECT_EQ(t.snapshot()->self(), kHere);
-  apply(t, {BridgeChange{kNet, Bridge{.id = kNet, .name = "net", .ports = {}}}, PortChange{kVm, vm_port()}});
+  apply(t, {BridgeChange{kNet, Bridge{.id = kNet, .name = "net", .ports = {}}},
+            PortChange{kVm, vm_port()}});
   const auto before = t.snapshot();
   EXPECT_EQ(before, t.snapshot()) << "nothing changed: the same snapshot";
   ASSERT_NE(before->bridge(kNet), nullptr);
@@ -81,7 +85,8 @@ TEST(Topology, MacTableAndOwnersFollowThePorts) {
   changed.addresses = {kAddress, kOtherAddress};
   const Delta delta = apply(t, {PortChange{kVm, changed}});
   EXPECT_THAT(delta.macs, ElementsAre(std::pair(kNet, kMac), std::pair(kNet, kOtherMac)));
-  EXPECT_THAT(delta.addresses, ElementsAre(std::pair(kNet, kAddress), std::pair(kNet, kOtherAddress)));
+  EXPECT_THAT(delta.addresses,
+              ElementsAre(std::pair(kNet, kAddress), std::pair(kNet, kOtherAddress)));
   EXPECT_EQ(t.snapshot()->port_of_mac(kNet, kMac), std::nullopt);
   EXPECT_EQ(t.snapshot()->port_of_mac(kNet, kOtherMac), kVm);
   EXPECT_EQ(t.snapshot()->mac_of_address(kNet, kAddress), kOtherMac);
@@ -98,7 +103,8 @@ TEST(Topology, MacTableAndOwnersFollowThePorts) {
 TEST(Topology, ALinkCountsOnlyWhenBothEndsNameIt) {
   for (const bool bridge_end_first : {true, false}) {
     Topology t(kHere);
-    const Change bridge_end = PortChange{kUp, up_port()}, router_end = PortChange{kDown, down_port()};
+    const Change bridge_end = PortChange{kUp, up_port()},
+                 router_end = PortChange{kDown, down_port()};
     apply(t, {bridge_end_first ? bridge_end : router_end});
     EXPECT_EQ(t.snapshot()->port_of_mac(kNet, kRouterMac), std::nullopt);
     const Delta delta = apply(t, {bridge_end_first ? router_end : bridge_end});
@@ -113,7 +119,8 @@ TEST(Topology, ALinkCountsOnlyWhenBothEndsNameIt) {
     apply(t, {PortChange{kDown, cut}});
     EXPECT_EQ(t.snapshot()->port_of_mac(kNet, kRouterMac), std::nullopt);
     EXPECT_EQ(t.snapshot()->peer(*t.snapshot()->port(kUp)), nullptr);
-    EXPECT_THAT(t.snapshot()->flood_set(kNet).links, ElementsAre(kUp)) << "it is wired still, to nothing";
+    EXPECT_THAT(t.snapshot()->flood_set(kNet).links, ElementsAre(kUp))
+        << "it is wired still, to nothing";
   }
 }
 
@@ -166,7 +173,8 @@ TEST(Topology, TunnelKeysMeanOwnPortsAndBridges) {
   Topology t(kHere);
   Host self{.id = kHere, .name = "here", .tunnel_addresses = {}, .flood_keys = {{kNet, 20}}};
   Host peer{.id = kThere, .name = "there", .tunnel_addresses = {}, .flood_keys = {{kNet, 21}}};
-  apply(t, {HostChange{kHere, self}, HostChange{kThere, peer}, BindingChange{kVm, binding(kHere, 7)}});
+  apply(t,
+        {HostChange{kHere, self}, HostChange{kThere, peer}, BindingChange{kVm, binding(kHere, 7)}});
   EXPECT_EQ(t.snapshot()->tunnel_key(7), TunnelKeyMeaning(kVm));
   EXPECT_EQ(t.snapshot()->tunnel_key(20), TunnelKeyMeaning(kNet));
   EXPECT_EQ(t.snapshot()->tunnel_key(21), TunnelKeyMeaning()) << "another host's key";
@@ -188,9 +196,15 @@ TEST(Topology, ConnectedNetworksAndStaticRoutes) {
   EXPECT_EQ(found.entry->port, kDown);
   EXPECT_EQ(t.snapshot()->connected_port(kRouter, kAddress), kDown);
 
-  Route r{.id = kRoute, .router = kRouter, .name = "", .destination = *IpPrefix::parse("10.0.0.0/30"),
-          .kind = RouteKind::blackhole, .port = {}, .next_hop = {}};
-  EXPECT_THAT(apply(t, {RouteChange{kRoute, r}}).routes, ElementsAre(std::pair(kRouter, r.destination)));
+  Route r{.id = kRoute,
+          .router = kRouter,
+          .name = "",
+          .destination = *IpPrefix::parse("10.0.0.0/30"),
+          .kind = RouteKind::blackhole,
+          .port = {},
+          .next_hop = {}};
+  EXPECT_THAT(apply(t, {RouteChange{kRoute, r}}).routes,
+              ElementsAre(std::pair(kRouter, r.destination)));
   EXPECT_EQ(t.snapshot()->lookup_route(kRouter, kAddress).entry->kind, RouteKind::blackhole);
   const IpPrefix was = r.destination;
   r.destination = *IpPrefix::parse("10.9.0.0/16");
@@ -205,7 +219,13 @@ TEST(Topology, ConnectedNetworksAndStaticRoutes) {
 
 TEST(Topology, ARouteOfUnknownDestinationStopsItsRouter) {
   Topology t(kHere);
-  Route r{.id = kRoute, .router = kRouter, .name = "", .unreadable = true, .destination = {}, .port = {}, .next_hop = {}};
+  Route r{.id = kRoute,
+          .router = kRouter,
+          .name = "",
+          .unreadable = true,
+          .destination = {},
+          .port = {},
+          .next_hop = {}};
   EXPECT_THAT(apply(t, {RouteChange{kRoute, r}}).routers, ElementsAre(kRouter));
   EXPECT_EQ(t.snapshot()->unreadable_route(kRouter), kRoute);
   EXPECT_THAT(apply(t, {RouteChange{kRoute, std::nullopt}}).routers, ElementsAre(kRouter));
@@ -232,7 +252,8 @@ TEST(Topology, NeighboursDifferByAddress) {
 TEST(Topology, NamesAreNoChange) {
   Topology t(kHere);
   const Bridge bridge{.id = kNet, .name = "a", .ports = {}};
-  apply(t, {BridgeChange{kNet, bridge}, PortChange{kVm, vm_port()}, BindingChange{kVm, binding(kHere, 7)}});
+  apply(t, {BridgeChange{kNet, bridge}, PortChange{kVm, vm_port()},
+            BindingChange{kVm, binding(kHere, 7)}});
   Bridge renamed = bridge;
   renamed.name = "b";
   Port port = vm_port();
@@ -241,7 +262,8 @@ TEST(Topology, NamesAreNoChange) {
   Binding later = binding(kHere, 7);
   later.generation = 2;
   EXPECT_TRUE(
-      apply(t, {BridgeChange{kNet, renamed}, PortChange{kVm, port}, BindingChange{kVm, later}}).empty());
+      apply(t, {BridgeChange{kNet, renamed}, PortChange{kVm, port}, BindingChange{kVm, later}})
+          .empty());
   EXPECT_EQ(t.snapshot()->bridge(kNet)->name, "b");
   EXPECT_EQ(t.snapshot()->port(kVm)->name, "vm-1");
 }
@@ -249,18 +271,26 @@ TEST(Topology, NamesAreNoChange) {
 TEST(Topology, DeletingEverythingLeavesNothing) {
   Topology t(kHere);
   const std::vector<Change> all = {
-      HostChange{kHere, Host{.id = kHere, .name = "h", .tunnel_addresses = {}, .flood_keys = {{kNet, 3}}}},
+      HostChange{kHere,
+                 Host{.id = kHere, .name = "h", .tunnel_addresses = {}, .flood_keys = {{kNet, 3}}}},
       BridgeChange{kNet, Bridge{.id = kNet, .name = "", .ports = {}}},
       RouterChange{kRouter, Router{.id = kRouter, .name = "", .ports = {}, .routes = {}}},
-      PortChange{kVm, vm_port()}, PortChange{kUp, up_port()}, PortChange{kDown, down_port()},
-      BindingChange{kVm, binding(kHere, 7)}, LocalPortChange{kVm, 16},
-      RouteChange{kRoute, Route{.id = kRoute, .router = kRouter, .name = "", .destination = kNetwork.network(), .port = {},
+      PortChange{kVm, vm_port()},
+      PortChange{kUp, up_port()},
+      PortChange{kDown, down_port()},
+      BindingChange{kVm, binding(kHere, 7)},
+      LocalPortChange{kVm, 16},
+      RouteChange{kRoute, Route{.id = kRoute,
+                                .router = kRouter,
+                                .name = "",
+                                .destination = kNetwork.network(),
+                                .port = {},
                                 .next_hop = {}}},
       NeighboursChange{kDown, {{kDown, kAddress, kMac}}}};
   apply(t, all);
-  apply(t, {HostChange{kHere, {}}, BridgeChange{kNet, {}}, RouterChange{kRouter, {}}, PortChange{kVm, {}},
-            PortChange{kUp, {}}, PortChange{kDown, {}}, BindingChange{kVm, {}}, LocalPortChange{kVm, 0},
-            RouteChange{kRoute, {}}, NeighboursChange{kDown, {}}});
+  apply(t, {HostChange{kHere, {}}, BridgeChange{kNet, {}}, RouterChange{kRouter, {}},
+            PortChange{kVm, {}}, PortChange{kUp, {}}, PortChange{kDown, {}}, BindingChange{kVm, {}},
+            LocalPortChange{kVm, 0}, RouteChange{kRoute, {}}, NeighboursChange{kDown, {}}});
   const auto s = t.snapshot();
   EXPECT_EQ(s->port_of_mac(kNet, kMac), std::nullopt);
   EXPECT_EQ(s->tunnel_key(3), TunnelKeyMeaning());

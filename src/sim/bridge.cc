@@ -20,7 +20,8 @@ bool Simulation::bridge_works(Journey& j, const model::Bridge& bridge) {
     return false;
   }
   if (!bridge.admin_up) {
-    drop_at(j, DropReason::bridge_admin_down, DeviceKind::bridge, bridge, "is administratively down");
+    drop_at(j, DropReason::bridge_admin_down, DeviceKind::bridge, bridge,
+            "is administratively down");
     return false;
   }
   return true;

@@ -8,7 +8,8 @@ namespace {
 
 /// The first `length` bits of an address field set.
 void mask_address(uint8_t* mask, unsigned length) {
-  for (unsigned i = 0; i < length; ++i) mask[i / 8] = static_cast<uint8_t>(mask[i / 8] | 0x80u >> i % 8);
+  for (unsigned i = 0; i < length; ++i)
+    mask[i / 8] = static_cast<uint8_t>(mask[i / 8] | 0x80u >> i % 8);
 }
 
 enum class Side : uint8_t { source, destination };
@@ -25,34 +26,81 @@ Match region_of(const IpPrefix& prefix, Side side) {
   return m;
 }
 
+/// Changed prefixes that are told one by one; beyond that a router's flows go, whatever their destination.
+constexpr size_t kMaxPrefixes = 1000;
+
+void add_routes(const model::Delta& delta, std::vector<TagChange>& out) {
+  if (delta.routes.size() > kMaxPrefixes) {
+    RouterId last;
+    for (const auto& [id, prefix] : delta.routes) {
+      if (id == last) continue;  // sorted
+      last = id;
+      out.push_back({routes_tag(id, std::nullopt), std::nullopt});
+      for (unsigned length = 0; length <= 128; ++length)
+        out.push_back({routes_tag(id, length), std::nullopt});
+    }
+    return;
+  }
+  for (const auto& [id, prefix] : delta.routes) {
+    const Match region = region_of(prefix, Side::destination);
+    out.push_back({routes_tag(id, std::nullopt), region});
+    for (unsigned length = 0; length <= prefix.length; ++length)
+      out.push_back({routes_tag(id, length), region});
+  }
+}
+
 }  // namespace
 
-Tag bridge_tag(BridgeId id) { return {TagKind::bridge, id.uuid, 0}; }
-Tag mac_tag(BridgeId id, const MacAddr& mac) { return {TagKind::bridge_mac, id.uuid, tag_sub(mac)}; }
-Tag flood_tag(BridgeId id) { return {TagKind::bridge_flood, id.uuid, 0}; }
-Tag address_tag(BridgeId id, const IpAddr& a) { return {TagKind::neighbour, id.uuid, tag_sub(a)}; }
-Tag router_tag(RouterId id) { return {TagKind::router, id.uuid, 0}; }
-Tag routes_tag(RouterId id) { return {TagKind::routes, id.uuid, 0}; }
-Tag port_tag(PortId id) { return {TagKind::port, id.uuid, 0}; }
-Tag neighbour_tag(PortId id, const IpAddr& a) { return {TagKind::neighbour, id.uuid, tag_sub(a)}; }
-Tag tunnel_key_tag(uint32_t key) { return {TagKind::tunnel_key, {}, key}; }
-Tag host_tag(HostId id) { return {TagKind::host, id.uuid, 0}; }
+Tag bridge_tag(BridgeId id) {
+  return {TagKind::bridge, id.uuid, 0};
+}
+Tag mac_tag(BridgeId id, const MacAddr& mac) {
+  return {TagKind::bridge_mac, id.uuid, tag_sub(mac)};
+}
+Tag flood_tag(BridgeId id) {
+  return {TagKind::bridge_flood, id.uuid, 0};
+}
+Tag address_tag(BridgeId id, const IpAddr& a) {
+  return {TagKind::neighbour, id.uuid, tag_sub(a)};
+}
+Tag router_tag(RouterId id) {
+  return {TagKind::router, id.uuid, 0};
+}
+Tag routes_tag(RouterId id, std::optional<unsigned> length) {
+  return {TagKind::routes, id.uuid, length ? *length + 1 : 0};
+}
+Tag router_addresses_tag(RouterId id) {
+  return {TagKind::routes, id.uuid, ~uint64_t{0}};
+}
+Tag port_tag(PortId id) {
+  return {TagKind::port, id.uuid, 0};
+}
+Tag neighbour_tag(PortId id, const IpAddr& a) {
+  return {TagKind::neighbour, id.uuid, tag_sub(a)};
+}
+Tag tunnel_key_tag(uint32_t key) {
+  return {TagKind::tunnel_key, {}, key};
+}
+Tag host_tag(HostId id) {
+  return {TagKind::host, id.uuid, 0};
+}
 
 std::vector<TagChange> tags_of(const model::Delta& delta) {
   std::vector<TagChange> out;
-  const auto add = [&out](const Tag& tag, std::optional<Match> region = std::nullopt) {
-    out.push_back({tag, std::move(region)});
+  const auto add = [&out](const Tag& tag, const std::optional<Match>& region = std::nullopt) {
+    out.push_back({tag, region});
   };
   for (BridgeId id : delta.bridges) add(bridge_tag(id));
   for (const auto& [id, mac] : delta.macs) add(mac_tag(id, mac));
   for (const auto& [id, address] : delta.addresses) add(address_tag(id, address));
   for (BridgeId id : delta.floods) add(flood_tag(id));
   for (RouterId id : delta.routers) add(router_tag(id));
-  for (const auto& [id, prefix] : delta.routes) add(routes_tag(id), region_of(prefix, Side::destination));
+  add_routes(delta, out);
   for (const auto& [id, address] : delta.router_addresses) {
-    // Packets from it are forged. Packets to it are covered: the network it sits in is among delta.routes.
+    // Packets to it are the router's to answer, packets from it are forged.
     const IpPrefix whole{address, static_cast<uint8_t>(address.bits())};
-    add(routes_tag(id), region_of(whole, Side::source));
+    add(router_addresses_tag(id), region_of(whole, Side::destination));
+    add(router_addresses_tag(id), region_of(whole, Side::source));
   }
   for (PortId id : delta.ports) add(port_tag(id));
   for (const auto& [id, address] : delta.neighbours) add(neighbour_tag(id, address));

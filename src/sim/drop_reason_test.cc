@@ -43,7 +43,8 @@ TEST(DropReason, TheDocumentListsExactlyThese) {
     }
   }
   std::set<std::string> reasons;
-  for (size_t i = 1; i < kDropReasonCount; ++i) reasons.emplace(to_string(static_cast<DropReason>(i)));
+  for (size_t i = 1; i < kDropReasonCount; ++i)
+    reasons.emplace(to_string(static_cast<DropReason>(i)));
   EXPECT_EQ(documented, reasons);
 }
 

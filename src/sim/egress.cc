@@ -33,8 +33,7 @@ void Simulation::leave(Journey& j, PortId id) {
   const model::Port* peer = snapshot_.peer(*port);
   if (peer == nullptr) {
     return drop_at(j, DropReason::dangling, DeviceKind::port, *port,
-                   "is wired to port {}, which is not known or not wired back",
-                   port->peer->str());
+                   "is wired to port {}, which is not known or not wired back", port->peer->str());
   }
   note_at(j, DeviceKind::port, *port, "link to port {}", peer->name);
   enter(j, *peer);

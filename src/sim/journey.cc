@@ -9,7 +9,9 @@ namespace {
 
 constexpr uint16_t kVlanPresent = 0x1000;
 
-bool bit_of(const uint8_t* bytes, unsigned i) { return (bytes[i / 8] >> (7 - i % 8) & 1) != 0; }
+bool bit_of(const uint8_t* bytes, unsigned i) {
+  return (bytes[i / 8] >> (7 - i % 8) & 1) != 0;
+}
 
 void set_bits(uint8_t* mask, unsigned count) {
   unsigned i = 0;
@@ -17,25 +19,21 @@ void set_bits(uint8_t* mask, unsigned count) {
   if (count > 0) mask[i] = static_cast<uint8_t>(mask[i] | 0xff00u >> count);
 }
 
-/// True when the first `count` bits of `value` and `wanted` agree; notes in `mask` what it took to know. The last bits are
-/// looked at first: addresses of one network differ there, and one bit often settles it.
+/// True when the first `count` bits of `value` and `wanted` agree; notes in `mask` what it took to know: the leading bits, up
+/// to the first that differs. Masks stay prefixes that way: few different ones in a datapath, and people can read them.
 bool agrees(const uint8_t* value, const uint8_t* wanted, unsigned count, uint8_t* mask) {
-  if (mask == nullptr) {
-    for (unsigned i = 0; i < count; ++i)
-      if (bit_of(value, i) != bit_of(wanted, i)) return false;
-    return true;
+  if (mask != nullptr) {
+    // A bit that was read before and differs settles it for nothing.
+    for (unsigned i = 0; i < count; i += 8) {
+      const unsigned byte = i / 8, bits = std::min(8u, count - i);
+      const auto within = static_cast<uint8_t>(0xff00u >> bits);
+      if (((value[byte] ^ wanted[byte]) & mask[byte] & within) != 0) return false;
+    }
   }
-  // A bit that was read before and differs settles it for nothing.
-  for (unsigned i = 0; i < count; i += 8) {
-    const unsigned byte = i / 8, bits = std::min(8u, count - i);
-    const auto within = static_cast<uint8_t>(0xff00u >> bits);
-    if (((value[byte] ^ wanted[byte]) & mask[byte] & within) != 0) return false;
-  }
-  for (unsigned i = count; i-- > 0;) {
-    mask[i / 8] = static_cast<uint8_t>(mask[i / 8] | 0x80u >> i % 8);
-    if (bit_of(value, i) != bit_of(wanted, i)) return false;
-  }
-  return true;
+  unsigned same = 0;
+  while (same < count && bit_of(value, same) == bit_of(wanted, same)) ++same;
+  if (mask != nullptr) set_bits(mask, std::min(count, same + 1));
+  return same == count;
 }
 
 }  // namespace
@@ -60,7 +58,9 @@ bool Journey::eth_src_is_group() {
   return key.src_mac().is_multicast();
 }
 
-bool Journey::eth_dst_is(const MacAddr& mac) { return eth_dst_starts(mac, 48); }
+bool Journey::eth_dst_is(const MacAddr& mac) {
+  return eth_dst_starts(mac, 48);
+}
 
 bool Journey::eth_dst_starts(const MacAddr& mac, unsigned bits) {
   const bool noted = mask != nullptr && !rewrite.eth_dst;

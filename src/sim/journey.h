@@ -26,7 +26,7 @@ struct Journey {
   Rewrite rewrite;  ///< from the frame as it started to the frame as it is now
   std::span<const uint8_t> bytes;        ///< as it started
   const ParsedPacket* parsed = nullptr;  ///< of `bytes`
-  FlowKey* mask = nullptr;   ///< where reads are noted; null for frames that a device made
+  FlowKey* mask = nullptr;  ///< where reads are noted; null for frames that a device made
   Fate* fate = nullptr;
   bool from_tunnel = false;  ///< must not leave by a tunnel again
   unsigned devices = 0;      ///< passed so far

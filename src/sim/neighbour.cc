@@ -79,6 +79,11 @@ std::optional<MacAddr> Simulation::resolve(Journey& j, const model::Port& port,
     note_at(j, DeviceKind::port, port, "neighbour {} is {}, learned", address.str(), mac->str());
     return mac;
   }
+  if (last_try_) {
+    drop_at(j, DropReason::neighbour_unresolved, DeviceKind::port, port,
+            "neighbour {} has not answered", address.str());
+    return std::nullopt;
+  }
   const auto from = asking_address(port, address);
   if (!from) {
     drop_at(j, DropReason::next_hop_unreachable, DeviceKind::port, port,

@@ -46,6 +46,11 @@ Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime
   return Simulation(packet, snapshot, trace).run();
 }
 
+Outcome simulate_last_try(const Packet& packet, const model::Snapshot& snapshot, MonoTime,
+                          Trace* trace) {
+  return Simulation(packet, snapshot, trace, true).run();
+}
+
 Outcome Simulation::run() {
   Fate fate;
   Journey j;
@@ -55,6 +60,7 @@ Outcome Simulation::run() {
   j.mask = &mask_;
   j.fate = &fate;
   if (trace_ != nullptr) note(j, DeviceKind::packet, {}, {}, "{}", format_frame(packet_.frame));
+  if (last_try_) cacheable_ = false;  // the next packet may be luckier
   ingress(j);
 
   Outcome out;

@@ -26,11 +26,17 @@ class Dice {
   bool one_in(uint64_t n) { return below(n) == 0; }
   uint8_t byte() { return static_cast<uint8_t>(random_()); }
   template <typename T>
-  const T& of(const std::vector<T>& v) { return v[below(v.size())]; }
+  const T& of(const std::vector<T>& v) {
+    return v[below(v.size())];
+  }
   template <typename K, typename V>
-  K key_of(const std::map<K, V>& m) { return std::next(m.begin(), static_cast<std::ptrdiff_t>(below(m.size())))->first; }
+  K key_of(const std::map<K, V>& m) {
+    return std::next(m.begin(), static_cast<std::ptrdiff_t>(below(m.size())))->first;
+  }
   template <typename T>
-  void shuffle(std::vector<T>& v) { std::shuffle(v.begin(), v.end(), random_); }
+  void shuffle(std::vector<T>& v) {
+    std::shuffle(v.begin(), v.end(), random_);
+  }
 
  private:
   std::mt19937_64 random_;
@@ -48,7 +54,9 @@ std::vector<uint64_t> seeds(uint64_t count) {
 MacAddr mac_of(unsigned kind, unsigned n) {
   return {{2, 0, 0, 0, static_cast<uint8_t>(kind), static_cast<uint8_t>(n)}};
 }
-IpAddr v4_of(unsigned net, unsigned n) { return IpAddr::v4(0x0a000000u | net << 8 | n); }
+IpAddr v4_of(unsigned net, unsigned n) {
+  return IpAddr::v4(0x0a000000u | net << 8 | n);
+}
 IpAddr v6_of(unsigned net, unsigned n) {
   std::array<uint8_t, 16> b{0xfd};
   b[7] = static_cast<uint8_t>(net);
@@ -69,7 +77,8 @@ struct World {
 };
 
 void add_vm(World& w, Dice& dice) {
-  const unsigned net = static_cast<unsigned>(dice.below(w.bridges.size())), n = 1 + static_cast<unsigned>(dice.below(6));
+  const unsigned net = static_cast<unsigned>(dice.below(w.bridges.size())),
+                 n = 1 + static_cast<unsigned>(dice.below(6));
   const std::string mac = dice.one_in(8) ? "" : mac_of(1, net * 8 + n).str();
   std::vector<std::string> addresses;
   if (!dice.one_in(4)) addresses = {v4_of(net, n).str(), v6_of(net, n).str()};
@@ -82,13 +91,15 @@ void add_router_port(World& w, Dice& dice, RouterId router, unsigned net) {
   const unsigned n = 200 + static_cast<unsigned>(dice.below(4));
   std::vector<std::string> networks{v4_of(net, n).str() + "/24"};
   if (!dice.one_in(8)) networks.push_back(v6_of(net, n).str() + "/64");
-  const PortId id = w.cloud.router_port(w.name("rp"), router, mac_of(2, ++w.serial % 256).str(), networks);
+  const PortId id =
+      w.cloud.router_port(w.name("rp"), router, mac_of(2, ++w.serial % 256).str(), networks);
   w.router_ports.push_back(id);
   if (dice.one_in(10)) {
     w.cloud.bind(id, dice.of(w.hosts));
   } else if (dice.one_in(10) && w.routers.size() > 1) {
-    const PortId other = w.cloud.router_port(w.name("rp"), dice.of(w.routers), mac_of(2, ++w.serial % 256).str(),
-                                             {v4_of(net, n + 1).str() + "/24"});
+    const PortId other =
+        w.cloud.router_port(w.name("rp"), dice.of(w.routers), mac_of(2, ++w.serial % 256).str(),
+                            {v4_of(net, n + 1).str() + "/24"});
     w.cloud.link(id, other);
     w.router_ports.push_back(other);
   } else {
@@ -98,16 +109,20 @@ void add_router_port(World& w, Dice& dice, RouterId router, unsigned net) {
 
 void add_route(World& w, Dice& dice) {
   const unsigned net = static_cast<unsigned>(dice.below(6));
-  const IpAddr to = dice.one_in(3) ? v6_of(net, 0) : v4_of(net, static_cast<unsigned>(dice.below(8)));
-  const auto length = static_cast<uint8_t>(dice.one_in(4) ? 0 : to.is_v4() ? 22 + dice.below(11) : 60 + dice.below(69));
-  const auto kind = dice.one_in(6) ? model::RouteKind::blackhole
+  const IpAddr to =
+      dice.one_in(3) ? v6_of(net, 0) : v4_of(net, static_cast<unsigned>(dice.below(8)));
+  const auto length = static_cast<uint8_t>(dice.one_in(4) ? 0
+                                           : to.is_v4()   ? 22 + dice.below(11)
+                                                          : 60 + dice.below(69));
+  const auto kind = dice.one_in(6)   ? model::RouteKind::blackhole
                     : dice.one_in(6) ? model::RouteKind::reject
                                      : model::RouteKind::forward;
   const PortId port = dice.one_in(4) || w.router_ports.empty() ? PortId{} : dice.of(w.router_ports);
   const unsigned hop = static_cast<unsigned>(dice.below(w.bridges.size()));
-  const std::string next = dice.one_in(2) ? "" : (to.is_v4() ? v4_of(hop, 200) : v6_of(hop, 200)).str();
-  w.cloud.route(w.name("route"), dice.of(w.routers), IpPrefix{to, length}.network().str(), port, next,
-                static_cast<uint32_t>(dice.below(3)), kind);
+  const std::string next =
+      dice.one_in(2) ? "" : (to.is_v4() ? v4_of(hop, 200) : v6_of(hop, 200)).str();
+  w.cloud.route(w.name("route"), dice.of(w.routers), IpPrefix{to, length}.network().str(), port,
+                next, static_cast<uint32_t>(dice.below(3)), kind);
 }
 
 /// Changes one thing, sometimes for the worse.
@@ -122,20 +137,27 @@ void mutate(World& w, Dice& dice) {
     const PortId id = dice.of(w.vms);
     auto& p = c.ports[id];
     const auto other = c.ports.find(dice.of(w.vms));
-    if (p.addresses.empty() && other != c.ports.end()) p.addresses = other->second.addresses;
-    else p.addresses.clear();
+    if (p.addresses.empty() && other != c.ports.end())
+      p.addresses = other->second.addresses;
+    else
+      p.addresses.clear();
     return;
   }
   if (dice.one_in(4) && !w.router_ports.empty()) {  // a router port has another address
     auto& p = c.ports[dice.of(w.router_ports)];
-    for (IpPrefix& n : p.networks) n.addr.bytes[n.addr.size() - 1] = static_cast<uint8_t>(200 + dice.below(4));
+    for (IpPrefix& n : p.networks)
+      n.addr.bytes[n.addr.size() - 1] = static_cast<uint8_t>(200 + dice.below(4));
     return;
   }
   switch (dice.below(18)) {
-    case 0: return add_vm(w, dice);
-    case 1: return add_router_port(w, dice, dice.of(w.routers), static_cast<unsigned>(dice.below(w.bridges.size())));
+    case 0:
+      return add_vm(w, dice);
+    case 1:
+      return add_router_port(w, dice, dice.of(w.routers),
+                             static_cast<unsigned>(dice.below(w.bridges.size())));
     case 2:
-    case 3: return add_route(w, dice);
+    case 3:
+      return add_route(w, dice);
     case 4:
       if (!c.routes.empty()) c.routes.erase(dice.key_of(c.routes));
       return;
@@ -177,7 +199,8 @@ void mutate(World& w, Dice& dice) {
       auto& p = c.ports[dice.key_of(c.ports)];
       if (dice.one_in(2)) p.mac = mac_of(1, static_cast<unsigned>(dice.below(32)));
       if (!p.networks.empty() && dice.one_in(2))
-        p.networks[0].addr = v4_of(static_cast<unsigned>(dice.below(4)), static_cast<unsigned>(dice.below(256)));
+        p.networks[0].addr =
+            v4_of(static_cast<unsigned>(dice.below(4)), static_cast<unsigned>(dice.below(256)));
       if (!p.addresses.empty()) p.addresses.pop_back();
       return;
     }
@@ -193,16 +216,25 @@ void mutate(World& w, Dice& dice) {
       if (!w.router_ports.empty()) {
         auto& table = c.neighbours[dice.of(w.router_ports)];
         if (table.size() > 3) table.clear();
-        const unsigned net = static_cast<unsigned>(dice.below(4)), n = static_cast<unsigned>(dice.below(8));
-        table.push_back({.port = {}, .address = dice.one_in(2) ? v4_of(net, n) : v6_of(net, n), .mac = mac_of(3, n)});
-        std::sort(table.begin(), table.end(), [](const auto& x, const auto& y) { return x.address < y.address; });
-        table.erase(std::unique(table.begin(), table.end(), [](const auto& x, const auto& y) { return x.address == y.address; }), table.end());
+        const unsigned net = static_cast<unsigned>(dice.below(4)),
+                       n = static_cast<unsigned>(dice.below(8));
+        table.push_back({.port = {},
+                         .address = dice.one_in(2) ? v4_of(net, n) : v6_of(net, n),
+                         .mac = mac_of(3, n)});
+        std::sort(table.begin(), table.end(),
+                  [](const auto& x, const auto& y) { return x.address < y.address; });
+        table.erase(
+            std::unique(table.begin(), table.end(),
+                        [](const auto& x, const auto& y) { return x.address == y.address; }),
+            table.end());
       }
       return;
     case 15: {
       auto& h = c.hosts[dice.key_of(c.hosts)];
-      if (dice.one_in(3)) h.tunnel_addresses.clear();
-      else h.tunnel_addresses = {IpAddr::v4(0xc0000200u | static_cast<uint32_t>(dice.below(250)))};
+      if (dice.one_in(3))
+        h.tunnel_addresses.clear();
+      else
+        h.tunnel_addresses = {IpAddr::v4(0xc0000200u | static_cast<uint32_t>(dice.below(250)))};
       if (dice.one_in(4) && !h.flood_keys.empty()) h.flood_keys.pop_back();
       return;
     }
@@ -211,7 +243,8 @@ void mutate(World& w, Dice& dice) {
         auto& r = c.routes[dice.key_of(c.routes)];
         r.unreadable = !r.unreadable && dice.one_in(3);
         if (r.unreadable && dice.one_in(8)) r.destination = {};
-        if (!r.unreadable && r.destination.addr.is_none()) r.destination = IpPrefix{v4_of(1, 0), 24};
+        if (!r.unreadable && r.destination.addr.is_none())
+          r.destination = IpPrefix{v4_of(1, 0), 24};
       }
       return;
     default:
@@ -222,16 +255,20 @@ void mutate(World& w, Dice& dice) {
         std::erase(w.vms, id);
         std::erase(w.router_ports, id);
       } else if (w.bridges.size() > 1 && dice.one_in(2)) {
-        c.link(c.bridge_port(w.name("bb"), dice.of(w.bridges)), c.bridge_port(w.name("bb"), dice.of(w.bridges)));
+        c.link(c.bridge_port(w.name("bb"), dice.of(w.bridges)),
+               c.bridge_port(w.name("bb"), dice.of(w.bridges)));
       }
   }
 }
 
 World random_world(Dice& dice) {
   World w;
-  for (unsigned i = 0; i < 3; ++i) w.hosts.push_back(w.cloud.host("h" + std::to_string(i), "192.0.2." + std::to_string(i + 1)));
-  for (unsigned i = 0, n = 1 + static_cast<unsigned>(dice.below(4)); i < n; ++i) w.bridges.push_back(w.cloud.bridge(w.name("net")));
-  for (unsigned i = 0, n = 1 + static_cast<unsigned>(dice.below(3)); i < n; ++i) w.routers.push_back(w.cloud.router(w.name("r")));
+  for (unsigned i = 0; i < 3; ++i)
+    w.hosts.push_back(w.cloud.host("h" + std::to_string(i), "192.0.2." + std::to_string(i + 1)));
+  for (unsigned i = 0, n = 1 + static_cast<unsigned>(dice.below(4)); i < n; ++i)
+    w.bridges.push_back(w.cloud.bridge(w.name("net")));
+  for (unsigned i = 0, n = 1 + static_cast<unsigned>(dice.below(3)); i < n; ++i)
+    w.routers.push_back(w.cloud.router(w.name("r")));
   for (unsigned i = 0, n = 4 + static_cast<unsigned>(dice.below(8)); i < n; ++i) add_vm(w, dice);
   for (RouterId router : w.routers)
     for (unsigned net = 0; net < w.bridges.size(); ++net)
@@ -242,21 +279,37 @@ World random_world(Dice& dice) {
 }
 
 /// What turns the first cloud into the second, as one host is told, in any order.
-std::vector<model::Change> difference(const TestCloud& a, const TestCloud& b, HostId self, Dice& dice) {
+std::vector<model::Change> difference(const TestCloud& a, const TestCloud& b, HostId self,
+                                      Dice& dice) {
   std::vector<model::Change> out;
   const auto compare = [&out](const auto& before, const auto& after, auto make) {
     for (const auto& [id, r] : before)
       if (!after.contains(id)) out.push_back(make(id, nullptr));
     for (const auto& [id, r] : after)
-      if (const auto old = before.find(id); old == before.end() || old->second != r) out.push_back(make(id, &r));
+      if (const auto old = before.find(id); old == before.end() || old->second != r)
+        out.push_back(make(id, &r));
   };
-  compare(a.hosts, b.hosts, [](HostId id, const model::Host* r) { return model::HostChange{id, r ? std::optional(*r) : std::nullopt}; });
-  compare(a.bridges, b.bridges, [](BridgeId id, const model::Bridge* r) { return model::BridgeChange{id, r ? std::optional(*r) : std::nullopt}; });
-  compare(a.routers, b.routers, [](RouterId id, const model::Router* r) { return model::RouterChange{id, r ? std::optional(*r) : std::nullopt}; });
-  compare(a.ports, b.ports, [](PortId id, const model::Port* r) { return model::PortChange{id, r ? std::optional(*r) : std::nullopt}; });
-  compare(a.routes, b.routes, [](RouteId id, const model::Route* r) { return model::RouteChange{id, r ? std::optional(*r) : std::nullopt}; });
-  compare(a.bindings, b.bindings, [](PortId id, const model::Binding* r) { return model::BindingChange{id, r ? std::optional(*r) : std::nullopt}; });
-  compare(a.neighbours, b.neighbours, [](PortId id, const std::vector<model::Neighbour>* r) { return model::NeighboursChange{id, r ? *r : std::vector<model::Neighbour>()}; });
+  compare(a.hosts, b.hosts, [](HostId id, const model::Host* r) {
+    return model::HostChange{id, r ? std::optional(*r) : std::nullopt};
+  });
+  compare(a.bridges, b.bridges, [](BridgeId id, const model::Bridge* r) {
+    return model::BridgeChange{id, r ? std::optional(*r) : std::nullopt};
+  });
+  compare(a.routers, b.routers, [](RouterId id, const model::Router* r) {
+    return model::RouterChange{id, r ? std::optional(*r) : std::nullopt};
+  });
+  compare(a.ports, b.ports, [](PortId id, const model::Port* r) {
+    return model::PortChange{id, r ? std::optional(*r) : std::nullopt};
+  });
+  compare(a.routes, b.routes, [](RouteId id, const model::Route* r) {
+    return model::RouteChange{id, r ? std::optional(*r) : std::nullopt};
+  });
+  compare(a.bindings, b.bindings, [](PortId id, const model::Binding* r) {
+    return model::BindingChange{id, r ? std::optional(*r) : std::nullopt};
+  });
+  compare(a.neighbours, b.neighbours, [](PortId id, const std::vector<model::Neighbour>* r) {
+    return model::NeighboursChange{id, r ? *r : std::vector<model::Neighbour>()};
+  });
   std::set<PortId> bound;
   for (const auto* cloud : {&a, &b})
     for (const auto& [id, binding] : cloud->bindings) bound.insert(id);
@@ -280,7 +333,8 @@ Entry random_entry(const World& w, HostId self, Dice& dice) {
     for (int i = 0; i < 6; ++i) ways.push_back({w.cloud.dp_port(id), 0});
     ways.push_back({kTunnelPort, b.tunnel_key});
   }
-  for (const auto& [bridge, key] : w.cloud.hosts.at(self).flood_keys) ways.push_back({kTunnelPort, key});
+  for (const auto& [bridge, key] : w.cloud.hosts.at(self).flood_keys)
+    ways.push_back({kTunnelPort, key});
   return ways.empty() ? Entry{kTunnelPort, 0xdead} : dice.of(ways);
 }
 
@@ -293,7 +347,8 @@ std::vector<MacAddr> gateways(const World& w, const Entry& entry) {
     if (std::holds_alternative<RouterId>(port->second.device)) out.push_back(port->second.mac);
     for (const auto& [other_id, other] : w.cloud.ports) {
       if (other.device != port->second.device || !other.peer) continue;
-      if (const auto peer = w.cloud.ports.find(*other.peer); peer != w.cloud.ports.end()) out.push_back(peer->second.mac);
+      if (const auto peer = w.cloud.ports.find(*other.peer); peer != w.cloud.ports.end())
+        out.push_back(peer->second.mac);
     }
   }
   return out;
@@ -301,9 +356,15 @@ std::vector<MacAddr> gateways(const World& w, const Entry& entry) {
 
 FlowKey random_key(const World& w, const Entry& entry, Dice& dice) {
   FlowKey k;
-  std::vector<MacAddr> macs{kBroadcastMac, mac_of(9, 9), MacAddr{{0x01, 0x80, 0xc2, 0, 0, 0x0e}}, MacAddr{{0x33, 0x33, 0, 0, 0, 1}}};
-  std::vector<IpAddr> v4s{v4_of(0, 255), v4_of(5, 1), v4_of(0, 77), IpAddr::v4(0x7f000001), IpAddr::v4(0xffffffff), IpAddr::v4(0xe0000001), IpAddr::v4(0x08080808), IpAddr::v4(0)};
-  std::vector<IpAddr> v6s{v6_of(0, 77), v6_of(5, 1), *IpAddr::parse("ff02::1"), *IpAddr::parse("fe80::9"), *IpAddr::parse("::1"), IpAddr::v6({})};
+  std::vector<MacAddr> macs{kBroadcastMac, mac_of(9, 9), MacAddr{{0x01, 0x80, 0xc2, 0, 0, 0x0e}},
+                            MacAddr{{0x33, 0x33, 0, 0, 0, 1}}};
+  std::vector<IpAddr> v4s{v4_of(0, 255),          v4_of(5, 1),
+                          v4_of(0, 77),           IpAddr::v4(0x7f000001),
+                          IpAddr::v4(0xffffffff), IpAddr::v4(0xe0000001),
+                          IpAddr::v4(0x08080808), IpAddr::v4(0)};
+  std::vector<IpAddr> v6s{
+      v6_of(0, 77),          v6_of(5, 1),   *IpAddr::parse("ff02::1"), *IpAddr::parse("fe80::9"),
+      *IpAddr::parse("::1"), IpAddr::v6({})};
   for (const auto& [id, p] : w.cloud.ports) {
     macs.push_back(p.mac);
     for (const IpAddr& a : p.addresses) (a.is_v4() ? v4s : v6s).push_back(a);
@@ -316,10 +377,14 @@ FlowKey random_key(const World& w, const Entry& entry, Dice& dice) {
   k.eth_dst = dice.of(macs).bytes;
   k.eth_src = dice.of(macs).bytes;
   if (!dice.one_in(20)) k.eth_src[0] &= 0xfe;
-  if (const auto near = gateways(w, entry); !near.empty() && !dice.one_in(3)) k.eth_dst = dice.of(near).bytes;
-  k.vlan_tci = Be16(dice.one_in(20) ? static_cast<uint16_t>(0x1000 | dice.below(0x1000)) : uint16_t{0});
+  if (const auto near = gateways(w, entry); !near.empty() && !dice.one_in(3))
+    k.eth_dst = dice.of(near).bytes;
+  k.vlan_tci =
+      Be16(dice.one_in(20) ? static_cast<uint16_t>(0x1000 | dice.below(0x1000)) : uint16_t{0});
   // Few sources are forged.
-  const auto source = [&](const std::vector<IpAddr>& all, const IpAddr& usual) { return dice.one_in(3) ? dice.of(all) : usual; };
+  const auto source = [&](const std::vector<IpAddr>& all, const IpAddr& usual) {
+    return dice.one_in(3) ? dice.of(all) : usual;
+  };
   switch (dice.below(8)) {
     case 0:
       k.eth_type = Be16(eth_type::kArp);
@@ -334,19 +399,26 @@ FlowKey random_key(const World& w, const Entry& entry, Dice& dice) {
     case 3:
     case 4:
       k.eth_type = Be16(eth_type::kIpv6);
-      k.set_src_ip(source(v6s, v6_of(static_cast<unsigned>(dice.below(4)), 1 + static_cast<unsigned>(dice.below(9)))));
-      k.set_dst_ip(dice.one_in(3) ? v6_of(static_cast<unsigned>(dice.below(6)), static_cast<unsigned>(dice.below(9))) : dice.of(v6s));
+      k.set_src_ip(source(v6s, v6_of(static_cast<unsigned>(dice.below(4)),
+                                     1 + static_cast<unsigned>(dice.below(9)))));
+      k.set_dst_ip(dice.one_in(3) ? v6_of(static_cast<unsigned>(dice.below(6)),
+                                          static_cast<unsigned>(dice.below(9)))
+                                  : dice.of(v6s));
       break;
     default:
       k.eth_type = Be16(eth_type::kIpv4);
-      k.set_src_ip(source(v4s, v4_of(static_cast<unsigned>(dice.below(4)), 1 + static_cast<unsigned>(dice.below(9)))));
-      k.set_dst_ip(dice.one_in(3) ? v4_of(static_cast<unsigned>(dice.below(6)), static_cast<unsigned>(dice.below(9))) : dice.of(v4s));
+      k.set_src_ip(source(v4s, v4_of(static_cast<unsigned>(dice.below(4)),
+                                     1 + static_cast<unsigned>(dice.below(9)))));
+      k.set_dst_ip(dice.one_in(3) ? v4_of(static_cast<unsigned>(dice.below(6)),
+                                          static_cast<unsigned>(dice.below(9)))
+                                  : dice.of(v4s));
   }
   static const std::vector<uint8_t> kTtls{1, 2, 3, 4, 63, 64, 128, 255};
   k.ip_ttl = dice.one_in(4) ? dice.byte() : dice.of(kTtls);
   k.ip_tos = dice.byte();
   if (dice.one_in(12)) k.ip_frag = static_cast<uint8_t>(1 + dice.below(2));
-  static const std::vector<uint8_t> kProtos{ip_proto::kTcp, ip_proto::kUdp, ip_proto::kIcmp, ip_proto::kIcmpv6, 50};
+  static const std::vector<uint8_t> kProtos{ip_proto::kTcp, ip_proto::kUdp, ip_proto::kIcmp,
+                                            ip_proto::kIcmpv6, 50};
   k.ip_proto = dice.of(kProtos);
   static const std::vector<uint16_t> kPorts{0, 8, 128, 129, 135, 136, 80, 1024};
   k.tp_src = Be16(dice.of(kPorts));
@@ -368,7 +440,8 @@ FlowKey routed_key(const World& w, const Entry& entry, Dice& dice) {
     if (const auto p = w.cloud.ports.find(id); p != w.cloud.ports.end())
       for (const IpAddr& a : p->second.addresses)
         if (a.is_v4() == k.is_ipv4()) targets.push_back(a);
-  const unsigned net = static_cast<unsigned>(dice.below(w.bridges.size())), n = 1 + static_cast<unsigned>(dice.below(9));
+  const unsigned net = static_cast<unsigned>(dice.below(w.bridges.size())),
+                 n = 1 + static_cast<unsigned>(dice.below(9));
   k.set_src_ip(k.is_ipv4() ? v4_of(net, n) : v6_of(net, n));
   if (!targets.empty() && !dice.one_in(4)) k.set_dst_ip(dice.of(targets));
   if (k.ip_ttl < 2) k.ip_ttl = 3;
@@ -411,10 +484,17 @@ Frame frame_of(const FlowKey& k, Dice& dice) {
     message[12] = 0x50;
     message[13] = k.tcp_flags;
   }
-  PacketSpec spec{.eth_src = k.src_mac(), .eth_dst = k.dst_mac(), .src = k.src_ip(), .dst = k.dst_ip(), .ttl = k.ip_ttl, .tos = k.ip_tos, .vlan_tci = {}};
+  PacketSpec spec{.eth_src = k.src_mac(),
+                  .eth_dst = k.dst_mac(),
+                  .src = k.src_ip(),
+                  .dst = k.dst_ip(),
+                  .ttl = k.ip_ttl,
+                  .tos = k.ip_tos,
+                  .vlan_tci = {}};
   if (k.is_ipv4()) {
     f = ip_packet(spec, k.ip_proto, message);
-    if (fragment != FragKind::none) put_be16(f, 14 + 6, fragment == FragKind::first ? 0x2000 : 0x0010);
+    if (fragment != FragKind::none)
+      put_be16(f, 14 + 6, fragment == FragKind::first ? 0x2000 : 0x0010);
   } else if (fragment != FragKind::none) {
     std::vector<uint8_t> with_header(8);
     with_header[0] = k.ip_proto;
@@ -428,20 +508,21 @@ Frame frame_of(const FlowKey& k, Dice& dice) {
 }
 
 bool same_answer(const Outcome& a, const Outcome& b) {
-  return a.verdict == b.verdict && a.reason == b.reason && a.actions == b.actions && a.cacheable == b.cacheable &&
-         a.generated == b.generated && a.writes == b.writes && a.missing == b.missing;
+  return a.verdict == b.verdict && a.reason == b.reason && a.actions == b.actions &&
+         a.cacheable == b.cacheable && a.generated == b.generated && a.writes == b.writes &&
+         a.missing == b.missing;
 }
 
 std::string describe(const Outcome& o) {
-  return std::string(to_string(o.verdict)) + " " + std::string(to_string(o.reason)) + " " + format(o.actions) +
-         (o.cacheable ? " cacheable" : "") + " generated " + std::to_string(o.generated.size());
+  return std::string(to_string(o.verdict)) + " " + std::string(to_string(o.reason)) + " " +
+         format(o.actions) + (o.cacheable ? " cacheable" : "") + " generated " +
+         std::to_string(o.generated.size());
 }
 
 // ---- the properties
 
 TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
   size_t classes = 0, members = 0, packets = 0, routed = 0;
-  std::map<std::string, size_t> kinds;
   for (uint64_t seed : seeds(100)) {
     SCOPED_TRACE("PLEXUS_SEED=" + std::to_string(seed));
     Dice dice(seed);
@@ -450,24 +531,27 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
     const auto snapshot = w.cloud.snapshot(self);
     for (int i = 0; i < 200; ++i) {
       const Entry entry = random_entry(w, self, dice);
-      const Frame frame = frame_of(dice.one_in(3) ? routed_key(w, entry, dice) : random_key(w, entry, dice), dice);
+      const Frame frame =
+          frame_of(dice.one_in(3) ? routed_key(w, entry, dice) : random_key(w, entry, dice), dice);
       const Packet packet = packet_of(frame, entry.port, entry.tunnel_key);
       ASSERT_EQ(packet.parsed.error, ParseError::none) << format_frame(frame);
       const Outcome o = simulate(packet, *snapshot, {});
       ++packets;
-      ++kinds[std::string(to_string(o.verdict)) + " " + std::string(to_string(o.reason))];
       routed += std::any_of(o.actions.copies.begin(), o.actions.copies.end(),
                             [](const Copy& c) { return c.rewrite.ttl_decrement > 0; });
       Trace trace;
-      ASSERT_TRUE(same_answer(o, simulate(packet, *snapshot, {}, &trace))) << "a trace changes nothing";
+      ASSERT_TRUE(same_answer(o, simulate(packet, *snapshot, {}, &trace)))
+          << "a trace changes nothing";
       ASSERT_EQ(o.verdict == Verdict::forward, !o.actions.drops());
       ASSERT_EQ(o.verdict == Verdict::drop, o.reason != DropReason::none);
       ASSERT_EQ(o.verdict == Verdict::postpone, !o.missing.empty());
-      if (o.verdict == Verdict::consumed || o.verdict == Verdict::postpone || !o.generated.empty() || !o.writes.empty()) {
+      if (o.verdict == Verdict::consumed || o.verdict == Verdict::postpone ||
+          !o.generated.empty() || !o.writes.empty()) {
         ASSERT_FALSE(o.cacheable);
       }
       if (entry.port == kTunnelPort) {
-        for (const Copy& c : o.actions.copies) ASSERT_TRUE(std::holds_alternative<LocalOutput>(c.output)) << trace.text();
+        for (const Copy& c : o.actions.copies)
+          ASSERT_TRUE(std::holds_alternative<LocalOutput>(c.output)) << trace.text();
         ASSERT_TRUE(o.generated.empty() && o.writes.empty());
       }
       if (!o.cacheable) continue;
@@ -481,23 +565,27 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
         if (dice.one_in(4)) other.ip_ttl = dice.byte();
         auto bytes = other.bytes();
         for (size_t b = 0; b < bytes.size(); ++b)
-          bytes[b] = static_cast<uint8_t>((bytes[b] & ~o.mask.bytes()[b]) | (packet.key.bytes()[b] & o.mask.bytes()[b]));
+          bytes[b] = static_cast<uint8_t>((bytes[b] & ~o.mask.bytes()[b]) |
+                                          (packet.key.bytes()[b] & o.mask.bytes()[b]));
         const Frame variant = frame_of(other, dice);
         const Packet member = packet_of(variant, entry.port, entry.tunnel_key);
         if (member.parsed.error != ParseError::none || !match.covers(member.key)) continue;
         ++members;
         Outcome answer = simulate(member, *snapshot, {});
         ASSERT_TRUE(same_answer(o, answer))
-            << "class:  " << format(match) << "\nfirst:  " << format_frame(frame) << "\n        " << describe(o)
-            << "\nmember: " << format_frame(variant) << "\n        " << describe(answer) << "\n" << trace.text();
+            << "class:  " << format(match) << "\nfirst:  " << format_frame(frame) << "\n        "
+            << describe(o) << "\nmember: " << format_frame(variant) << "\n        "
+            << describe(answer) << "\n"
+            << trace.text();
         // The same class, too: flows are equal or apart. Only TTL classes may overlap.
         answer.mask.ip_ttl = o.mask.ip_ttl;
-        ASSERT_EQ(answer.mask, o.mask) << format(match) << "\n" << format(match_of(member.key, answer.mask));
+        ASSERT_EQ(answer.mask, o.mask) << format(match) << "\n"
+                                       << format(match_of(member.key, answer.mask));
       }
     }
   }
-  std::printf("%zu packets (%zu routed), %zu classes, %zu members checked\n", packets, routed, classes, members);
-  for (const auto& [kind, count] : kinds) std::printf("  %6zu %s\n", count, kind.c_str());
+  std::printf("%zu packets (%zu routed), %zu classes, %zu members checked\n", packets, routed,
+              classes, members);
   EXPECT_GT(classes, packets / 4);
   EXPECT_GT(routed, packets / 50);
   EXPECT_GT(members, classes * 16) << "too few of the random members were in their class";
@@ -521,11 +609,14 @@ TEST(Property, IncrementalEqualsRecomputedAndTagsFindEveryChange) {
       std::vector<Question> questions;
       for (int i = 0; i < 20; ++i) {
         const Entry entry = random_entry(w, self, dice);
-        questions.push_back({entry, frame_of(dice.one_in(3) ? random_key(w, entry, dice) : routed_key(w, entry, dice), dice)});
+        questions.push_back({entry, frame_of(dice.one_in(3) ? random_key(w, entry, dice)
+                                                            : routed_key(w, entry, dice),
+                                             dice)});
       }
       std::vector<Outcome> before;
       const auto old = topology.snapshot();
-      for (const Question& q : questions) before.push_back(simulate(packet_of(q.frame, q.entry.port, q.entry.tunnel_key), *old, {}));
+      for (const Question& q : questions)
+        before.push_back(simulate(packet_of(q.frame, q.entry.port, q.entry.tunnel_key), *old, {}));
 
       const TestCloud was = w.cloud;
       for (uint64_t n = 1 + dice.below(2); n > 0; --n) mutate(w, dice);
@@ -536,17 +627,21 @@ TEST(Property, IncrementalEqualsRecomputedAndTagsFindEveryChange) {
       for (size_t i = 0; i < questions.size(); ++i) {
         const Question& q = questions[i];
         const Packet packet = packet_of(q.frame, q.entry.port, q.entry.tunnel_key);
-        const Outcome after = simulate(packet, *now, {}), recomputed = simulate(packet, *scratch, {});
+        const Outcome after = simulate(packet, *now, {}),
+                      recomputed = simulate(packet, *scratch, {});
         ASSERT_TRUE(same_answer(after, recomputed))
-            << format_frame(q.frame) << "\nincremental: " << describe(after) << "\nrecomputed:  " << describe(recomputed);
+            << format_frame(q.frame) << "\nincremental: " << describe(after)
+            << "\nrecomputed:  " << describe(recomputed);
         ASSERT_EQ(after.mask, recomputed.mask);
         ++answers;
         if (!before[i].cacheable) continue;
         const Match match = match_of(packet.key, before[i].mask);
         const bool hit = std::any_of(tags.begin(), tags.end(), [&](const TagChange& t) {
-          return std::any_of(before[i].dependencies.begin(), before[i].dependencies.end(), [&](const Dependency& d) {
-            return d.tag == t.tag && (!t.region || d.rewritten || t.region->meets(match));
-          });
+          return std::any_of(before[i].dependencies.begin(), before[i].dependencies.end(),
+                             [&](const Dependency& d) {
+                               return d.tag == t.tag &&
+                                      (!t.region || d.rewritten || t.region->meets(match));
+                             });
         });
         if (hit) ++hits;
         // A flow that stays must be right for its packet, and stay a class of the same bits.
@@ -554,16 +649,19 @@ TEST(Property, IncrementalEqualsRecomputedAndTagsFindEveryChange) {
         ++changed;
         if (same_answer(before[i], after)) continue;  // other bits decide now, for the same answer
         ++dependents;
-        ASSERT_TRUE(hit) << format_frame(q.frame) << "\nbefore: " << describe(before[i]) << "\nafter:  " << describe(after);
+        ASSERT_TRUE(hit) << format_frame(q.frame) << "\nbefore: " << describe(before[i])
+                         << "\nafter:  " << describe(after);
       }
     }
   }
-  std::printf("%zu answers, %zu changed, %zu of them otherwise; %zu flows would have gone\n", answers, changed, dependents, hits);
+  std::printf("%zu answers, %zu changed, %zu of them otherwise; %zu flows would have gone\n",
+              answers, changed, dependents, hits);
   EXPECT_GT(dependents, answers / 200);
 }
 
 /// Where the copies arrive in the end: ports, whatever host they are at.
-std::vector<std::pair<std::string, PortId>> arrivals(const Outcome& o, const World& w, const model::Snapshot& at) {
+std::vector<std::pair<std::string, PortId>> arrivals(const Outcome& o, const World& w,
+                                                     const model::Snapshot& at) {
   std::vector<std::pair<std::string, PortId>> out;
   for (const Copy& copy : o.actions.copies) {
     const std::string rewrite = format(Actions{{Copy{copy.rewrite, LocalOutput{}}}});
@@ -573,11 +671,19 @@ std::vector<std::pair<std::string, PortId>> arrivals(const Outcome& o, const Wor
     }
     const auto& tunnel = std::get<TunnelOutput>(copy.output);
     for (const auto& [id, host] : w.cloud.hosts) {
-      if (std::find(host.tunnel_addresses.begin(), host.tunnel_addresses.end(), tunnel.remote) == host.tunnel_addresses.end()) continue;
+      if (std::find(host.tunnel_addresses.begin(), host.tunnel_addresses.end(), tunnel.remote) ==
+          host.tunnel_addresses.end())
+        continue;
       const auto there = w.cloud.snapshot(id);
-      Frame dummy = icmp_echo({.eth_src = mac_of(1, 1), .eth_dst = mac_of(1, 2), .src = v4_of(0, 1), .dst = v4_of(0, 2), .vlan_tci = {}}, false, 1, 1);
+      Frame dummy = icmp_echo({.eth_src = mac_of(1, 1),
+                               .eth_dst = mac_of(1, 2),
+                               .src = v4_of(0, 1),
+                               .dst = v4_of(0, 2),
+                               .vlan_tci = {}},
+                              false, 1, 1);
       const Outcome egress = simulate(packet_of(dummy, kTunnelPort, tunnel.key), *there, {});
-      for (const Copy& c : egress.actions.copies) out.emplace_back(rewrite, *there->local_port(std::get<LocalOutput>(c.output).port));
+      for (const Copy& c : egress.actions.copies)
+        out.emplace_back(rewrite, *there->local_port(std::get<LocalOutput>(c.output).port));
     }
   }
   std::sort(out.begin(), out.end());
@@ -595,7 +701,8 @@ TEST(Property, ItDoesNotMatterWhereAPortIs) {
       auto& h = w.cloud.hosts[w.hosts[i]];
       h.tunnel_addresses = {IpAddr::v4(0xc0000201u + i)};
       h.flood_keys.clear();
-      for (unsigned b = 0; b < w.bridges.size(); ++b) h.flood_keys.emplace_back(w.bridges[b], 0x9000u + b);
+      for (unsigned b = 0; b < w.bridges.size(); ++b)
+        h.flood_keys.emplace_back(w.bridges[b], 0x9000u + b);
     }
     std::vector<PortId> active;
     for (PortId id : w.vms)
@@ -604,11 +711,13 @@ TEST(Property, ItDoesNotMatterWhereAPortIs) {
     for (int i = 0; i < 20; ++i) {
       const PortId from = dice.of(active);
       const Entry entry{w.cloud.dp_port(from)};
-      const Frame frame = frame_of(dice.one_in(2) ? routed_key(w, entry, dice) : random_key(w, entry, dice), dice);
+      const Frame frame =
+          frame_of(dice.one_in(2) ? routed_key(w, entry, dice) : random_key(w, entry, dice), dice);
       World here = w, there = w;
       here.cloud.bind(from, w.hosts[0]);
       there.cloud.bind(from, w.hosts[1]);
-      const auto at_here = here.cloud.snapshot(w.hosts[0]), at_there = there.cloud.snapshot(w.hosts[1]);
+      const auto at_here = here.cloud.snapshot(w.hosts[0]),
+                 at_there = there.cloud.snapshot(w.hosts[1]);
       Trace trace;
       const Outcome a = simulate(packet_of(frame, here.cloud.dp_port(from)), *at_here, {}, &trace);
       const Outcome b = simulate(packet_of(frame, there.cloud.dp_port(from)), *at_there, {});

@@ -6,13 +6,19 @@
 namespace plexus::sim {
 namespace {
 
-IpPrefix v4(uint32_t value, uint8_t length) { return {IpAddr::v4(value), length}; }
-IpPrefix v6(uint8_t first, uint8_t second, uint8_t length) { return {IpAddr::v6({first, second}), length}; }
+IpPrefix v4(uint32_t value, uint8_t length) {
+  return {IpAddr::v4(value), length};
+}
+IpPrefix v6(uint8_t first, uint8_t second, uint8_t length) {
+  return {IpAddr::v6({first, second}), length};
+}
 
 // "This network", loopback, and multicast with everything above it.
-const IpPrefix kThisNetwork4 = v4(0, 8), kLoopback4 = v4(0x7f000000, 8), kGroups4 = v4(0xe0000000, 3);
+const IpPrefix kThisNetwork4 = v4(0, 8), kLoopback4 = v4(0x7f000000, 8),
+               kGroups4 = v4(0xe0000000, 3);
 // :: and ::1, multicast, link-local.
-const IpPrefix kUnspecifiedOrLoopback6 = v6(0, 0, 127), kGroups6 = v6(0xff, 0, 8), kLinkLocal6 = v6(0xfe, 0x80, 10);
+const IpPrefix kUnspecifiedOrLoopback6 = v6(0, 0, 127), kGroups6 = v6(0xff, 0, 8),
+               kLinkLocal6 = v6(0xfe, 0x80, 10);
 
 }  // namespace
 
@@ -51,8 +57,9 @@ void Simulation::router(Journey& j, const model::Router& router, const model::Po
 }
 
 model::RouteLookup Simulation::lookup(Journey& j, const model::Router& router) {
-  depend(routes_tag(router.id));
   const auto found = snapshot_.lookup_route(router.id, j.key.dst_ip());
+  depend(routes_tag(router.id, found.entry != nullptr ? std::optional<unsigned>(found.prefix.length)
+                                                      : std::nullopt));
   j.note_dst_bits(found.bits_read);
   return found;
 }
@@ -67,7 +74,8 @@ bool Simulation::source_allowed(Journey& j, const model::Router& router, const m
     if (j.src_in(kThisNetwork4) || j.src_in(kLoopback4) || j.src_in(kGroups4))
       return refuse("names no single host");
   } else {
-    if (j.src_in(kUnspecifiedOrLoopback6) || j.src_in(kGroups6)) return refuse("names no single host");
+    if (j.src_in(kUnspecifiedOrLoopback6) || j.src_in(kGroups6))
+      return refuse("names no single host");
     if (j.src_is(link_local_of(in.mac))) return refuse("is the router's own");
   }
   for (const model::RouterAddress& own : snapshot_.router_addresses(router.id))
@@ -88,7 +96,8 @@ bool Simulation::destination_routable(Journey& j, const model::Router& router) {
     return false;
   };
   if (j.key.is_ipv4()) {
-    if (j.dst_in(kGroups4)) return refuse(DropReason::multicast_not_routed, "is no unicast address");
+    if (j.dst_in(kGroups4))
+      return refuse(DropReason::multicast_not_routed, "is no unicast address");
     if (j.dst_in(kThisNetwork4) || j.dst_in(kLoopback4))
       return refuse(DropReason::bad_destination_address, "never leaves a host");
     return true;
@@ -109,6 +118,7 @@ bool Simulation::destination_routable(Journey& j, const model::Router& router) {
 void Simulation::route(Journey& j, const model::Router& router, const model::Port& in) {
   // The lookup comes first: the bits it reads often tell the router's own addresses apart as well.
   const model::RouteLookup found = lookup(j, router);
+  depend(router_addresses_tag(router.id));
   if (!source_allowed(j, router, in)) return;
   if (is_own_address(j, router, in)) return to_router(j, router, in);
   if (!destination_routable(j, router)) return;
@@ -132,7 +142,7 @@ std::optional<Simulation::Way> Simulation::way_by(Journey& j, const model::Route
                                                   const model::Port* in,
                                                   const model::RouteLookup& found) {
   const std::string destination = trace_ != nullptr ? j.key.dst_ip().str() : std::string();
-  const auto tell = [&](IcmpErrorKind kind) {
+  const auto tell = [&](IcmpErrorKind kind) -> std::optional<Way> {
     if (in != nullptr) send_error(j, router, *in, kind);
     return std::nullopt;
   };
@@ -169,8 +179,8 @@ std::optional<Simulation::Way> Simulation::way_by(Journey& j, const model::Route
 
   std::optional<PortId> id = entry.port;
   if (!id && entry.next_hop) {
-    // Where the next hop is decides; that is another place of the table than the packet's.
-    depend(routes_tag(router.id), true);
+    // The next hop's place decides, which the packet's own addresses do not tell.
+    depend(router_addresses_tag(router.id), true);
     id = snapshot_.connected_port(router.id, *entry.next_hop);
   }
   if (!id) {
@@ -193,12 +203,16 @@ std::optional<Simulation::Way> Simulation::way_by(Journey& j, const model::Route
     note_at(j, DeviceKind::router, router, "{} is in {}, connected to port {}", destination,
             found.prefix.str(), out->name);
   } else {
-    note(j, DeviceKind::route, name, entry.id.uuid, "{} is in {}: {}by port {}, metric {}", destination,
-         found.prefix.str(), entry.next_hop ? "to " + entry.next_hop->str() + " " : std::string(),
-         out->name, entry.metric);
+    note(j, DeviceKind::route, name, entry.id.uuid, "{} is in {}: {}by port {}, metric {}",
+         destination, found.prefix.str(),
+         entry.next_hop ? "to " + entry.next_hop->str() + " " : std::string(), out->name,
+         entry.metric);
   }
   const auto neighbour = resolve(j, *out, entry.next_hop ? *entry.next_hop : j.dst_ip());
-  if (!neighbour) return std::nullopt;
+  if (!neighbour) {
+    if (last_try_) return tell(IcmpErrorKind::host_unreachable);
+    return std::nullopt;
+  }
   return Way{out, *neighbour};
 }
 

@@ -59,14 +59,16 @@ void Simulation::arp(Journey& j, const model::Router& router, const model::Port&
   }
   cacheable_ = false;
   const auto arp = ArpView::of(*j.parsed, j.bytes);
-  if (!arp) return drop_at(j, DropReason::bad_arp, DeviceKind::router, router, "is no whole ARP packet");
+  if (!arp)
+    return drop_at(j, DropReason::bad_arp, DeviceKind::router, router, "is no whole ARP packet");
   const MacAddr sender_mac = arp->sender_mac();
   const IpAddr sender = arp->sender_ip(), target = arp->target_ip();
   if (sender_mac.is_multicast() || sender_mac.is_zero() || sender.is_multicast() ||
       sender.is_loopback() ||
       (arp->operation() != arp_op::kRequest && arp->operation() != arp_op::kReply)) {
     return drop_at(j, DropReason::bad_arp, DeviceKind::router, router,
-                   "sender {} at {}, operation {}", sender.str(), sender_mac.str(), arp->operation());
+                   "sender {} at {}, operation {}", sender.str(), sender_mac.str(),
+                   arp->operation());
   }
   if (is_port_address(in, sender)) {
     return drop_at(j, DropReason::bad_source_address, DeviceKind::router, router,
@@ -113,7 +115,8 @@ void Simulation::neighbour_discovery(Journey& j, const model::Router& router,
                    "ignores it: {} is no address of port {}", nd->target.str(), in.name);
   }
   j.fate->consumed = true;
-  const bool probe = nd->src.is_unspecified();  // duplicate address detection: to all, RFC 4861 7.2.4
+  const bool probe =
+      nd->src.is_unspecified();  // duplicate address detection: to all, RFC 4861 7.2.4
   if (!probe) learn(j, router, in, nd->src, link_address);
   note_at(j, DeviceKind::router, router, "answers the neighbour solicitation: {} is at {}",
           nd->target.str(), in.mac.str());
@@ -186,10 +189,12 @@ void Simulation::send_error(Journey& j, const model::Router& router, const model
   const Present now(j);
   const auto from = own_address_for(router, in, now.parsed.key.src_ip());
   if (!from) return;
-  const IcmpErrorSpec spec{.kind = kind, .from_mac = in.mac, .to_mac = j.key.src_mac(), .from_ip = *from};
+  const IcmpErrorSpec spec{
+      .kind = kind, .from_mac = in.mac, .to_mac = j.key.src_mac(), .from_ip = *from};
   auto error = icmp_error(spec, now.parsed, now.frame);
   if (!error) {
-    return note_at(j, DeviceKind::router, router, "tells nobody: ICMP forbids an error about this packet");
+    return note_at(j, DeviceKind::router, router,
+                   "tells nobody: ICMP forbids an error about this packet");
   }
   send_routed(j, router, in, std::move(*error), "ICMP error");
 }

@@ -29,7 +29,8 @@ struct Packet {
 };
 
 /// Parses `frame` and says where it came in. `frame` must outlive the result.
-[[nodiscard]] Packet packet_of(std::span<const uint8_t> frame, DpPort in_port, uint32_t tunnel_key = 0);
+[[nodiscard]] Packet packet_of(std::span<const uint8_t> frame, DpPort in_port,
+                               uint32_t tunnel_key = 0);
 
 /// A router port has heard of a neighbour. Not told again while the snapshot knows the same.
 struct NeighbourLearned {
@@ -70,8 +71,9 @@ struct Outcome {
   Verdict verdict = Verdict::drop;
   DropReason reason = DropReason::none;  ///< none unless verdict is drop
   Actions actions;
-  FlowKey mask;            ///< every bit of the key that decided
-  bool cacheable = false;  ///< may become a flow; never when postponed, consumed, answered or learned from
+  FlowKey mask;  ///< every bit of the key that decided
+  bool cacheable =
+      false;  ///< may become a flow; never when postponed, consumed, answered or learned from
   std::vector<Dependency> dependencies;  ///< sorted, without duplicates
   std::vector<StateWrite> writes;
   std::vector<Generated> generated;
@@ -81,5 +83,11 @@ struct Outcome {
 /// The outcome of one packet. With `trace`, its steps are appended there. `now` is not read by any stage yet.
 [[nodiscard]] Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime now,
                                Trace* trace = nullptr);
+
+/// What becomes of a packet that has waited long enough: as simulate(), but a neighbour that is not known now never
+/// will be. The packet drops as neighbour_unresolved, and its sender is told (ICMP host unreachable, RFC 1812 5.2.7.1;
+/// ICMPv6 address unreachable, RFC 4861 7.2.2). Never postponed, never cacheable.
+[[nodiscard]] Outcome simulate_last_try(const Packet& packet, const model::Snapshot& snapshot,
+                                        MonoTime now, Trace* trace = nullptr);
 
 }  // namespace plexus::sim

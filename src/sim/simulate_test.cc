@@ -20,8 +20,12 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-MacAddr mac(std::string_view text) { return *MacAddr::parse(text); }
-IpAddr ip(std::string_view text) { return *IpAddr::parse(text); }
+MacAddr mac(std::string_view text) {
+  return *MacAddr::parse(text);
+}
+IpAddr ip(std::string_view text) {
+  return *IpAddr::parse(text);
+}
 
 /// vm1 and vm2 at h1, vm3 at h2, all on red; vm4 at h2 on blue; a router between red and blue, with an uplink at h2.
 class Simulate : public testing::Test {
@@ -32,8 +36,10 @@ class Simulate : public testing::Test {
     red = cloud.bridge("red");
     blue = cloud.bridge("blue");
     rt = cloud.router("rt");
-    rt_red = cloud.router_port("rt-red", rt, "02:00:00:00:01:fe", {"10.0.1.254/24", "fd00:1::fe/64"});
-    rt_blue = cloud.router_port("rt-blue", rt, "02:00:00:00:02:fe", {"10.0.2.254/24", "fd00:2::fe/64"});
+    rt_red =
+        cloud.router_port("rt-red", rt, "02:00:00:00:01:fe", {"10.0.1.254/24", "fd00:1::fe/64"});
+    rt_blue =
+        cloud.router_port("rt-blue", rt, "02:00:00:00:02:fe", {"10.0.2.254/24", "fd00:2::fe/64"});
     rt_up = cloud.router_port("rt-up", rt, "02:00:00:00:03:fe", {"198.51.100.1/24"});
     cloud.plug(red, rt_red);
     cloud.plug(blue, rt_blue);
@@ -78,9 +84,12 @@ class Simulate : public testing::Test {
   std::shared_ptr<const model::Snapshot> snapshot;
 };
 
-constexpr const char* kToVm2 = "eth 02:00:00:00:01:01 > 02:00:00:00:01:02 | ipv4 10.0.1.1 > 10.0.1.2 | udp 1 > 2";
-constexpr const char* kToVm3 = "eth 02:00:00:00:01:01 > 02:00:00:00:01:03 | ipv4 10.0.1.1 > 10.0.1.3 | udp 1 > 2";
-constexpr const char* kToVm4 = "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 10.0.2.4 ttl 64 | udp 1 > 2";
+constexpr const char* kToVm2 =
+    "eth 02:00:00:00:01:01 > 02:00:00:00:01:02 | ipv4 10.0.1.1 > 10.0.1.2 | udp 1 > 2";
+constexpr const char* kToVm3 =
+    "eth 02:00:00:00:01:01 > 02:00:00:00:01:03 | ipv4 10.0.1.1 > 10.0.1.3 | udp 1 > 2";
+constexpr const char* kToVm4 =
+    "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 10.0.2.4 ttl 64 | udp 1 > 2";
 
 TEST_F(Simulate, KnownMacOnTheSameHost) {
   const Outcome o = send(vm1, kToVm2);
@@ -104,20 +113,24 @@ TEST_F(Simulate, KnownMacAtAnotherHost) {
 
 TEST_F(Simulate, BroadcastOncePerRemoteHost) {
   cloud.vm("vm5", red, h2, "02:00:00:00:01:05");
-  const Outcome o =
-      send(vm1, "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | ipv4 10.0.1.1 > 255.255.255.255 | udp 68 > 67");
+  const Outcome o = send(
+      vm1,
+      "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | ipv4 10.0.1.1 > 255.255.255.255 | udp 68 > 67");
   EXPECT_THAT(o.actions.copies, ElementsAre(Copy{{}, local(vm2)}, Copy{{}, flood_tunnel(h2, red)}));
   EXPECT_TRUE(o.cacheable);
   here = h2;
   const Outcome egress = send_frame(kTunnelPort, flood_tunnel(h2, red).key);
   EXPECT_THAT(egress.actions.copies, SizeIs(2));
-  for (const Copy& c : egress.actions.copies) EXPECT_TRUE(std::holds_alternative<LocalOutput>(c.output));
+  for (const Copy& c : egress.actions.copies)
+    EXPECT_TRUE(std::holds_alternative<LocalOutput>(c.output));
 }
 
 TEST_F(Simulate, UnknownUnicastIsFlooded) {
-  const Outcome o = send(vm1, "eth 02:00:00:00:01:01 > 02:00:00:00:01:99 | ipv4 10.0.1.1 > 10.0.1.99 | udp 1 > 2");
+  const Outcome o = send(
+      vm1, "eth 02:00:00:00:01:01 > 02:00:00:00:01:99 | ipv4 10.0.1.1 > 10.0.1.99 | udp 1 > 2");
   EXPECT_THAT(o.actions.copies, ElementsAre(Copy{{}, local(vm2)}, Copy{{}, flood_tunnel(h2, red)}));
-  EXPECT_THAT(o.dependencies, testing::Contains(Dependency{mac_tag(red, mac("02:00:00:00:01:99"))}));
+  EXPECT_THAT(o.dependencies,
+              testing::Contains(Dependency{mac_tag(red, mac("02:00:00:00:01:99"))}));
 }
 
 TEST_F(Simulate, RoutedToAnotherHostInOneHop) {
@@ -134,8 +147,9 @@ TEST_F(Simulate, RoutedToAnotherHostInOneHop) {
 }
 
 TEST_F(Simulate, RoutedIpv6) {
-  const Outcome o =
-      send(vm1, "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv6 fd00:1::1 > fd00:2::4 ttl 3 | udp 1 > 2");
+  const Outcome o = send(
+      vm1,
+      "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv6 fd00:1::1 > fd00:2::4 ttl 3 | udp 1 > 2");
   Rewrite r;
   r.eth_src = mac("02:00:00:00:02:fe");
   r.eth_dst = mac("02:00:00:00:02:04");
@@ -159,12 +173,13 @@ TEST_F(Simulate, TtlClassesOfTwoRouters) {
     int ttl;
     Verdict verdict;
     int mask;
-  } cases[] = {{64, Verdict::forward, 64}, {255, Verdict::forward, 128}, {5, Verdict::forward, 4},
-               {3, Verdict::forward, 0xff}, {2, Verdict::drop, -1}, {1, Verdict::drop, -1}};
+  } cases[] = {{64, Verdict::forward, 64},  {255, Verdict::forward, 128}, {5, Verdict::forward, 4},
+               {3, Verdict::forward, 0xff}, {2, Verdict::drop, -1},       {1, Verdict::drop, -1}};
   for (const auto& c : cases) {
     SCOPED_TRACE(c.ttl);
-    const Outcome o = send(vm1, "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 10.0.9.9 ttl " +
-                                    std::to_string(c.ttl) + " | udp 1 > 2");
+    const Outcome o =
+        send(vm1, "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 10.0.9.9 ttl " +
+                      std::to_string(c.ttl) + " | udp 1 > 2");
     EXPECT_EQ(o.verdict, c.verdict);
     if (c.mask < 0) continue;
     // The first router reads with one decrement, the second with two.
@@ -182,8 +197,8 @@ TEST_F(Simulate, ArpForTheRouterIsAnsweredAndFlooded) {
   EXPECT_EQ(o.verdict, Verdict::forward);
   EXPECT_FALSE(o.cacheable);
   ASSERT_THAT(o.generated, SizeIs(1));
-  EXPECT_EQ(o.generated[0].frame,
-            arp_reply(mac("02:00:00:00:01:fe"), ip("10.0.1.254"), mac("02:00:00:00:01:01"), ip("10.0.1.1")));
+  EXPECT_EQ(o.generated[0].frame, arp_reply(mac("02:00:00:00:01:fe"), ip("10.0.1.254"),
+                                            mac("02:00:00:00:01:01"), ip("10.0.1.1")));
   EXPECT_THAT(o.generated[0].actions.copies, ElementsAre(Copy{{}, local(vm1)}));
   EXPECT_THAT(o.writes, IsEmpty()) << "the topology knows vm1's address";
 }
@@ -202,10 +217,11 @@ TEST_F(Simulate, NeighbourSolicitationIsAnswered) {
   const Outcome o = send_frame(cloud.dp_port(vm1), 0);
   ASSERT_THAT(o.generated, SizeIs(1));
   EXPECT_EQ(o.generated[0].frame,
-            nd_advert(mac("02:00:00:00:01:fe"), ip("fd00:1::fe"), mac("02:00:00:00:01:01"), ip("fd00:1::1"),
-                      {.router = true, .solicited = true, .override_ = true}));
+            nd_advert(mac("02:00:00:00:01:fe"), ip("fd00:1::fe"), mac("02:00:00:00:01:01"),
+                      ip("fd00:1::1"), {.router = true, .solicited = true, .override_ = true}));
   // Also for the link-local address that every router port has.
-  sent = nd_solicit(mac("02:00:00:00:01:01"), ip("fd00:1::1"), link_local_of(mac("02:00:00:00:01:fe")));
+  sent = nd_solicit(mac("02:00:00:00:01:01"), ip("fd00:1::1"),
+                    link_local_of(mac("02:00:00:00:01:fe")));
   EXPECT_THAT(send_frame(cloud.dp_port(vm1), 0).generated, SizeIs(1));
   sent = nd_solicit(mac("02:00:00:00:01:01"), ip("fd00:1::1"), ip("fd00:1::3"));
   const Outcome other = send_frame(cloud.dp_port(vm1), 0);
@@ -231,12 +247,14 @@ TEST_F(Simulate, UnknownNeighbourPostponesAndAsks) {
   EXPECT_THAT(o.actions.copies, IsEmpty());
   EXPECT_THAT(o.missing, ElementsAre(Missing(NeighbourNeeded{rt_blue, ip("10.0.2.4")})));
   ASSERT_THAT(o.generated, SizeIs(1));
-  EXPECT_EQ(o.generated[0].frame, arp_request(mac("02:00:00:00:02:fe"), ip("10.0.2.254"), ip("10.0.2.4")));
+  EXPECT_EQ(o.generated[0].frame,
+            arp_request(mac("02:00:00:00:02:fe"), ip("10.0.2.254"), ip("10.0.2.4")));
   EXPECT_THAT(o.generated[0].actions.copies, ElementsAre(Copy{{}, flood_tunnel(h2, blue)}));
 
   // vm4 answers at its own host.
   here = h2;
-  sent = arp_reply(mac("02:00:00:00:02:04"), ip("10.0.2.4"), mac("02:00:00:00:02:fe"), ip("10.0.2.254"));
+  sent = arp_reply(mac("02:00:00:00:02:04"), ip("10.0.2.4"), mac("02:00:00:00:02:fe"),
+                   ip("10.0.2.254"));
   const Outcome reply = send_frame(cloud.dp_port(vm4), 0);
   EXPECT_EQ(reply.verdict, Verdict::consumed);
   EXPECT_FALSE(reply.cacheable);
@@ -247,20 +265,54 @@ TEST_F(Simulate, UnknownNeighbourPostponesAndAsks) {
   cloud.neighbours[rt_blue] = {{rt_blue, learned.address, learned.mac}};
   const Outcome now = send(vm1, kToVm4);
   EXPECT_EQ(now.verdict, Verdict::forward);
-  EXPECT_THAT(now.dependencies, testing::Contains(Dependency{neighbour_tag(rt_blue, learned.address)}));
+  EXPECT_THAT(now.dependencies,
+              testing::Contains(Dependency{neighbour_tag(rt_blue, learned.address)}));
 }
 
 TEST_F(Simulate, UnknownNeighbourIpv6) {
   cloud.ports[vm4].addresses.clear();
-  const Outcome o =
-      send(vm1, "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv6 fd00:1::1 > fd00:2::4 | udp 1 > 2");
+  const Outcome o = send(
+      vm1, "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv6 fd00:1::1 > fd00:2::4 | udp 1 > 2");
   EXPECT_EQ(o.verdict, Verdict::postpone);
   ASSERT_THAT(o.generated, SizeIs(1));
-  EXPECT_EQ(o.generated[0].frame, nd_solicit(mac("02:00:00:00:02:fe"), ip("fd00:2::fe"), ip("fd00:2::4")));
+  EXPECT_EQ(o.generated[0].frame,
+            nd_solicit(mac("02:00:00:00:02:fe"), ip("fd00:2::fe"), ip("fd00:2::4")));
   here = h2;
-  sent = nd_advert(mac("02:00:00:00:02:04"), ip("fd00:2::4"), mac("02:00:00:00:02:fe"), ip("fd00:2::fe"));
+  sent = nd_advert(mac("02:00:00:00:02:04"), ip("fd00:2::4"), mac("02:00:00:00:02:fe"),
+                   ip("fd00:2::fe"));
   EXPECT_THAT(send_frame(cloud.dp_port(vm4), 0).writes,
-              ElementsAre(StateWrite(NeighbourLearned{rt_blue, ip("fd00:2::4"), mac("02:00:00:00:02:04")})));
+              ElementsAre(StateWrite(
+                  NeighbourLearned{rt_blue, ip("fd00:2::4"), mac("02:00:00:00:02:04")})));
+}
+
+TEST_F(Simulate, GivingUpTellsTheSender) {
+  cloud.ports[vm4].addresses.clear();
+  const struct {
+    const char* packet;
+    int type, code;
+  } cases[] = {
+      {kToVm4, 3, 1},
+      {"eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv6 fd00:1::1 > fd00:2::4 | udp 1 > 2", 1, 3}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.packet);
+    EXPECT_EQ(send(vm1, c.packet).verdict, Verdict::postpone);
+    const Outcome o = simulate_last_try(packet, *snapshot, {});
+    EXPECT_EQ(o.verdict, Verdict::drop);
+    EXPECT_EQ(o.reason, DropReason::neighbour_unresolved);
+    EXPECT_FALSE(o.cacheable);
+    EXPECT_THAT(o.missing, IsEmpty());
+    ASSERT_THAT(o.generated, SizeIs(1));
+    const ParsedPacket answer = parse_packet(o.generated[0].frame);
+    EXPECT_EQ(answer.key.tp_src.host(), c.type);
+    EXPECT_EQ(answer.key.tp_dst.host(), c.code);
+    EXPECT_THAT(o.generated[0].actions.copies, ElementsAre(Copy{{}, local(vm1)}));
+  }
+  // A sender that is not known either cannot be told: nothing waits for that.
+  cloud.ports[vm1].addresses.clear();
+  EXPECT_EQ(send(vm1, kToVm4).verdict, Verdict::postpone);
+  const Outcome silent = simulate_last_try(packet, *snapshot, {});
+  EXPECT_EQ(silent.reason, DropReason::neighbour_unresolved);
+  EXPECT_THAT(silent.generated, IsEmpty());
 }
 
 TEST_F(Simulate, WaitsOnlyWhereSomebodyCanAnswer) {
@@ -268,7 +320,8 @@ TEST_F(Simulate, WaitsOnlyWhereSomebodyCanAnswer) {
   cloud.bindings[vm4].active = false;
   const Outcome o = send(vm1, kToVm4);
   EXPECT_EQ(o.verdict, Verdict::drop);
-  EXPECT_EQ(o.reason, DropReason::no_receivers) << "blue has no port that could hear the ARP request";
+  EXPECT_EQ(o.reason, DropReason::no_receivers)
+      << "blue has no port that could hear the ARP request";
   EXPECT_TRUE(o.cacheable);
   EXPECT_THAT(o.missing, IsEmpty());
   EXPECT_THAT(o.dependencies, testing::Contains(Dependency{flood_tag(blue)}));
@@ -278,8 +331,8 @@ TEST_F(Simulate, LearnsOnlyWhatCanBeThere) {
   const struct {
     const char* sender;
     size_t writes;
-  } cases[] = {{"10.0.2.77", 1}, {"10.0.9.9", 0}, {"10.0.2.255", 0}, {"10.0.2.254", 0}, {"0.0.0.0", 0},
-               {"10.0.2.4", 0}};
+  } cases[] = {{"10.0.2.77", 1},  {"10.0.9.9", 0}, {"10.0.2.255", 0},
+               {"10.0.2.254", 0}, {"0.0.0.0", 0},  {"10.0.2.4", 0}};
   here = h2;
   for (const auto& c : cases) {
     SCOPED_TRACE(c.sender);
@@ -291,14 +344,21 @@ TEST_F(Simulate, LearnsOnlyWhatCanBeThere) {
 TEST_F(Simulate, EchoToAnyAddressOfTheRouter) {
   for (const char* target : {"10.0.1.254", "10.0.2.254", "198.51.100.1"}) {
     SCOPED_TRACE(target);
-    PacketSpec spec{.eth_src = mac("02:00:00:00:01:01"), .eth_dst = mac("02:00:00:00:01:fe"),
-                    .src = ip("10.0.1.1"), .dst = ip(target), .vlan_tci = {}};
+    PacketSpec spec{.eth_src = mac("02:00:00:00:01:01"),
+                    .eth_dst = mac("02:00:00:00:01:fe"),
+                    .src = ip("10.0.1.1"),
+                    .dst = ip(target),
+                    .vlan_tci = {}};
     sent = icmp_echo(spec, false, 7, 8, text_bytes("hello"));
     const Outcome o = send_frame(cloud.dp_port(vm1), 0);
     EXPECT_EQ(o.verdict, Verdict::consumed);
     EXPECT_FALSE(o.cacheable);
     ASSERT_THAT(o.generated, SizeIs(1));
-    PacketSpec back{.eth_src = spec.eth_dst, .eth_dst = spec.eth_src, .src = spec.dst, .dst = spec.src, .vlan_tci = {}};
+    PacketSpec back{.eth_src = spec.eth_dst,
+                    .eth_dst = spec.eth_src,
+                    .src = spec.dst,
+                    .dst = spec.src,
+                    .vlan_tci = {}};
     EXPECT_EQ(o.generated[0].frame, icmp_echo(back, true, 7, 8, text_bytes("hello")));
     EXPECT_THAT(o.generated[0].actions.copies, ElementsAre(Copy{{}, local(vm1)}));
   }
@@ -334,10 +394,14 @@ TEST_F(Simulate, DroppedAtTheRouter) {
       {in + "ipv6 fe80::1 > fd00:2::4 | udp 1 > 2", DropReason::link_local_not_routed, -1},
       {in + "ipv6 fd00:1::1 > fe80::1 | udp 1 > 2", DropReason::link_local_not_routed, -1},
       {in + "vlan 5 | ipv4 10.0.1.1 > 10.0.2.4 | udp 1 > 2", DropReason::vlan_at_router, -1},
-      {"eth 02:00:00:00:01:01 > 02:00:00:00:01:fe type 0x88b5 | payload hex 0000", DropReason::not_ip, -1},
-      {"eth 03:00:00:00:01:01 > 02:00:00:00:01:02 | ipv4 10.0.1.1 > 10.0.1.2 | udp 1 > 2", DropReason::bad_source_mac, -1},
-      {"eth 02:00:00:00:01:01 > 02:00:00:00:01:01 | ipv4 10.0.1.1 > 10.0.1.2 | udp 1 > 2", DropReason::hairpin, -1},
-      {"eth 02:00:00:00:01:01 > 01:80:c2:00:00:0e type 0x88cc | payload hex 0000", DropReason::reserved_multicast, -1},
+      {"eth 02:00:00:00:01:01 > 02:00:00:00:01:fe type 0x88b5 | payload hex 0000",
+       DropReason::not_ip, -1},
+      {"eth 03:00:00:00:01:01 > 02:00:00:00:01:02 | ipv4 10.0.1.1 > 10.0.1.2 | udp 1 > 2",
+       DropReason::bad_source_mac, -1},
+      {"eth 02:00:00:00:01:01 > 02:00:00:00:01:01 | ipv4 10.0.1.1 > 10.0.1.2 | udp 1 > 2",
+       DropReason::hairpin, -1},
+      {"eth 02:00:00:00:01:01 > 01:80:c2:00:00:0e type 0x88cc | payload hex 0000",
+       DropReason::reserved_multicast, -1},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.packet);
@@ -368,16 +432,15 @@ TEST_F(Simulate, ObjectsThatDoNotWork) {
   } cases[] = {
       {"port down", [&] { cloud.ports[vm4].admin_up = false; }, DropReason::port_admin_down},
       {"own port down", [&] { cloud.ports[vm1].admin_up = false; }, DropReason::port_admin_down},
-      {"router port down", [&] { cloud.ports[rt_blue].admin_up = false; }, DropReason::port_admin_down},
+      {"router port down", [&] { cloud.ports[rt_blue].admin_up = false; },
+       DropReason::port_admin_down},
       {"bridge down", [&] { cloud.bridges[blue].admin_up = false; }, DropReason::bridge_admin_down},
       {"router down", [&] { cloud.routers[rt].admin_up = false; }, DropReason::router_admin_down},
       {"newer port", [&] { cloud.ports[vm4].unreadable = true; }, DropReason::newer_schema},
       {"newer bridge", [&] { cloud.bridges[red].unreadable = true; }, DropReason::newer_schema},
       {"newer router", [&] { cloud.routers[rt].unreadable = true; }, DropReason::newer_schema},
       {"newer route",
-       [&] {
-         cloud.routes[cloud.route("r", rt, "10.0.2.4/32", rt_blue)].unreadable = true;
-       },
+       [&] { cloud.routes[cloud.route("r", rt, "10.0.2.4/32", rt_blue)].unreadable = true; },
        DropReason::newer_schema},
       {"newer route, unknown destination",
        [&] {
@@ -388,17 +451,19 @@ TEST_F(Simulate, ObjectsThatDoNotWork) {
        DropReason::newer_schema},
       {"bridge gone", [&] { cloud.bridges.erase(blue); }, DropReason::dangling},
       {"router gone", [&] { cloud.routers.erase(rt); }, DropReason::dangling},
-      {"peer gone", [&] { cloud.ports.erase(TestCloud::port_id("to-rt-blue")); }, DropReason::dangling},
+      {"peer gone", [&] { cloud.ports.erase(TestCloud::port_id("to-rt-blue")); },
+       DropReason::dangling},
       {"host gone", [&] { cloud.hosts.erase(h2); }, DropReason::dangling},
       {"port unbound", [&] { cloud.bindings.erase(vm4); }, DropReason::port_unbound},
       {"port inactive", [&] { cloud.bindings[vm4].active = false; }, DropReason::port_unbound},
       {"own port not ours", [&] { cloud.bindings[vm1].active = false; }, DropReason::port_unbound},
-      {"no common family",
-       [&] { cloud.hosts[h2].tunnel_addresses = {ip("fd00::2")}; }, DropReason::no_tunnel_address},
+      {"no common family", [&] { cloud.hosts[h2].tunnel_addresses = {ip("fd00::2")}; },
+       DropReason::no_tunnel_address},
       {"route to a port of nobody",
-       [&] { cloud.route("r", rt, "10.0.2.4/32", TestCloud::port_id("ghost")); }, DropReason::dangling},
-      {"route to a bridge's port",
-       [&] { cloud.route("r", rt, "10.0.2.4/32", vm2); }, DropReason::dangling},
+       [&] { cloud.route("r", rt, "10.0.2.4/32", TestCloud::port_id("ghost")); },
+       DropReason::dangling},
+      {"route to a bridge's port", [&] { cloud.route("r", rt, "10.0.2.4/32", vm2); },
+       DropReason::dangling},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.what);
@@ -462,11 +527,14 @@ TEST_F(Simulate, LoopsEnd) {
   wire("ab", a, b);
   wire("bc", b, c);
   wire("ca", c, a);
-  const PortId va = cloud.vm("va", a, h1, "02:00:00:00:0a:01"), vb = cloud.vm("vb", b, h1, "02:00:00:00:0b:01"),
+  const PortId va = cloud.vm("va", a, h1, "02:00:00:00:0a:01"),
+               vb = cloud.vm("vb", b, h1, "02:00:00:00:0b:01"),
                vc = cloud.vm("vc", c, h1, "02:00:00:00:0c:01");
-  const Outcome o = send(va, "eth 02:00:00:00:0a:01 > ff:ff:ff:ff:ff:ff type 0x88b5 | payload hex 00");
+  const Outcome o =
+      send(va, "eth 02:00:00:00:0a:01 > ff:ff:ff:ff:ff:ff type 0x88b5 | payload hex 00");
   EXPECT_EQ(o.verdict, Verdict::forward);
-  EXPECT_THAT(o.actions.copies, testing::UnorderedElementsAre(Copy{{}, local(vb)}, Copy{{}, local(vc)}));
+  EXPECT_THAT(o.actions.copies,
+              testing::UnorderedElementsAre(Copy{{}, local(vb)}, Copy{{}, local(vc)}));
 
   // Two routers that send to each other until the TTL ends, or the devices do.
   const RouterId r1 = cloud.router("r1"), r2 = cloud.router("r2");
@@ -478,11 +546,13 @@ TEST_F(Simulate, LoopsEnd) {
   cloud.neighbours[in] = {{in, ip("10.98.0.9"), mac("02:00:00:00:00:01")}};
   cloud.route("ping", r1, "10.97.0.0/16", p1, "10.99.0.2");
   cloud.route("pong", r2, "10.97.0.0/16", p2, "10.99.0.1");
-  const Outcome few =
-      send(in, "eth 02:00:00:00:00:01 > 02:00:00:00:11:03 | ipv4 10.98.0.9 > 10.97.0.1 ttl 5 | udp 1 > 2");
+  const Outcome few = send(
+      in,
+      "eth 02:00:00:00:00:01 > 02:00:00:00:11:03 | ipv4 10.98.0.9 > 10.97.0.1 ttl 5 | udp 1 > 2");
   EXPECT_EQ(few.reason, DropReason::ttl_exceeded);
-  const Outcome many =
-      send(in, "eth 02:00:00:00:00:01 > 02:00:00:00:11:03 | ipv4 10.98.0.9 > 10.97.0.1 ttl 200 | udp 1 > 2");
+  const Outcome many = send(
+      in,
+      "eth 02:00:00:00:00:01 > 02:00:00:00:11:03 | ipv4 10.98.0.9 > 10.97.0.1 ttl 200 | udp 1 > 2");
   EXPECT_EQ(many.verdict, Verdict::drop);
   EXPECT_EQ(many.reason, DropReason::too_many_devices);
 }
@@ -490,7 +560,8 @@ TEST_F(Simulate, LoopsEnd) {
 TEST_F(Simulate, ErrorsAreRoutedAndMayWait) {
   // vm1's address is not known: the error about its packet waits for ARP, like any packet.
   cloud.ports[vm1].addresses.clear();
-  const std::string dying = "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 10.0.2.4 ttl 1 | udp 1 > 2";
+  const std::string dying =
+      "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 10.0.2.4 ttl 1 | udp 1 > 2";
   const Outcome o = send(vm1, dying);
   EXPECT_EQ(o.verdict, Verdict::postpone);
   EXPECT_THAT(o.missing, ElementsAre(Missing(NeighbourNeeded{rt_red, ip("10.0.1.1")})));
@@ -501,11 +572,13 @@ TEST_F(Simulate, ErrorsAreRoutedAndMayWait) {
 }
 
 TEST_F(Simulate, UplinkPortTakesNeighboursFromItsTable) {
-  const std::string out = "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 203.0.113.5 ttl 64 | udp 1 > 2";
+  const std::string out =
+      "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 203.0.113.5 ttl 64 | udp 1 > 2";
   const Outcome o = send(vm1, out);
   EXPECT_EQ(o.verdict, Verdict::postpone);
   ASSERT_THAT(o.generated, SizeIs(1));
-  EXPECT_THAT(o.generated[0].actions.copies, ElementsAre(Copy{{}, tunnel(rt_up)})) << "asked where the uplink is";
+  EXPECT_THAT(o.generated[0].actions.copies, ElementsAre(Copy{{}, tunnel(rt_up)}))
+      << "asked where the uplink is";
   cloud.neighbours[rt_up] = {{rt_up, ip("198.51.100.254"), mac("02:00:00:00:77:01")}};
   const Outcome now = send(vm1, out);
   ASSERT_THAT(now.actions.copies, SizeIs(1));
@@ -519,13 +592,15 @@ TEST_F(Simulate, TraceNamesEverything) {
   Trace trace;
   (void)send(vm1, kToVm4, &trace);
   const std::string text = trace.text();
-  for (const char* part : {"packet: eth 02:00:00:00:01:01", "port vm1 (", "bridge red (", "router rt (",
-                           "10.0.2.4 is in 10.0.2.0/24, connected to port rt-blue",
-                           "neighbour 10.0.2.4 is 02:00:00:00:02:04, known from the topology", "bridge blue (",
-                           "at host h2: out by tunnel 192.0.2.2", "outcome: forward"})
+  for (const char* part :
+       {"packet: eth 02:00:00:00:01:01", "port vm1 (", "bridge red (", "router rt (",
+        "10.0.2.4 is in 10.0.2.0/24, connected to port rt-blue",
+        "neighbour 10.0.2.4 is 02:00:00:00:02:04, known from the topology", "bridge blue (",
+        "at host h2: out by tunnel 192.0.2.2", "outcome: forward"})
     EXPECT_THAT(text, HasSubstr(part)) << text;
   for (const TraceStep& step : trace.steps())
-    if (step.kind == DeviceKind::bridge || step.kind == DeviceKind::router || step.kind == DeviceKind::port) {
+    if (step.kind == DeviceKind::bridge || step.kind == DeviceKind::router ||
+        step.kind == DeviceKind::port) {
       EXPECT_FALSE(step.id.is_nil());
     }
 

@@ -33,8 +33,9 @@ struct Fate {
 
 class Simulation {
  public:
-  Simulation(const Packet& packet, const model::Snapshot& snapshot, Trace* trace)
-      : packet_(packet), snapshot_(snapshot), trace_(trace) {}
+  Simulation(const Packet& packet, const model::Snapshot& snapshot, Trace* trace,
+             bool last_try = false)
+      : packet_(packet), snapshot_(snapshot), trace_(trace), last_try_(last_try) {}
 
   [[nodiscard]] Outcome run();
 
@@ -90,14 +91,14 @@ class Simulation {
                    std::vector<uint8_t> frame, std::string_view what);
   /// A packet that the router made, out of one port, as it is. None when it reached somebody, else why not.
   DropReason send_out(const Journey& cause, const model::Port& port, std::vector<uint8_t> frame,
-                std::string_view what);
+                      std::string_view what);
   /// The router's address to speak to `peer` from: of the port, else of any port.
   [[nodiscard]] std::optional<IpAddr> own_address_for(const model::Router& router,
                                                       const model::Port& port, const IpAddr& peer);
 
   // neighbour.cc
-  [[nodiscard]] std::optional<MacAddr> resolve(Journey& j,
-                                               const model::Port& port, const IpAddr& address);
+  [[nodiscard]] std::optional<MacAddr> resolve(Journey& j, const model::Port& port,
+                                               const IpAddr& address);
   [[nodiscard]] std::optional<MacAddr> mac_in_topology(const model::Port& port,
                                                        const IpAddr& address);
   [[nodiscard]] std::optional<MacAddr> mac_on_bridges(BridgeId start, const IpAddr& address);
@@ -112,9 +113,7 @@ class Simulation {
   [[nodiscard]] bool port_works(Journey& j, const model::Port& port);
 
   // outcome.cc
-  void depend(const Tag& tag, bool rewritten = false) {
-    dependencies_.push_back({tag, rewritten});
-  }
+  void depend(const Tag& tag, bool rewritten = false) { dependencies_.push_back({tag, rewritten}); }
   void drop(Journey& j, DropReason reason, DeviceKind kind, std::string_view name, const Uuid& id,
             std::string_view text);
   /// The verdict and actions of a frame from what became of its copies.
@@ -126,7 +125,8 @@ class Simulation {
   void note(const Journey& j, DeviceKind kind, std::string_view name, const Uuid& id,
             fmt::format_string<Args...> format, Args&&... args) {
     if (trace_ == nullptr) return;
-    trace_->add({j.depth, kind, std::string(name), id, fmt::format(format, std::forward<Args>(args)...)});
+    trace_->add(
+        {j.depth, kind, std::string(name), id, fmt::format(format, std::forward<Args>(args)...)});
   }
   template <typename Device, typename... Args>
   void note_at(const Journey& j, DeviceKind kind, const Device& device,
@@ -145,6 +145,7 @@ class Simulation {
   const Packet& packet_;
   const model::Snapshot& snapshot_;
   Trace* trace_;
+  const bool last_try_;  ///< nobody is asked any more, nothing is waited for
 
   FlowKey mask_;
   bool cacheable_ = true;

@@ -32,7 +32,8 @@ class TestCloud {
 
   HostId host(const std::string& name, std::string_view address) {
     const HostId id = host_id(name);
-    hosts[id] = {.id = id, .name = name, .tunnel_addresses = {*IpAddr::parse(address)}, .flood_keys = {}};
+    hosts[id] = {
+        .id = id, .name = name, .tunnel_addresses = {*IpAddr::parse(address)}, .flood_keys = {}};
     for (const auto& [bridge, record] : bridges) flood_key(id, bridge);
     return id;
   }
@@ -79,7 +80,11 @@ class TestCloud {
     ports[port].interface = "if-" + ports[port].name;
     ports[port].wanted_host = host;
     const uint32_t generation = bindings.contains(port) ? bindings[port].generation + 1 : 1;
-    bindings[port] = {.port = port, .host = host, .tunnel_key = next_key_++, .generation = generation, .active = true};
+    bindings[port] = {.port = port,
+                      .host = host,
+                      .tunnel_key = next_key_++,
+                      .generation = generation,
+                      .active = true};
     if (!dp_ports.contains(port)) dp_ports[port] = next_dp_port_++;
   }
   PortId vm(const std::string& name, BridgeId bridge, HostId host, std::string_view mac,
@@ -92,8 +97,14 @@ class TestCloud {
                 std::string_view next_hop = "", uint32_t metric = 0,
                 model::RouteKind kind = model::RouteKind::forward) {
     const RouteId id = route_id(name);
-    model::Route r{.id = id, .router = router, .name = name, .destination = *IpPrefix::parse(destination),
-                   .kind = kind, .port = std::nullopt, .next_hop = std::nullopt, .metric = metric};
+    model::Route r{.id = id,
+                   .router = router,
+                   .name = name,
+                   .destination = *IpPrefix::parse(destination),
+                   .kind = kind,
+                   .port = std::nullopt,
+                   .next_hop = std::nullopt,
+                   .metric = metric};
     if (!port.is_nil()) r.port = port;
     if (!next_hop.empty()) r.next_hop = *IpAddr::parse(next_hop);
     routes[id] = r;
@@ -133,7 +144,9 @@ class TestCloud {
     p.name = name;
     return p;
   }
-  void flood_key(HostId host, BridgeId bridge) { hosts[host].flood_keys.emplace_back(bridge, next_key_++); }
+  void flood_key(HostId host, BridgeId bridge) {
+    hosts[host].flood_keys.emplace_back(bridge, next_key_++);
+  }
 
   uint32_t next_key_ = 0x100;
   uint32_t next_dp_port_ = kFirstLocalPort;
