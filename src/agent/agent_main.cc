@@ -28,7 +28,7 @@ int fail(const Error& error) {
 /// Takes this host's ports out of the store: they are not here any more.
 void unpublish_ports(const AgentOptions& options, store::Store& store) {
   store::HostRecords records(store, options.host);
-  store::ClosureReader reader(store, options.host, [&](store::ClosureBatch batch) {
+  store::ClosureReader reader(store, options.host, [&](const store::ClosureBatch& batch) {
     for (const model::Change& change : batch.changes) {
       if (const auto* b = std::get_if<model::BindingChange>(&change);
           b && b->now && b->now->host == options.host) {

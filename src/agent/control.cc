@@ -38,6 +38,7 @@ Result<Counted> count(WorkerThread& thread) {
 /// Drops by reason, those of user space and of the datapath in one list.
 std::map<std::string, uint64_t> drops_of(const Counted& counted) {
   std::map<std::string, uint64_t> drops = counted.datapath.drops;
+  drops.erase("by_flow");  // the worker charges these to the flows' own reasons
   for (const auto& [reason, n] : counted.worker.drops) drops[std::string(to_string(reason))] += n;
   return drops;
 }

@@ -75,7 +75,7 @@ void TopologyThread::run(std::stop_token stop) {
       reconcile_tunnel();
       if (!adopted_) {
         hand_to_worker();
-        adopted_ = worker_.post([](Worker& worker) { worker.adopt(mono_now()); });
+        adopt();
       }
     }
     if (const MonoTime now = mono_now(); now >= next_tick) {
@@ -218,6 +218,19 @@ void TopologyThread::reconcile_ports() {
   });
 }
 
+/// Takes over what an earlier agent left: the ports that are still wanted have been attached by now.
+void TopologyThread::adopt() {
+  std::set<DpPort> ours;
+  for (const auto& [id, plug] : plugged_) ours.insert(plug.dp_port());
+  adopted_ = worker_.post([ours](Worker& worker) {
+    for (const datapath::PortSpec& port : worker.datapath().ports()) {
+      const bool local = port.number.number >= kFirstLocalPort;
+      if (local && !ours.contains(port.number)) (void)worker.datapath().remove_port(port.number);
+    }
+    worker.adopt(mono_now());
+  });
+}
+
 void TopologyThread::attach(const Plug& plug) {
   const auto failed = [&](const Error& error) {
     auto& said = port_errors_[plug.port];
@@ -233,12 +246,11 @@ void TopologyThread::attach(const Plug& plug) {
   hand_to_worker();
   const datapath::PortSpec spec{plug.dp_port(), plug.interface};
   auto attached = worker_.call<Ok>([spec](Worker& worker) -> Result<Ok> {
-    const auto known = worker.datapath().ports();
-    // Attached by an earlier agent and taken over.
-    if (std::any_of(known.begin(), known.end(), [&](const datapath::PortSpec& p) {
-          return p.number == spec.number && p.interface == spec.interface;
-        })) {
-      return Ok{};
+    for (const datapath::PortSpec& known : worker.datapath().ports()) {
+      // Attached by an earlier agent and taken over.
+      if (known.number == spec.number && known.interface == spec.interface) return Ok{};
+      // An interface of this name that is gone; it vanished while no agent ran.
+      if (known.interface == spec.interface) (void)worker.datapath().remove_port(known.number);
     }
     if (const auto added = worker.datapath().add_port(spec); !added) return added.error();
     return Ok{};

@@ -62,6 +62,7 @@ class TopologyThread {
   void reconcile_ports();
   void reconcile_flood_keys();
   void reconcile_tunnel();
+  void adopt();
   void attach(const Plug& plug);
   void detach(const Plug& plug);
   void publish_status();

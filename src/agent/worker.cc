@@ -82,7 +82,7 @@ void Worker::install(const FlowKey& key, const sim::Outcome& outcome, MonoTime n
 }
 
 void Worker::remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now) {
-  if (flow.actions.drops()) drop_reasons_[flow.match] = outcome.reason;
+  if (flow.actions.drops()) dropping_[flow.match] = {outcome.reason, 0};
   const auto inserted =
       flows_.insert(flow.match, flow.actions, outcome.dependencies, flow.cookie, now);
   if (inserted.evicted) {
@@ -92,17 +92,26 @@ void Worker::remember(const datapath::Flow& flow, const sim::Outcome& outcome, M
 }
 
 sim::DropReason Worker::drop_reason(const Match& match) const {
-  const auto it = drop_reasons_.find(match);
-  return it == drop_reasons_.end() ? sim::DropReason::none : it->second;
+  const auto it = dropping_.find(match);
+  return it == dropping_.end() ? sim::DropReason::none : it->second.reason;
 }
 
 void Worker::remove_from_datapath(const Match& match) {
-  drop_reasons_.erase(match);
   const auto removed = datapath_.remove_flow(match);
   // Not there is as good: a vanished interface took its flows along.
   if (!removed && removed.error().code != ErrorCode::not_found) {
     log_warn("worker", "removing a flow: {}", removed.error().message);
   }
+  if (removed) count_flow_drops(match, removed->packets);
+  dropping_.erase(match);
+}
+
+/// A dropping flow drops where nobody sees why: its packets are charged to its reason here.
+void Worker::count_flow_drops(const Match& match, uint64_t packets) {
+  const auto it = dropping_.find(match);
+  if (it == dropping_.end() || packets <= it->second.counted) return;
+  counters_.drops[it->second.reason] += packets - it->second.counted;
+  it->second.counted = packets;
 }
 
 void Worker::send(const datapath::Upcall& packet, const Actions& actions) {
@@ -176,11 +185,20 @@ void Worker::retry_parked(MonoTime now, bool all) {
     } else if (p.retry_at > now) {
       parked_.push_back(std::move(p));
     } else if (p.tries >= options_.max_tries) {
-      drop(sim::DropReason::neighbour_unresolved);
+      give_up(p, now);
     } else {
       handle(std::move(p.packet), p.tries + 1, now);
     }
   }
+}
+
+/// Nobody answered: the sender is told (RFC 1812 5.2.7.1, RFC 4861 7.2.2).
+void Worker::give_up(const Parked& p, MonoTime now) {
+  const sim::Outcome outcome = sim::simulate_last_try(
+      sim::packet_of(p.packet.frame, p.packet.in_port, p.packet.tunnel_key), *snapshot_, now);
+  drop(outcome.verdict == sim::Verdict::drop ? outcome.reason
+                                             : sim::DropReason::neighbour_unresolved);
+  send_generated(outcome);
 }
 
 void Worker::tick(MonoTime now) {
@@ -188,6 +206,7 @@ void Worker::tick(MonoTime now) {
   if (flows_.size() == 0) return;
   if (const auto all = datapath_.dump_flows(); all) {
     for (const datapath::FlowEntry& entry : *all) {
+      if (entry.flow.actions.drops()) count_flow_drops(entry.flow.match, entry.stats.packets);
       (void)flows_.update_stats(entry.flow.match, entry.stats.packets, entry.stats.bytes,
                                 entry.stats.last_used);
     }
@@ -219,6 +238,7 @@ void Worker::adopt(MonoTime now) {
                       match_of(parsed.key, outcome.mask) == entry.flow.match;
     if (same) {
       remember(entry.flow, outcome, now);
+      if (entry.flow.actions.drops()) dropping_[entry.flow.match].counted = entry.stats.packets;
       ++kept;
     } else {
       remove_from_datapath(entry.flow.match);

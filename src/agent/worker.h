@@ -94,6 +94,10 @@ class Worker {
       return std::hash<FlowKey>{}(m.key) * 31 + std::hash<FlowKey>{}(m.mask);
     }
   };
+  struct Dropping {
+    sim::DropReason reason = sim::DropReason::none;
+    uint64_t counted = 0;  ///< of its packets
+  };
   struct Parked {
     datapath::Upcall packet;
     std::vector<sim::Missing> missing;
@@ -106,6 +110,8 @@ class Worker {
   void remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now);
   void install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now);
   void remove_from_datapath(const Match& match);
+  void count_flow_drops(const Match& match, uint64_t packets);
+  void give_up(const Parked& p, MonoTime now);
   void send(const datapath::Upcall& packet, const Actions& actions);
   void send_generated(const sim::Outcome& outcome);
   [[nodiscard]] bool somebody_waits_for(const std::vector<sim::Missing>& missing) const;
@@ -120,7 +126,7 @@ class Worker {
   uint64_t epoch_ = 0;
   uint64_t next_cookie_ = 1;
   FlowTable flows_;
-  std::unordered_map<Match, sim::DropReason, MatchHash> drop_reasons_;  ///< of the flows that drop
+  std::unordered_map<Match, Dropping, MatchHash> dropping_;  ///< the flows that drop
   std::deque<Parked> parked_;
   std::vector<sim::StateWrite> writes_;
   WorkerCounters counters_;
