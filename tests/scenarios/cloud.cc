@@ -1,0 +1,522 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scenarios/cloud.h"
+
+#include <algorithm>
+#include <random>
+
+#include "agent/sample_packet.h"
+#include "flow/match_text.h"
+#include "packet/text.h"
+#include "plexus/v1/resources.pb.h"
+#include "sim/delta_tags.h"
+#include "store/topology/convert.h"
+
+namespace plexus::scenario {
+namespace {
+
+template <typename Id>
+Id id_from(const std::string& raw) {
+  return Id{Uuid::from_bytes(raw).value_or(Uuid{})};
+}
+
+void set_bytes(google::protobuf::Message& message, const char* field, const std::string& value) {
+  message.GetReflection()->SetString(&message, message.GetDescriptor()->FindFieldByName(field),
+                                     value);
+}
+
+std::string bytes_of(const google::protobuf::Message& message, const char* field) {
+  return message.GetReflection()->GetString(message,
+                                            message.GetDescriptor()->FindFieldByName(field));
+}
+
+/// Fields set in `change` replace those of `into`, lists as a whole.
+void merge(google::protobuf::Message& into, const google::protobuf::Message& change,
+           const std::vector<std::string>& cleared) {
+  std::vector<const google::protobuf::FieldDescriptor*> set;
+  change.GetReflection()->ListFields(change, &set);
+  for (const auto* field : set) into.GetReflection()->ClearField(&into, field);
+  into.MergeFrom(change);
+  for (const std::string& name : cleared) {
+    into.GetReflection()->ClearField(&into, into.GetDescriptor()->FindFieldByName(name));
+  }
+}
+
+template <typename Change, typename Map>
+void add_differences(const Map& before, const Map& after, std::vector<model::Change>& out) {
+  for (const auto& [id, record] : before) {
+    if (!after.contains(id)) out.push_back(Change{id, std::nullopt});
+  }
+  for (const auto& [id, record] : after) {
+    const auto old = before.find(id);
+    if (old == before.end() || !(old->second == record)) out.push_back(Change{id, record});
+  }
+}
+
+FlowKey random_key(std::mt19937_64& random) {
+  FlowKey key;
+  for (uint8_t& byte : key.bytes()) byte = static_cast<uint8_t>(random());
+  return key;
+}
+
+}  // namespace
+
+World ScenarioCloud::world() {
+  World w;
+  for (const auto& [id, object] : objects_) {
+    const auto& message = *object.message;
+    if (const auto* bridge = dynamic_cast<const v1::Bridge*>(&message)) {
+      w.bridges[BridgeId{id}] = store::to_model(*bridge);
+    } else if (const auto* router = dynamic_cast<const v1::Router*>(&message)) {
+      w.routers[RouterId{id}] = store::to_model(*router);
+    } else if (const auto* port = dynamic_cast<const v1::Port*>(&message)) {
+      w.ports[PortId{id}] = store::to_model(*port);
+    } else if (const auto* route = dynamic_cast<const v1::Route*>(&message)) {
+      w.routes[RouteId{id}] = store::to_model(*route);
+    }
+  }
+  for (const auto& [id, port] : w.ports) {
+    if (const auto* bridge = std::get_if<BridgeId>(&port.device)) {
+      if (const auto it = w.bridges.find(*bridge); it != w.bridges.end())
+        it->second.ports.push_back(id);
+    } else if (const auto* router = std::get_if<RouterId>(&port.device)) {
+      if (const auto it = w.routers.find(*router); it != w.routers.end())
+        it->second.ports.push_back(id);
+    }
+  }
+  for (const auto& [id, route] : w.routes) {
+    if (const auto it = w.routers.find(route.router); it != w.routers.end())
+      it->second.routes.push_back(id);
+  }
+  for (auto& [name, host] : hosts_) {
+    model::Host record{host->id, host->name, {host->address}, {}};
+    for (const auto& [id, plug] : host->attached) {
+      const auto port = w.ports.find(id);
+      if (port == w.ports.end()) continue;
+      if (const auto* bridge = std::get_if<BridgeId>(&port->second.device)) {
+        if (!host->flood_keys.contains(*bridge)) host->flood_keys[*bridge] = host->next_key++;
+        record.flood_keys.emplace_back(*bridge, host->flood_keys[*bridge]);
+      }
+      w.bindings[id] = {id, host->id, host->keys[id], generations_[id], true};
+    }
+    std::sort(record.flood_keys.begin(), record.flood_keys.end());
+    record.flood_keys.erase(std::unique(record.flood_keys.begin(), record.flood_keys.end()),
+                            record.flood_keys.end());
+    w.hosts[host->id] = std::move(record);
+  }
+  for (const auto& [port, table] : neighbours_) {
+    if (!w.ports.contains(port)) continue;
+    for (const auto& [address, mac] : table) w.neighbours[port].push_back({port, address, mac});
+  }
+  return w;
+}
+
+std::vector<model::Change> ScenarioCloud::changes_between(const World& before, const World& after) {
+  std::vector<model::Change> out;
+  add_differences<model::BridgeChange>(before.bridges, after.bridges, out);
+  add_differences<model::RouterChange>(before.routers, after.routers, out);
+  add_differences<model::PortChange>(before.ports, after.ports, out);
+  add_differences<model::RouteChange>(before.routes, after.routes, out);
+  add_differences<model::BindingChange>(before.bindings, after.bindings, out);
+  add_differences<model::HostChange>(before.hosts, after.hosts, out);
+  for (const auto& [port, table] : before.neighbours) {
+    if (!after.neighbours.contains(port)) out.push_back(model::NeighboursChange{port, {}});
+  }
+  for (const auto& [port, table] : after.neighbours) {
+    const auto old = before.neighbours.find(port);
+    if (old == before.neighbours.end() || old->second != table) {
+      out.push_back(model::NeighboursChange{port, table});
+    }
+  }
+  return out;
+}
+
+std::vector<model::Change> ScenarioCloud::local_ports(const VirtualHost& host) {
+  std::vector<model::Change> out;
+  for (const auto& [id, plug] : host.attached)
+    out.push_back(model::LocalPortChange{id, plug.second});
+  return out;
+}
+
+/// Brings every host to what the objects say now: interfaces, bindings, snapshots, flows.
+void ScenarioCloud::sync() {
+  // Hosts come from the file, in the order of their names, with underlay addresses in that order.
+  for (const auto& [id, object] : objects_) {
+    if (object.resource->type != "Host") continue;
+    const std::string name = bytes_of(*object.message, "name");
+    if (hosts_.contains(name)) continue;
+    auto host = std::make_unique<VirtualHost>();
+    host->id = HostId{id};
+    host->name = name;
+    datapath::FakeOptions options;
+    options.clock = [this] { return now_; };
+    host->datapath = std::make_unique<datapath::FakeDatapath>(options);
+    host->worker = std::make_unique<agent::Worker>(*host->datapath, agent::WorkerOptions{});
+    host->topology = std::make_unique<model::Topology>(host->id);
+    hosts_[name] = std::move(host);
+  }
+  uint32_t last = 0;
+  std::vector<IpAddr> addresses;
+  for (auto& [name, host] : hosts_) {
+    host->address = IpAddr::v4(0xc0000200 + ++last);
+    addresses.push_back(host->address);
+  }
+  // Attach what is wanted and there, let go of the rest.
+  for (auto& [name, host] : hosts_) {
+    std::map<PortId, std::string> wanted;
+    for (const auto& [id, object] : objects_) {
+      const auto* port = dynamic_cast<const v1::Port*>(object.message.get());
+      if (port == nullptr || !port->has_interface() || id_from<HostId>(port->host()) != host->id)
+        continue;
+      if (host->unplugged.contains(port->interface())) continue;
+      wanted[PortId{id}] = port->interface();
+    }
+    std::vector<model::Change> changes;
+    for (auto it = host->attached.begin(); it != host->attached.end();) {
+      const auto w = wanted.find(it->first);
+      if (w != wanted.end() && w->second == it->second.first) {
+        ++it;
+        continue;
+      }
+      changes.push_back(model::LocalPortChange{it->first, 0});
+      (void)host->datapath->remove_port(DpPort{it->second.second});
+      it = host->attached.erase(it);
+    }
+    for (const auto& [id, interface] : wanted) {
+      if (host->attached.contains(id)) continue;
+      const uint32_t number = host->next_port++;
+      host->datapath->add_interface(interface);
+      if (!host->datapath->add_port({DpPort{number}, interface})) continue;
+      host->attached[id] = {interface, number};
+      host->keys[id] = host->next_key++;
+      ++generations_[id];
+      changes.push_back(model::LocalPortChange{id, number});
+    }
+    const auto delta = host->topology->apply(changes);
+    const auto tags = sim::tags_of(delta);
+    host->worker->publish(host->topology->snapshot(), tags, ++host->epoch, now_);
+  }
+  const World now = world();
+  const auto changes = changes_between(world_, now);
+  world_ = now;
+  for (auto& [name, host] : hosts_) {
+    std::vector<IpAddr> peers = addresses;
+    std::erase(peers, host->address);
+    (void)host->datapath->set_tunnel({host->address, 4789, peers});
+    const auto delta = host->topology->apply(changes);
+    host->worker->publish(host->topology->snapshot(), sim::tags_of(delta), ++host->epoch, now_);
+  }
+}
+
+/// Runs everything until nothing moves: upcalls, what was learned, frames between hosts.
+void ScenarioCloud::settle() {
+  struct OnFabric {
+    VirtualHost* to;
+    IpAddr from;
+    uint32_t key;
+    std::vector<uint8_t> frame;
+  };
+  std::deque<OnFabric> fabric;
+  // `by_tunnel`: what comes out now was caused by a frame from the fabric, and must not go back to it.
+  const auto run = [&](VirtualHost& host, bool by_tunnel) {
+    while (host.worker->run_once(now_) > 0) {
+    }
+    for (datapath::SentFrame& sent : host.datapath->take_sent()) {
+      if (const auto* local = std::get_if<LocalOutput>(&sent.output)) {
+        std::string interface = "?";
+        for (const auto& [id, plug] : host.attached) {
+          if (plug.second == local->port.number) interface = plug.first;
+        }
+        results_.push_back(host.name + "/" + interface + " " + format_frame(sent.frame));
+        continue;
+      }
+      const auto& tunnel = std::get<TunnelOutput>(sent.output);
+      const bool is_answer = parse_packet(sent.frame).key.is_arp();
+      if (by_tunnel && !is_answer) {
+        violations_.push_back("host " + host.name + " sent a frame from the fabric back to it: " +
+                              format_frame(sent.frame));
+      }
+      VirtualHost* to = nullptr;
+      for (auto& [name, other] : hosts_) {
+        if (other->address == tunnel.remote) to = other.get();
+      }
+      if (to == nullptr || to == &host) {
+        violations_.push_back("host " + host.name + " sent a tunnel to " + tunnel.remote.str());
+        continue;
+      }
+      fabric.push_back({to, host.address, tunnel.key, std::move(sent.frame)});
+    }
+  };
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (auto& [name, host] : hosts_) run(*host, false);
+    while (!fabric.empty()) {
+      OnFabric next = std::move(fabric.front());
+      fabric.pop_front();
+      next.to->datapath->inject_tunnel(next.from, next.key, next.frame);
+      run(*next.to, true);
+      moved = true;
+    }
+    bool learned = false;
+    for (auto& [name, host] : hosts_) {
+      for (const sim::StateWrite& write : host->worker->take_writes()) {
+        const auto& n = std::get<sim::NeighbourLearned>(write);
+        neighbours_[n.port][n.address] = n.mac;
+        learned = true;
+      }
+    }
+    if (learned) {
+      sync();
+      moved = true;
+    }
+  }
+  collect_drops();
+}
+
+void ScenarioCloud::collect_drops() {
+  for (auto& [name, host] : hosts_) {
+    std::map<std::string, uint64_t> drops = host->datapath->counters().drops;
+    for (const auto& [reason, n] : host->worker->counters().drops) {
+      drops[std::string(sim::to_string(reason))] += n;
+    }
+    for (const auto& [reason, n] : drops) {
+      const uint64_t seen = std::exchange(host->drops_seen[reason], n);
+      for (uint64_t i = seen; i < n; ++i) results_.push_back("drop " + name + " " + reason);
+    }
+  }
+}
+
+Result<void> ScenarioCloud::apply(std::string_view yaml) {
+  codec::Problems problems;
+  std::vector<codec::CloudObject> all = codec::parse_cloud_file(yaml, problems);
+  if (!problems.empty()) return codec::to_error(problems, "topology");
+  // Ids first, so that objects can refer to each other in any order.
+  for (codec::CloudObject& object : all) {
+    const std::string key = object.name.empty() ? object.path : object.name;
+    Uuid id = Uuid::derived(object.resource->type, key);
+    if (const auto known = names_.id_of(*object.resource, "", object.name);
+        known && !object.name.empty())
+      id = *known;
+    set_bytes(*object.message, "id", id.raw());
+    names_.add(*object.message);
+  }
+  for (codec::CloudObject& object : all) {
+    const auto unresolved =
+        codec::resolve(object, [this](const auto& type, auto tenant, auto name) {
+          return names_.id_of(type, tenant, name);
+        });
+    if (!unresolved.empty()) return codec::to_error(unresolved, "topology");
+    const Uuid id = id_from<PortId>(bytes_of(*object.message, "id")).uuid;
+    if (object.resource->type == "Route") names_.add(*object.message);
+    auto& stored = objects_[id];
+    if (!stored.message) {
+      stored = {object.resource, std::move(object.message)};
+    } else {
+      merge(*stored.message, *object.message, object.cleared);
+    }
+  }
+  // A link is written on both of its ports, as the API does it.
+  for (auto& [id, object] : objects_) {
+    auto* port = dynamic_cast<v1::Port*>(object.message.get());
+    if (port == nullptr || !port->has_peer()) continue;
+    const auto other = objects_.find(id_from<PortId>(port->peer()).uuid);
+    if (other == objects_.end()) continue;
+    auto* peer = dynamic_cast<v1::Port*>(other->second.message.get());
+    if (peer != nullptr && !peer->has_peer()) peer->set_peer(id.raw());
+  }
+  sync();
+  settle();
+  return {};
+}
+
+Result<Uuid> ScenarioCloud::find_object(std::string_view type, std::string_view name) {
+  for (const auto& [id, object] : objects_) {
+    if (object.resource->singular == type && bytes_of(*object.message, "name") == name) return id;
+  }
+  return Error{ErrorCode::not_found, "no " + std::string(type) + " " + std::string(name)};
+}
+
+Result<void> ScenarioCloud::remove(std::string_view type, std::string_view name) {
+  const auto id = find_object(type, name);
+  if (!id) return id.error();
+  objects_.erase(*id);
+  sync();
+  settle();
+  return {};
+}
+
+Result<void> ScenarioCloud::make_newer(std::string_view type, std::string_view name) {
+  const auto id = find_object(type, name);
+  if (!id) return id.error();
+  auto& message = *objects_[*id].message;
+  message.GetReflection()->SetUInt32(
+      &message, message.GetDescriptor()->FindFieldByName("min_reader"), 1'000'000);
+  sync();
+  settle();
+  return {};
+}
+
+Result<ScenarioCloud::VirtualHost*> ScenarioCloud::find_host(std::string_view name) {
+  const auto it = hosts_.find(std::string(name));
+  if (it == hosts_.end()) return Error{ErrorCode::not_found, "no host " + std::string(name)};
+  return it->second.get();
+}
+
+Result<uint32_t> ScenarioCloud::port_number(const VirtualHost& host,
+                                            std::string_view interface) const {
+  for (const auto& [id, plug] : host.attached) {
+    if (plug.first == interface) return plug.second;
+  }
+  return Error{ErrorCode::not_found,
+               "nothing is plugged into " + host.name + "/" + std::string(interface)};
+}
+
+Result<void> ScenarioCloud::plug(std::string_view host_name, std::string_view interface,
+                                 bool there) {
+  const auto host = find_host(host_name);
+  if (!host) return host.error();
+  if (there) {
+    (*host)->unplugged.erase(std::string(interface));
+  } else {
+    (*host)->unplugged.insert(std::string(interface));
+    (*host)->datapath->remove_interface(std::string(interface));
+  }
+  sync();
+  settle();
+  return {};
+}
+
+Result<void> ScenarioCloud::send(std::string_view host_name, std::string_view interface,
+                                 std::span<const uint8_t> frame) {
+  const auto host = find_host(host_name);
+  if (!host) return host.error();
+  const auto number = port_number(**host, interface);
+  if (!number) return number.error();
+  (*host)->datapath->inject(DpPort{*number}, frame);
+  settle();
+  return {};
+}
+
+Result<void> ScenarioCloud::send_tunnel(std::string_view host_name, const IpAddr& from,
+                                        uint32_t key, std::span<const uint8_t> frame) {
+  const auto host = find_host(host_name);
+  if (!host) return host.error();
+  (*host)->datapath->inject_tunnel(from, key, frame);
+  settle();
+  return {};
+}
+
+void ScenarioCloud::pass(Duration time) {
+  for (Duration left = time; left > Duration::zero();) {
+    const Duration step = std::min<Duration>(left, std::chrono::seconds(1));
+    now_ = now_ + step;
+    left -= step;
+    for (auto& [name, host] : hosts_) host->worker->tick(now_);
+    settle();
+  }
+}
+
+std::vector<std::string> ScenarioCloud::take_results() {
+  std::sort(results_.begin(), results_.end());
+  return std::exchange(results_, {});
+}
+
+Result<std::vector<std::string>> ScenarioCloud::trace(std::string_view host_name,
+                                                      std::string_view interface,
+                                                      std::span<const uint8_t> frame) {
+  const auto host = find_host(host_name);
+  if (!host) return host.error();
+  const auto number = port_number(**host, interface);
+  if (!number) return number.error();
+  sim::Trace trace;
+  (void)(*host)->worker->ask(DpPort{*number}, 0, frame, now_, &trace);
+  std::vector<std::string> lines;
+  std::string line;
+  for (char c : trace.text()) {
+    if (c != '\n') {
+      line += c;
+      continue;
+    }
+    lines.push_back(std::exchange(line, {}));
+  }
+  if (!line.empty()) lines.push_back(line);
+  return lines;
+}
+
+Result<std::vector<std::string>> ScenarioCloud::flows(std::string_view host_name) {
+  const auto host = find_host(host_name);
+  if (!host) return host.error();
+  std::vector<std::string> lines;
+  (*host)->worker->flows().for_each([&](const InstalledFlow& flow) {
+    std::string line = format(flow.match) + " : " + format(flow.actions);
+    if (flow.actions.drops()) {
+      line += " (" + std::string(sim::to_string((*host)->worker->drop_reason(flow.match))) + ")";
+    }
+    lines.push_back(std::move(line));
+  });
+  std::sort(lines.begin(), lines.end());
+  return lines;
+}
+
+std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
+  std::vector<std::string> findings = violations_;
+  std::mt19937_64 random(seed);
+  for (const auto& [name, host] : hosts_) {
+    // From scratch, and in another order.
+    model::Topology fresh(host->id);
+    std::vector<model::Change> changes = changes_between({}, world_);
+    const auto local = local_ports(*host);
+    changes.insert(changes.end(), local.begin(), local.end());
+    std::shuffle(changes.begin(), changes.end(), random);
+    fresh.apply(changes);
+    const auto snapshot = fresh.snapshot();
+    size_t in_datapath = host->datapath->dump_flows()->size();
+    if (in_datapath != host->worker->flows().size()) {
+      findings.push_back(name + ": the datapath has " + std::to_string(in_datapath) +
+                         " flows, the worker " + std::to_string(host->worker->flows().size()));
+    }
+    host->worker->flows().for_each([&](const InstalledFlow& flow) {
+      for (int i = 0; i < 64; ++i) {
+        // A packet anywhere in the flow's region; the first is its corner of zeros.
+        FlowKey key = flow.match.key;
+        if (i > 0) {
+          const FlowKey noise = random_key(random);
+          for (size_t b = 0; b < sizeof key; ++b) {
+            key.bytes()[b] = static_cast<uint8_t>(key.bytes()[b] |
+                                                  (noise.bytes()[b] & ~flow.match.mask.bytes()[b]));
+          }
+        }
+        const std::vector<uint8_t> frame = agent::sample_packet(key);
+        const sim::Packet packet =
+            sim::packet_of(frame, DpPort{flow.match.key.in_port}, flow.match.key.tunnel_key);
+        if (packet.parsed.error != ParseError::none || !flow.match.covers(packet.key)) continue;
+        const sim::Outcome outcome = sim::simulate(packet, *snapshot, now_);
+        if (outcome.actions == flow.actions && outcome.cacheable) continue;
+        findings.push_back(name + ": flow " + format(flow.match) + " does " + format(flow.actions) +
+                           ", but recomputed for " + format_frame(frame) + " it is " +
+                           format(outcome.actions));
+        return;
+      }
+    });
+  }
+  return findings;
+}
+
+std::vector<std::string> ScenarioCloud::check_teardown() {
+  objects_.clear();
+  neighbours_.clear();
+  const auto addresses_kept = hosts_.size();
+  sync();
+  std::vector<std::string> findings;
+  for (const auto& [name, host] : hosts_) {
+    host->worker->flows().for_each([&](const InstalledFlow& flow) {
+      // A drop that depends on nothing that ever was may stay until it is idle.
+      if (flow.actions.drops()) return;
+      findings.push_back(name + ": after everything was deleted, a flow is left: " +
+                         format(flow.match) + " : " + format(flow.actions));
+    });
+  }
+  PLEXUS_CHECK(hosts_.size() == addresses_kept, "deleting objects deletes no virtual host");
+  return findings;
+}
+
+}  // namespace plexus::scenario

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// ScenarioCloud: several virtual hosts in one process, each with the agent's own Topology and Worker over a fake datapath,
+// and tunnels wired between them. The topology is what `plexus apply` takes. Time is virtual, nothing is concurrent.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "agent/worker.h"
+#include "base/result.h"
+#include "codec/cloud_file.h"
+#include "datapath/fake/fake_datapath.h"
+#include "model/topology.h"
+
+namespace plexus::scenario {
+
+/// Model records by id: the topology as all hosts see it.
+struct World {
+  std::map<BridgeId, model::Bridge> bridges;
+  std::map<RouterId, model::Router> routers;
+  std::map<PortId, model::Port> ports;
+  std::map<RouteId, model::Route> routes;
+  std::map<PortId, model::Binding> bindings;
+  std::map<HostId, model::Host> hosts;
+  std::map<PortId, std::vector<model::Neighbour>> neighbours;
+};
+
+class ScenarioCloud {
+ public:
+  /// Creates and changes objects as `plexus apply` does.
+  Result<void> apply(std::string_view yaml);
+  /// Deletes the object of that singular type name and name.
+  Result<void> remove(std::string_view type, std::string_view name);
+  /// Marks an object as written by a newer schema.
+  Result<void> make_newer(std::string_view type, std::string_view name);
+  /// The interface vanishes, or comes (back).
+  Result<void> plug(std::string_view host, std::string_view interface, bool there);
+  /// A frame enters by an interface; everything it causes has happened when this returns.
+  Result<void> send(std::string_view host, std::string_view interface,
+                    std::span<const uint8_t> frame);
+  /// A frame comes to `host` by tunnel from the address.
+  Result<void> send_tunnel(std::string_view host, const IpAddr& from, uint32_t key,
+                           std::span<const uint8_t> frame);
+  void pass(Duration time);
+
+  /// What came out of interfaces ("h2/tap-vm3 eth ...") and was dropped ("drop h1 no_route") since the last call, sorted.
+  [[nodiscard]] std::vector<std::string> take_results();
+  /// The trace of a frame, one line each.
+  Result<std::vector<std::string>> trace(std::string_view host, std::string_view interface,
+                                         std::span<const uint8_t> frame);
+  /// The host's flows, sorted.
+  Result<std::vector<std::string>> flows(std::string_view host);
+
+  /// What must hold at any time, asked or not: recomputing from scratch gives the same flows; packets anywhere in a
+  /// flow's mask get the same actions; nothing crossed the fabric twice. Each finding is a line.
+  [[nodiscard]] std::vector<std::string> check(uint64_t seed) const;
+  /// Deletes everything; what is left is a finding.
+  [[nodiscard]] std::vector<std::string> check_teardown();
+
+ private:
+  struct Object {
+    const codec::ResourceSpec* resource = nullptr;
+    codec::MessagePtr message;
+  };
+  struct VirtualHost {
+    HostId id;
+    std::string name;
+    IpAddr address;
+    std::unique_ptr<datapath::FakeDatapath> datapath;
+    std::unique_ptr<agent::Worker> worker;
+    std::unique_ptr<model::Topology> topology;
+    std::set<std::string> unplugged;
+    std::map<PortId, std::pair<std::string, uint32_t>> attached;  ///< interface, datapath port
+    std::map<PortId, uint32_t> keys;
+    std::map<BridgeId, uint32_t> flood_keys;
+    uint32_t next_port = kFirstLocalPort, next_key = 1;
+    uint64_t epoch = 0;
+    std::map<std::string, uint64_t> drops_seen;
+  };
+
+  [[nodiscard]] World world();
+  void sync();
+  void settle();
+  void collect_drops();
+  Result<VirtualHost*> find_host(std::string_view name);
+  Result<uint32_t> port_number(const VirtualHost& host, std::string_view interface) const;
+  Result<Uuid> find_object(std::string_view type, std::string_view name);
+  [[nodiscard]] static std::vector<model::Change> changes_between(const World& before,
+                                                                  const World& after);
+  [[nodiscard]] static std::vector<model::Change> local_ports(const VirtualHost& host);
+
+  MonoTime now_{1'000'000'000};
+  std::map<Uuid, Object> objects_;
+  codec::NameTable names_;
+  std::map<std::string, std::unique_ptr<VirtualHost>> hosts_;
+  World world_;
+  std::map<PortId, std::map<IpAddr, MacAddr>> neighbours_;
+  std::map<PortId, uint32_t> generations_;
+  std::vector<std::string> results_;
+  std::vector<std::string> violations_;
+};
+
+}  // namespace plexus::scenario
