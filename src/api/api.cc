@@ -98,10 +98,10 @@ Response resource_answer(int status, const store::StoredResource& stored) {
   return r;
 }
 
-/// The version an If-Match header asks for; `any` for none and for *.
+/// What an If-Match header asks for.
 struct Condition {
-  std::optional<int64_t> version;
-  bool never = false;  ///< a tag we have not given out
+  std::optional<int64_t> version;  ///< nullopt: any
+  bool never = false;              ///< a tag we have not given out
   bool given = false;
 };
 

@@ -24,6 +24,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <thread>
+
 #include "api/url.h"
 #include "base/log.h"
 #include "codec/json.h"
@@ -170,7 +172,7 @@ struct HttpServer::Running {
       ++connections;
       const auto executor = socket.get_executor();
       asio::co_spawn(executor, session(Stream(std::move(socket)), from_network),
-                     [this](std::exception_ptr) { --connections; });
+                     [this](const std::exception_ptr&) { --connections; });
     }
   }
 

@@ -151,7 +151,7 @@ class Parser {
                                                 : std::string(codec::placeholder(field.kind)));
     slot.option->group(is_filter ? "Only those with" : "Fields");
     if (field.repeated && !is_filter) {
-      slot.option->delimiter(',')->expected(1, codec_max_)->take_all();
+      slot.option->delimiter(',')->expected(1, kMostValues)->take_all();
     } else {
       slot.option->expected(1)->take_last();
     }
@@ -293,7 +293,7 @@ class Parser {
     return result_;
   }
 
-  static constexpr int codec_max_ = 256;
+  static constexpr int kMostValues = 256;
 
   CLI::App app_;
   Invocation result_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every provider of the store must do. Each test runs on each provider, with several handles
 // on one store as several processes would have them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,9 +16,6 @@
 #include <mutex>
 #include <random>
 #include <thread>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "base/ids.h"
 #include "store/store.h"
@@ -572,7 +571,8 @@ TEST_P(Conformance, AWriterKilledAtAnyMomentLeavesAWholeStore) {
     auto watch = store->watch("/k/a", seen.callback());
     EXPECT_TRUE(seen.wait_for_value((*pair)[0]->value));
     const auto version = (*pair)[0]->version;
-    must(*store, {Set{"/k/a", (*pair)[0]->value, version}, Set{"/k/b", (*pair)[0]->value, version}});
+    must(*store,
+         {Set{"/k/a", (*pair)[0]->value, version}, Set{"/k/b", (*pair)[0]->value, version}});
   }
 }
 

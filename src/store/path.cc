@@ -41,10 +41,9 @@ Result<void> check_steps(const std::vector<Step>& steps) {
     if (const auto* create = std::get_if<Create>(&step)) value = &create->value;
     if (const auto* set = std::get_if<Set>(&step)) value = &set->value;
     if (value != nullptr && value->size() > kMaxValueBytes) {
-      return Error{ErrorCode::invalid, path_of(step) + ": a value of " +
-                                           std::to_string(value->size()) +
-                                           " bytes is too large; the limit is " +
-                                           std::to_string(kMaxValueBytes)};
+      return Error{ErrorCode::invalid,
+                   path_of(step) + ": a value of " + std::to_string(value->size()) +
+                       " bytes is too large; the limit is " + std::to_string(kMaxValueBytes)};
     }
   }
   return Ok{};

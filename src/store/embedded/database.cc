@@ -35,9 +35,9 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path,
                                                  std::chrono::milliseconds patience) {
   sqlite3* handle = nullptr;
   // Its user serializes the calls, so SQLite need not.
-  const int code = sqlite3_open_v2(
-      path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-      nullptr);
+  const int code =
+      sqlite3_open_v2(path.c_str(), &handle,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   std::unique_ptr<Database> database(new Database(path, handle, patience));
   if (handle == nullptr) return Error{ErrorCode::internal, "no memory for SQLite"};
   sqlite3_extended_result_codes(handle, 1);
@@ -101,14 +101,16 @@ Error Database::error(int code, std::string_view doing) {
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_AUTH:
-      return {ErrorCode::denied, text(sqlite3_errstr(code & 0xff), "the user must be able to write it")};
+      return {ErrorCode::denied,
+              text(sqlite3_errstr(code & 0xff), "the user must be able to write it")};
     case SQLITE_CANTOPEN:
     case SQLITE_IOERR:
       if (system == ENOSPC || system == EDQUOT) {
         return {ErrorCode::no_space, text("the disk is full", "free some space and try again")};
       }
       if (system == EACCES || system == EPERM) {
-        return {ErrorCode::denied, text(std::strerror(system), "the user must be able to write it")};
+        return {ErrorCode::denied,
+                text(std::strerror(system), "the user must be able to write it")};
       }
       return {ErrorCode::unavailable,
               text(system != 0 ? std::strerror(system) : sqlite3_errstr(code & 0xff), "")};

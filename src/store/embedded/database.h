@@ -31,7 +31,9 @@ class Statement {
   /// Ready for the next use, without bindings.
   void reset();
 
-  [[nodiscard]] int64_t integer(int column) { return sqlite3_column_int64(statement_.get(), column); }
+  [[nodiscard]] int64_t integer(int column) {
+    return sqlite3_column_int64(statement_.get(), column);
+  }
   /// A copy of a text or blob column.
   [[nodiscard]] std::string bytes(int column);
 

@@ -42,8 +42,7 @@ Result<std::optional<Record>> EmbeddedStore::get_locked(std::string_view path) {
   if (code != SQLITE_ROW) {
     return reading_.database->error(code, "reading " + std::string(path));
   }
-  return std::optional<Record>(
-      Record{use->bytes(2), use->integer(0), Revision{use->integer(1)}});
+  return std::optional<Record>(Record{use->bytes(2), use->integer(0), Revision{use->integer(1)}});
 }
 
 Result<std::optional<Record>> EmbeddedStore::get(std::string_view path) {
@@ -304,7 +303,7 @@ Result<void> EmbeddedStore::apply(const Step& step, int64_t revision,
 Result<Revision> EmbeddedStore::check_only(const std::vector<Step>& steps) {
   std::lock_guard lock(reading_.mutex);
   if (auto begun = reading_.database->exec("BEGIN"); !begun.ok()) return begun.error();
-  const auto outcome = [&]() -> Result<Revision> {
+  auto outcome = [&]() -> Result<Revision> {
     for (const Step& step : steps) {
       const auto& check = std::get<CheckVersion>(step);
       auto record = get_locked(check.path);
@@ -350,23 +349,23 @@ Result<void> EmbeddedStore::put_ephemeral(std::string_view path, std::string_vie
     session_lock = std::move(*started);
   }
   const std::string key(path);
-  const auto done = write("ephemeral record", [&](int64_t revision,
-                                                  std::set<std::string>& changed) -> Result<void> {
-    if (session_.empty()) {
-      StatementUse use(writing_.add_session);
-      use->bind(1, std::string_view(session));
-      if (auto added = run(writing_.add_session, "adding a session"); !added.ok()) return added;
-    }
-    const auto version = version_of(key);
-    if (!version.ok()) return version.error();
-    const Step step = *version == 0 ? Step{Create{key, std::string(value)}}
-                                    : Step{Set{key, std::string(value), *version}};
-    if (auto stored = apply(step, revision, changed); !stored.ok()) return stored;
-    StatementUse use(writing_.own);
-    use->bind(1, std::string_view(key));
-    use->bind(2, std::string_view(session));
-    return run(writing_.own, "owning " + key);
-  });
+  const auto done = write(
+      "ephemeral record", [&](int64_t revision, std::set<std::string>& changed) -> Result<void> {
+        if (session_.empty()) {
+          StatementUse use(writing_.add_session);
+          use->bind(1, std::string_view(session));
+          if (auto added = run(writing_.add_session, "adding a session"); !added.ok()) return added;
+        }
+        const auto version = version_of(key);
+        if (!version.ok()) return version.error();
+        const Step step = *version == 0 ? Step{Create{key, std::string(value)}}
+                                        : Step{Set{key, std::string(value), *version}};
+        if (auto stored = apply(step, revision, changed); !stored.ok()) return stored;
+        StatementUse use(writing_.own);
+        use->bind(1, std::string_view(key));
+        use->bind(2, std::string_view(session));
+        return run(writing_.own, "owning " + key);
+      });
   if (!done.ok()) {
     if (session_.empty()) files_.remove_session(session);
     return done.error();
@@ -379,24 +378,25 @@ Result<void> EmbeddedStore::put_ephemeral(std::string_view path, std::string_vie
 }
 
 Result<void> EmbeddedStore::drop_session(const std::string& id) {
-  auto done = write("ending a session", [&](int64_t, std::set<std::string>& changed) -> Result<void> {
-    std::vector<std::string> paths;
-    {
-      StatementUse use(writing_.owned);
-      use->bind(1, std::string_view(id));
-      int code = 0;
-      while ((code = use->step()) == SQLITE_ROW) paths.push_back(use->bytes(0));
-      if (code != SQLITE_DONE) return writing_.database->error(code, "reading a session");
-    }
-    for (const std::string& path : paths) {
-      if (auto removed = remove_record(path, changed); !removed.ok()) return removed;
-    }
-    // Keeps the promise that each revision changed something: the log then has no gap.
-    if (changed.empty()) changed.insert("/session");
-    StatementUse use(writing_.remove_session);
-    use->bind(1, std::string_view(id));
-    return run(writing_.remove_session, "removing a session");
-  });
+  auto done =
+      write("ending a session", [&](int64_t, std::set<std::string>& changed) -> Result<void> {
+        std::vector<std::string> paths;
+        {
+          StatementUse use(writing_.owned);
+          use->bind(1, std::string_view(id));
+          int code = 0;
+          while ((code = use->step()) == SQLITE_ROW) paths.push_back(use->bytes(0));
+          if (code != SQLITE_DONE) return writing_.database->error(code, "reading a session");
+        }
+        for (const std::string& path : paths) {
+          if (auto removed = remove_record(path, changed); !removed.ok()) return removed;
+        }
+        // Keeps the promise that each revision changed something: the log then has no gap.
+        if (changed.empty()) changed.insert("/session");
+        StatementUse use(writing_.remove_session);
+        use->bind(1, std::string_view(id));
+        return run(writing_.remove_session, "removing a session");
+      });
   if (!done.ok()) return done.error();
   return Ok{};
 }

@@ -2,6 +2,8 @@
 // What is particular to the embedded store: its files, full disks, damage, stopped processes.
 #include "store/embedded/embedded_store.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -14,9 +16,6 @@
 #include <condition_variable>
 #include <fstream>
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include "store/test_directory.h"
 
 namespace plexus::store {
@@ -25,7 +24,8 @@ namespace {
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 
-std::unique_ptr<Store> must_open(const std::string& directory, const EmbeddedOptions& options = {}) {
+std::unique_ptr<Store> must_open(const std::string& directory,
+                                 const EmbeddedOptions& options = {}) {
   auto opened = EmbeddedStore::open(directory, options);
   EXPECT_TRUE(opened.ok()) << opened.error().message;
   return opened.ok() ? std::move(*opened) : nullptr;
@@ -96,7 +96,8 @@ TEST(EmbeddedStore, DamageInTheMiddleIsReportedWhenItIsRead) {
   {
     auto store = must_open(dir.path("s"));
     std::vector<Step> steps;
-    for (int i = 0; i < 2000; ++i) steps.push_back(Create{"/r/" + std::to_string(i), std::string(300, 'x')});
+    for (int i = 0; i < 2000; ++i)
+      steps.push_back(Create{"/r/" + std::to_string(i), std::string(300, 'x')});
     ASSERT_TRUE(store->transact(steps).ok());
   }
   const std::string file = dir.path("s/store.db");
@@ -279,7 +280,8 @@ TEST(EmbeddedStore, SaysWhenTheDiskIsFullAndGoesOnWhenItIsNot) {
   close(answer[1]);
   std::string text;
   char buffer[4096];
-  for (ssize_t n = 0; (n = read(answer[0], buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<size_t>(n));
+  for (ssize_t n = 0; (n = read(answer[0], buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<size_t>(n));
   close(answer[0]);
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);

@@ -52,8 +52,9 @@ Result<void> EmbeddedStore::create_or_check() {
   auto tables = database.integer("SELECT count(*) FROM sqlite_schema");
   if (!tables.ok()) return tables.error();
   if (*tables != 0 && *application != kApplicationId) {
-    return Error{ErrorCode::invalid, "store " + files_.database() +
-                                         " is a database of something else: choose another directory"};
+    return Error{ErrorCode::invalid,
+                 "store " + files_.database() +
+                     " is a database of something else: choose another directory"};
   }
   if (*tables != 0 && *format > kFormat) {
     return Error{ErrorCode::unsupported,
@@ -84,8 +85,8 @@ Result<void> EmbeddedStore::create_or_check() {
   }
   const std::string application_id = fmt::format("PRAGMA application_id={}", kApplicationId);
   const std::string user_version = fmt::format("PRAGMA user_version={}", kFormat);
-  for (const char* sql : {"BEGIN IMMEDIATE", kTables, application_id.c_str(), user_version.c_str(),
-                          "COMMIT"}) {
+  for (const char* sql :
+       {"BEGIN IMMEDIATE", kTables, application_id.c_str(), user_version.c_str(), "COMMIT"}) {
     if (auto done = database.exec(sql); !done.ok()) {
       if (database.in_transaction()) (void)database.exec("ROLLBACK").ok();
       return held(done.error()).in("making a store");
@@ -121,8 +122,7 @@ Result<void> EmbeddedStore::prepare_statements() {
       {*writing_.database, writing_.below,
        "SELECT path FROM rec WHERE path >= ? AND path < ? LIMIT 1"},
       {*writing_.database, writing_.head, "SELECT value FROM meta WHERE name = 'revision'"},
-      {*writing_.database, writing_.set_head,
-       "UPDATE meta SET value = ? WHERE name = 'revision'"},
+      {*writing_.database, writing_.set_head, "UPDATE meta SET value = ? WHERE name = 'revision'"},
       {*writing_.database, writing_.log, "INSERT INTO log(revision, path) VALUES(?, ?)"},
       {*writing_.database, writing_.trim, "DELETE FROM log WHERE revision <= ?"},
       {*writing_.database, writing_.add_session, "INSERT INTO session(id) VALUES(?)"},

@@ -47,17 +47,28 @@ Result<UniqueFd> open_cell(const std::string& path) {
 std::optional<std::string> unfit_file_system(uint64_t type) {
   // linux/magic.h has some of these only.
   switch (static_cast<uint32_t>(type)) {
-    case 0x6969: return "NFS";
-    case 0x01021997: return "9p";
-    case 0x517b: return "SMB";
-    case 0xff534d42: return "CIFS";
-    case 0xfe534d42: return "SMB2";
-    case 0x00c36400: return "Ceph";
-    case 0x5346414f: return "AFS";
-    case 0x73757245: return "Coda";
-    case 0x0bd00bd0: return "Lustre";
-    case 0x47504653: return "GPFS";
-    default: return std::nullopt;
+    case 0x6969:
+      return "NFS";
+    case 0x01021997:
+      return "9p";
+    case 0x517b:
+      return "SMB";
+    case 0xff534d42:
+      return "CIFS";
+    case 0xfe534d42:
+      return "SMB2";
+    case 0x00c36400:
+      return "Ceph";
+    case 0x5346414f:
+      return "AFS";
+    case 0x73757245:
+      return "Coda";
+    case 0x0bd00bd0:
+      return "Lustre";
+    case 0x47504653:
+      return "GPFS";
+    default:
+      return std::nullopt;
   }
 }
 

@@ -54,7 +54,8 @@ Result<void> Watcher::prepare(std::chrono::milliseconds patience) {
   wake_ = UniqueFd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!wake_.valid()) return errno_error("store: eventfd", errno);
   bell_ = UniqueFd(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-  if (!bell_.valid()) return errno_error("store: inotify (see fs.inotify.max_user_instances)", errno);
+  if (!bell_.valid())
+    return errno_error("store: inotify (see fs.inotify.max_user_instances)", errno);
   if (inotify_add_watch(bell_.get(), files_.bell().c_str(), IN_MODIFY) < 0) {
     return errno_error("store: watching " + files_.bell(), errno);
   }

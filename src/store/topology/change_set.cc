@@ -54,16 +54,15 @@ Result<void> ChangeSet::check_references(const Object& object) {
     if (target.is_nil()) continue;
     const bool fresh = target_of(object.before.get(), reference) != target;
     // An old reference was checked when it was made; but its target may go in this very set.
-    const auto known = objects_.find(
-        object_path(options_of(*reference.target).singular(), target));
+    const auto known = objects_.find(object_path(options_of(*reference.target).singular(), target));
     if (!fresh && known == objects_.end()) continue;
     auto found = load(*reference.target, target);
     if (!found.ok()) return found.error();
     if ((*found)->now) continue;
     const std::string& singular = options_of(*reference.target).singular();
-    return field_error(*object.now, reference.field->name(),
-                       "there is no " + singular + " " + target.str() +
-                           ": create it first, or name another");
+    return field_error(
+        *object.now, reference.field->name(),
+        "there is no " + singular + " " + target.str() + ": create it first, or name another");
   }
   return Ok{};
 }
@@ -110,8 +109,7 @@ Result<void> ChangeSet::take(const Object& object, const Claim& claim) {
     if (!other.ok()) return other.error();
     const Message* who = (*other)->either();
     return Error{ErrorCode::exists,
-                 describe(*object.now) + ": " + claim.field + ": " + claim.text +
-                     " belongs to " +
+                 describe(*object.now) + ": " + claim.field + ": " + claim.text + " belongs to " +
                      (who != nullptr ? describe(*who) : claim.owner_type + " " + owner.str()) +
                      ": choose another"};
   }
@@ -147,9 +145,9 @@ Result<void> ChangeSet::finish() {
   // Loading more (to name an owner, to find a peer's bridge) must not disturb the walk.
   std::vector<Object*> touched;
   for (const auto& [path, object] : objects_) {
-    const bool changed = (object->before == nullptr) != (object->now == nullptr) ||
-                         (object->now && object->now->SerializeAsString() !=
-                                             object->before->SerializeAsString());
+    const bool changed =
+        (object->before == nullptr) != (object->now == nullptr) ||
+        (object->now && object->now->SerializeAsString() != object->before->SerializeAsString());
     if (changed) touched.push_back(object.get());
   }
   for (Object* object : touched) {

@@ -33,11 +33,14 @@ std::vector<std::string_view> split(std::string_view path) {
   return parts;
 }
 
-Uuid uuid_of(const std::string& raw) { return Uuid::from_bytes(raw).value_or(Uuid{}); }
+Uuid uuid_of(const std::string& raw) {
+  return Uuid::from_bytes(raw).value_or(Uuid{});
+}
 
 class Check {
  public:
-  explicit Check(std::vector<std::pair<std::string, Record>> records) : records_(std::move(records)) {}
+  explicit Check(std::vector<std::pair<std::string, Record>> records)
+      : records_(std::move(records)) {}
 
   CheckReport run() {
     for (const auto& [path, record] : records_) sort_in(path, record.value);
@@ -97,6 +100,10 @@ class Check {
       if (!Uuid::parse(value)) problem("{}: holds no id", path);
       return;
     }
+    if (area == "k" && parts.size() == 3) {
+      if (auto keys = parse<v1::TunnelKeys>(path, value)) next_keys_[path] = keys->next();
+      return;
+    }
     if (area == "live" && parts.size() == 3) return;
     problem("{}: no such record is part of the layout", path);
   }
@@ -105,7 +112,8 @@ class Check {
                       const std::string& value) {
     const Descriptor* type = find_resource_type(parts[2]);
     const auto id = Uuid::parse(parts[4]);
-    if (type == nullptr || !id || object_path(parts[2], *id) != path.substr(0, object_path(parts[2], *id).size())) {
+    if (type == nullptr || !id ||
+        object_path(parts[2], *id) != path.substr(0, object_path(parts[2], *id).size())) {
       return problem("{}: no such record is part of the layout", path);
     }
     if (parts.size() == 7) {
@@ -144,7 +152,8 @@ class Check {
   void check_object(const std::string& path, const Message& object) {
     // Of what a newer schema wrote we can judge the references only.
     if (fully_known(object)) {
-      if (auto ok = validate_resource(object); !ok.ok()) problem("{}: {}", path, ok.error().message);
+      if (auto ok = validate_resource(object); !ok.ok())
+        problem("{}: {}", path, ok.error().message);
     }
     for (const ReferenceField& reference : references_from(*object.GetDescriptor())) {
       const Uuid target = uuid_field(object, *reference.field);
@@ -298,26 +307,20 @@ class Check {
 
   void check_what_hosts_wrote() {
     std::map<std::pair<Uuid, uint32_t>, std::string> keys;
-    std::map<Uuid, uint32_t> next_key;
     for (const auto& [path, state] : host_states_) {
       const Uuid host = uuid_of(state.id());
       if (host_state_path(host) != path) problem("{}: holds the id {}", path, host.str());
       if (find(*v1::Host::descriptor(), host) == nullptr) {
         problem("{}: of a host that does not exist", path);
       }
-      next_key[host] = state.next_key();
-      for (const auto& key : state.flood_keys()) take_key(keys, next_key, host, key.key(), path);
+      for (const auto& key : state.flood_keys()) take_key(keys, host, key.key(), path);
     }
     for (const auto& [path, binding] : bindings_) {
       const Uuid id = uuid_of(binding.port());
       if (binding_path(id) != path) problem("{}: holds the port {}", path, id.str());
       if (port(id) == nullptr) problem("{}: of a port that does not exist", path);
-      if (!binding.active()) continue;
-      const Uuid host = uuid_of(binding.host());
-      if (find(*v1::Host::descriptor(), host) == nullptr) {
-        problem("{}: active on {}, a host that does not exist", path, host.str());
-      }
-      take_key(keys, next_key, host, binding.tunnel_key(), path);
+      // Its host may be gone: nobody can speak for it then, and nobody sends to it.
+      take_key(keys, uuid_of(binding.host()), binding.tunnel_key(), path);
     }
     for (const auto& [path, table] : neighbours_) {
       const auto id = Uuid::parse(split(path).back());
@@ -325,10 +328,9 @@ class Check {
     }
   }
 
-  void take_key(std::map<std::pair<Uuid, uint32_t>, std::string>& keys,
-                std::map<Uuid, uint32_t>& next_key, const Uuid& host, uint32_t key,
-                const std::string& path) {
-    if (key == 0 || key >= next_key[host]) {
+  void take_key(std::map<std::pair<Uuid, uint32_t>, std::string>& keys, const Uuid& host,
+                uint32_t key, const std::string& path) {
+    if (key == 0 || key >= next_keys_[tunnel_keys_path(host)]) {
       problem("{}: tunnel key {} of host {} was never given out", path, key, host.str());
     }
     const auto [other, fresh] = keys.emplace(std::pair(host, key), path);
@@ -347,6 +349,7 @@ class Check {
   std::map<std::string, Uuid> claims_, expected_claims_;
   std::map<std::string, v1::RouterNetworks> networks_;
   std::map<std::string, v1::HostState> host_states_;
+  std::map<std::string, uint32_t> next_keys_;
   std::map<std::string, v1::Binding> bindings_;
   std::map<std::string, v1::NeighbourTable> neighbours_;
 };

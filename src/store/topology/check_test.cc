@@ -20,7 +20,8 @@ class CheckTest : public TopologyTest {
   void put(const std::string& path, const std::string& value) {
     auto record = store_->get(path);
     ASSERT_TRUE(record.ok());
-    const Step step = *record ? Step{Set{path, value, (*record)->version}} : Step{Create{path, value}};
+    const Step step =
+        *record ? Step{Set{path, value, (*record)->version}} : Step{Create{path, value}};
     ASSERT_TRUE(store_->transact({step}).ok());
   }
   void drop(const std::string& path) {
@@ -48,14 +49,39 @@ TEST_F(CheckTest, FindsEachKindOfDamage) {
   EXPECT_TRUE(problems().empty());
 
   const std::string inside_path = object_path("port", uuid(inside.id()));
-  const std::string bucket = index_bucket_path(index_path("bridge", uuid(blue.id()), "port.bridge"), 0);
+  const std::string bucket =
+      index_bucket_path(index_path("bridge", uuid(blue.id()), "port.bridge"), 0);
   const std::string name = claim_path("port.name", "", "vm");
   const Uuid nobody = Uuid::random();
-  const auto one_sided = [&] { auto p = inside; p.clear_peer(); return p.SerializeAsString(); };
-  const auto dangling = [&] { auto p = inside; p.set_peer(foot.id()); p.set_bridge(nobody.raw()); return p.SerializeAsString(); };
-  const auto far_hop = [&] { auto r = out; r.set_next_hop(ip_raw("10.1.0.9")); return r.SerializeAsString(); };
-  const auto claim_of = [&](const Uuid& id) { v1::UniqueClaim c; c.set_id(id.raw()); return c.SerializeAsString(); };
-  const auto bad_key = [&] { v1::Binding b; b.set_port(vm.id()); b.set_host(h1.id()); b.set_tunnel_key(99); b.set_active(true); return b.SerializeAsString(); };
+  const auto one_sided = [&] {
+    auto p = inside;
+    p.clear_peer();
+    return p.SerializeAsString();
+  };
+  const auto dangling = [&] {
+    auto p = inside;
+    p.set_peer(foot.id());
+    p.set_bridge(nobody.raw());
+    return p.SerializeAsString();
+  };
+  const auto far_hop = [&] {
+    auto r = out;
+    r.set_next_hop(ip_raw("10.1.0.9"));
+    return r.SerializeAsString();
+  };
+  const auto claim_of = [&](const Uuid& id) {
+    v1::UniqueClaim c;
+    c.set_id(id.raw());
+    return c.SerializeAsString();
+  };
+  const auto bad_key = [&] {
+    v1::Binding b;
+    b.set_port(vm.id());
+    b.set_host(h1.id());
+    b.set_tunnel_key(99);
+    b.set_active(true);
+    return b.SerializeAsString();
+  };
   const struct {
     const char* what;
     std::string path;
@@ -68,14 +94,19 @@ TEST_F(CheckTest, FindsEachKindOfDamage) {
       {"a lost bucket", bucket, std::nullopt, "is missing"},
       {"a lost name", name, std::nullopt, "is missing"},
       {"a stolen name", name, claim_of(nobody), "belongs to"},
-      {"a name of nobody", claim_path("port.name", "", "ghost"), claim_of(nobody), "does not have the value"},
-      {"a next hop elsewhere", object_path("route", uuid(out.id())), far_hop(), "next hop 10.1.0.9"},
-      {"lost networks", networks_path(uuid(core.id())), std::nullopt, "is not what the router's ports have"},
+      {"a name of nobody", claim_path("port.name", "", "ghost"), claim_of(nobody),
+       "does not have the value"},
+      {"a next hop elsewhere", object_path("route", uuid(out.id())), far_hop(),
+       "next hop 10.1.0.9"},
+      {"lost networks", networks_path(uuid(core.id())), std::nullopt,
+       "is not what the router's ports have"},
       {"a key never given out", binding_path(uuid(vm.id())), bad_key(), "never given out"},
-      {"a binding of no port", binding_path(nobody), v1::Binding().SerializeAsString(), "port that does not exist"},
+      {"a binding of no port", binding_path(nobody), v1::Binding().SerializeAsString(),
+       "port that does not exist"},
       {"neighbours of no port", neighbours_path(nobody), "", "port that does not exist"},
       {"a host state of no host", host_state_path(nobody), "", "host that does not exist"},
-      {"an index of nothing", index_bucket_path(index_path("router", nobody, "port.router"), 0), "", "object that does not exist"},
+      {"an index of nothing", index_bucket_path(index_path("router", nobody, "port.router"), 0), "",
+       "object that does not exist"},
       {"something unknown", "/p1/x/y", "z", "no such record"},
   };
   for (const auto& c : cases) {

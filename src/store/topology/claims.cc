@@ -51,9 +51,9 @@ std::vector<Claim> claims_of(const google::protobuf::Message& resource, const Uu
   if (const std::string name = name_of(resource); !name.empty()) {
     // Routes are named within their router, everything else within its tenant.
     const auto* route = dynamic_cast<const v1::Route*>(&resource);
-    const std::string scope =
-        route == nullptr ? tenant_of(resource)
-                         : Uuid::from_bytes(route->router()).value_or(Uuid{}).str();
+    const std::string scope = route == nullptr
+                                  ? tenant_of(resource)
+                                  : Uuid::from_bytes(route->router()).value_or(Uuid{}).str();
     claims.push_back(
         {claim_path(singular + ".name", scope, name), singular, "name", "the name " + name});
   }

@@ -65,7 +65,9 @@ class Fields {
   bool unreadable_;
 };
 
-bool up(bool has, bool value) { return !has || value; }
+bool up(bool has, bool value) {
+  return !has || value;
+}
 
 }  // namespace
 
@@ -117,9 +119,15 @@ model::Route to_model(const v1::Route& record) {
   route.name = record.name();
   route.destination = fields.prefix(record.destination());
   switch (record.kind()) {
-    case v1::BLACKHOLE: route.kind = model::RouteKind::blackhole; break;
-    case v1::REJECT: route.kind = model::RouteKind::reject; break;
-    default: route.kind = model::RouteKind::forward; break;
+    case v1::BLACKHOLE:
+      route.kind = model::RouteKind::blackhole;
+      break;
+    case v1::REJECT:
+      route.kind = model::RouteKind::reject;
+      break;
+    default:
+      route.kind = model::RouteKind::forward;
+      break;
   }
   route.port = fields.optional_id<PortId>(record.has_port(), record.port());
   if (record.has_next_hop()) route.next_hop = fields.address(record.next_hop());

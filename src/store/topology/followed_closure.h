@@ -79,8 +79,10 @@ class FollowedClosure {
   }
   /// Until a consistent batch at `revision` or later is in, or all that is known reaches it.
   bool run_until(Revision revision) {
-    return run_until([&] { return !batches_.empty() && batches_.back().consistent &&
-                                  batches_.back().revision >= revision; });
+    return run_until([&] {
+      return !batches_.empty() && batches_.back().consistent &&
+             batches_.back().revision >= revision;
+    });
   }
 
   [[nodiscard]] const ModelView& view() const { return view_; }

@@ -39,13 +39,18 @@ void set_addresses(v1::HostState& state, const std::vector<IpAddr>& addresses, u
 }
 
 /// The next key of this host. No key is given out twice, whatever happens to what it was for.
-Result<uint32_t> next_key(v1::HostState& state) {
-  const uint32_t key = std::max(state.next_key(), 1u);
+Result<uint32_t> next_key(Transaction& transaction, HostId self) {
+  const std::string path = tunnel_keys_path(self.uuid);
+  auto stored = transaction.read_message<v1::TunnelKeys>(path);
+  if (!stored.ok()) return stored.error();
+  v1::TunnelKeys keys = *stored ? std::move(**stored) : v1::TunnelKeys();
+  const uint32_t key = std::max(keys.next(), 1u);
   if (key > kMaxTunnelKey) {
     return Error{ErrorCode::no_space,
                  "this host has given out all its tunnel keys: register it under a new id"};
   }
-  state.set_next_key(key + 1);
+  keys.set_next(key + 1);
+  transaction.write_message(path, keys);
   return key;
 }
 
@@ -76,8 +81,8 @@ Result<Registered> HostRecords::register_host(const Registration& registration) 
   }
   if (!host.ok()) return host.error().in("registering this host");
 
-  auto done = commit_with_retries<uint32_t>(
-      store_, [&](Transaction& transaction) -> Result<uint32_t> {
+  auto done =
+      commit_with_retries<uint32_t>(store_, [&](Transaction& transaction) -> Result<uint32_t> {
         auto object = transaction.read(object_path("host", self_.uuid));
         if (!object.ok()) return object.error();
         if (*object == nullptr) {
@@ -89,7 +94,6 @@ Result<Registered> HostRecords::register_host(const Registration& registration) 
         state.set_id(self_.uuid.raw());
         state.set_incarnation(state.incarnation() + 1);
         state.set_schema_level(kSchemaLevel);
-        state.set_next_key(std::max(state.next_key(), 1u));
         set_addresses(state, registration.tunnel_addresses, registration.udp_port);
         save_state(transaction, self_, state);
         return state.incarnation();
@@ -111,40 +115,38 @@ Result<void> HostRecords::set_tunnel_addresses(const std::vector<IpAddr>& addres
 }
 
 Result<model::Binding> HostRecords::publish(PortId id) {
-  auto done = commit_with_retries<v1::Binding>(
-      store_, [&](Transaction& transaction) -> Result<v1::Binding> {
-        const std::string path = binding_path(id.uuid);
-        if (auto read = transaction.prefetch({object_path("port", id.uuid), path,
-                                              object_path("host", self_.uuid),
-                                              host_state_path(self_.uuid)});
-            !read.ok()) {
-          return read.error();
-        }
-        auto port = existing_port(transaction, id);
-        if (!port.ok()) return port.error();
-        if (port->host() != self_.uuid.raw()) {
-          return Error{ErrorCode::conflict,
-                       describe(*port) + " is not wanted on this host (any more)"};
-        }
-        auto state = own_state(transaction, self_);
-        if (!state.ok()) return state.error();
-        auto stored = transaction.read_message<v1::Binding>(path);
-        if (!stored.ok()) return stored.error();
-        v1::Binding binding = *stored ? std::move(**stored) : v1::Binding();
-        if (binding.host() != self_.uuid.raw() || binding.tunnel_key() == 0) {
-          auto key = next_key(*state);
-          if (!key.ok()) return key.error();
-          binding.set_port(id.uuid.raw());
-          binding.set_host(self_.uuid.raw());
-          binding.set_generation(binding.generation() + 1);
-          binding.set_tunnel_key(*key);
-          save_state(transaction, self_, *state);
-        }
-        binding.set_incarnation(state->incarnation());
-        binding.set_active(true);
-        transaction.write_message(path, binding);
-        return binding;
-      });
+  auto done = commit_with_retries<
+      v1::Binding>(store_, [&](Transaction& transaction) -> Result<v1::Binding> {
+    const std::string path = binding_path(id.uuid);
+    if (auto read =
+            transaction.prefetch({object_path("port", id.uuid), path,
+                                  object_path("host", self_.uuid), host_state_path(self_.uuid)});
+        !read.ok()) {
+      return read.error();
+    }
+    auto port = existing_port(transaction, id);
+    if (!port.ok()) return port.error();
+    if (port->host() != self_.uuid.raw()) {
+      return Error{ErrorCode::conflict, describe(*port) + " is not wanted on this host (any more)"};
+    }
+    auto state = own_state(transaction, self_);
+    if (!state.ok()) return state.error();
+    auto stored = transaction.read_message<v1::Binding>(path);
+    if (!stored.ok()) return stored.error();
+    v1::Binding binding = *stored ? std::move(**stored) : v1::Binding();
+    if (binding.host() != self_.uuid.raw() || binding.tunnel_key() == 0) {
+      auto key = next_key(transaction, self_);
+      if (!key.ok()) return key.error();
+      binding.set_port(id.uuid.raw());
+      binding.set_host(self_.uuid.raw());
+      binding.set_generation(binding.generation() + 1);
+      binding.set_tunnel_key(*key);
+    }
+    binding.set_incarnation(state->incarnation());
+    binding.set_active(true);
+    transaction.write_message(path, binding);
+    return binding;
+  });
   if (!done.ok()) return done.error();
   return to_model(done->value);
 }
@@ -164,8 +166,8 @@ Result<void> HostRecords::unpublish(PortId id) {
 }
 
 Result<uint32_t> HostRecords::flood_key(BridgeId bridge) {
-  auto done = commit_with_retries<uint32_t>(
-      store_, [&](Transaction& transaction) -> Result<uint32_t> {
+  auto done =
+      commit_with_retries<uint32_t>(store_, [&](Transaction& transaction) -> Result<uint32_t> {
         auto state = own_state(transaction, self_);
         if (!state.ok()) return state.error();
         for (const v1::FloodKey& key : state->flood_keys()) {
@@ -176,7 +178,7 @@ Result<uint32_t> HostRecords::flood_key(BridgeId bridge) {
         if (*exists == nullptr) {
           return Error{ErrorCode::not_found, "there is no bridge " + bridge.str()};
         }
-        auto key = next_key(*state);
+        auto key = next_key(transaction, self_);
         if (!key.ok()) return key.error();
         auto* entry = state->add_flood_keys();
         entry->set_bridge(bridge.uuid.raw());
@@ -214,19 +216,18 @@ Result<void> HostRecords::learn_neighbour(PortId id, const IpAddr& address, cons
     v1::NeighbourTable table = *stored ? std::move(**stored) : v1::NeighbourTable();
     auto& entries = *table.mutable_entries();
     const std::string key = address.raw();
-    const auto at = std::lower_bound(
-        entries.begin(), entries.end(), key,
-        [](const v1::NeighbourEntry& entry, const std::string& wanted) {
-          return entry.address() < wanted;
-        });
+    const auto at =
+        std::lower_bound(entries.begin(), entries.end(), key,
+                         [](const v1::NeighbourEntry& entry, const std::string& wanted) {
+                           return entry.address() < wanted;
+                         });
     if (at != entries.end() && at->address() == key) {
       at->set_mac(mac.raw());
     } else {
       if (entries.size() >= static_cast<int>(kMaxNeighbours)) {
-        return Error{ErrorCode::no_space, describe(*port) + " knows " +
-                                              std::to_string(kMaxNeighbours) +
-                                              " neighbours already; " + address.str() +
-                                              " is not kept"};
+        return Error{ErrorCode::no_space,
+                     describe(*port) + " knows " + std::to_string(kMaxNeighbours) +
+                         " neighbours already; " + address.str() + " is not kept"};
       }
       const auto position = at - entries.begin();
       auto* entry = entries.Add();

@@ -102,11 +102,10 @@ TEST_F(HostRecordsTest, PublishClaimsAKeyOnceAndMovesCountGenerations) {
 
 TEST_F(HostRecordsTest, KeysRunOut) {
   const auto vm = plug("vm", h1_);
-  const std::string path = host_state_path(h1_.uuid);
-  auto record = store_->get(path);
-  auto full = state(h1_);
-  full.set_next_key(kMaxTunnelKey);
-  ASSERT_TRUE(store_->transact({Set{path, full.SerializeAsString(), (*record)->version}}).ok());
+  v1::TunnelKeys nearly_all;
+  nearly_all.set_next(kMaxTunnelKey);
+  ASSERT_TRUE(
+      store_->transact({Create{tunnel_keys_path(h1_.uuid), nearly_all.SerializeAsString()}}).ok());
   EXPECT_EQ(one_.publish(id(vm))->tunnel_key, kMaxTunnelKey);
   auto none = one_.flood_key(BridgeId{*Uuid::from_bytes(blue_.id())});
   ASSERT_FALSE(none.ok());
@@ -160,6 +159,17 @@ TEST_F(HostRecordsTest, LivenessGoesWithTheProcess) {
     EXPECT_EQ((*store_->get(live_path(h1_.uuid)))->value, "1");
   }
   EXPECT_EQ(*store_->get(live_path(h1_.uuid)), std::nullopt);
+}
+
+TEST_F(HostRecordsTest, AHostThatComesBackGivesOutNoKeyAgain) {
+  const auto vm = plug("vm", h1_);
+  const auto before = one_.publish(id(vm));
+  ASSERT_TRUE(before.ok());
+  remove<v1::Host>(h1_.uuid.raw());
+  ASSERT_TRUE(one_.register_host({"h1", {}}).ok());
+  update(vm);
+  EXPECT_EQ(one_.publish(id(vm))->tunnel_key, before->tunnel_key) << "it is the same port's still";
+  EXPECT_GT(one_.publish(id(plug("other", h1_)))->tunnel_key, before->tunnel_key);
 }
 
 TEST_F(HostRecordsTest, AHostThatWasRemovedSaysSo) {

@@ -7,7 +7,9 @@ namespace plexus::store {
 namespace {
 
 // Spreads the children of a directory: none has more than 1/256 of all.
-std::string two_digits(uint8_t byte) { return fmt::format("{:02x}", byte); }
+std::string two_digits(uint8_t byte) {
+  return fmt::format("{:02x}", byte);
+}
 
 std::string spread(std::string_view directory, const Uuid& id) {
   return fmt::format("{}/{}/{}", directory, two_digits(id.bytes[0]), id.str());
@@ -35,9 +37,13 @@ std::string escaped(std::string_view value) {
 
 }  // namespace
 
-std::string gen_path() { return "/p1/gen"; }
+std::string gen_path() {
+  return "/p1/gen";
+}
 
-std::string objects_path(std::string_view type) { return fmt::format("/p1/o/{}", type); }
+std::string objects_path(std::string_view type) {
+  return fmt::format("/p1/o/{}", type);
+}
 
 std::string object_path(std::string_view type, const Uuid& id) {
   return spread(objects_path(type), id);
@@ -49,7 +55,9 @@ std::string index_path(std::string_view type, const Uuid& id, std::string_view i
   return fmt::format("{}/{}", object_path(type, id), index);
 }
 
-std::string index_head_path(std::string_view index_path) { return fmt::format("{}/h", index_path); }
+std::string index_head_path(std::string_view index_path) {
+  return fmt::format("{}/h", index_path);
+}
 
 std::string index_bucket_path(std::string_view index_path, uint32_t bucket) {
   return fmt::format("{}/{}", index_path, bucket);
@@ -61,11 +69,24 @@ std::string claim_path(std::string_view what, std::string_view scope, std::strin
                      two_digits(short_hash(text)), text);
 }
 
-std::string networks_path(const Uuid& router) { return spread("/p1/u/router.networks", router); }
-std::string host_state_path(const Uuid& host) { return "/p1/h/" + host.str(); }
-std::string binding_path(const Uuid& port) { return spread("/p1/b", port); }
-std::string neighbours_path(const Uuid& port) { return spread("/p1/n", port); }
-std::string live_path(const Uuid& host) { return "/p1/live/" + host.str(); }
+std::string networks_path(const Uuid& router) {
+  return spread("/p1/u/router.networks", router);
+}
+std::string host_state_path(const Uuid& host) {
+  return "/p1/h/" + host.str();
+}
+std::string tunnel_keys_path(const Uuid& host) {
+  return "/p1/k/" + host.str();
+}
+std::string binding_path(const Uuid& port) {
+  return spread("/p1/b", port);
+}
+std::string neighbours_path(const Uuid& port) {
+  return spread("/p1/n", port);
+}
+std::string live_path(const Uuid& host) {
+  return "/p1/live/" + host.str();
+}
 
 Result<Uuid> store_life(Store& store) {
   for (int tries = 0;; ++tries) {

@@ -8,6 +8,7 @@
 //   /p1/u/router.networks/<hh>/<router> the networks of a router's ports
 //   /p1/h/<host>                        HostState;  /p1/h/<host>/p/... the index "port.host": ports
 //                                       wanted there
+//   /p1/k/<host>                        TunnelKeys; stays when the host goes
 //   /p1/b/<hh>/<port>                   Binding
 //   /p1/n/<hh>/<router port>            NeighbourTable
 //   /p1/live/<host>                     ephemeral
@@ -36,6 +37,7 @@ inline constexpr std::string_view kRoot = "/p1";
                                      std::string_view value);
 [[nodiscard]] std::string networks_path(const Uuid& router);
 [[nodiscard]] std::string host_state_path(const Uuid& host);
+[[nodiscard]] std::string tunnel_keys_path(const Uuid& host);
 [[nodiscard]] std::string binding_path(const Uuid& port);
 [[nodiscard]] std::string neighbours_path(const Uuid& port);
 [[nodiscard]] std::string live_path(const Uuid& host);

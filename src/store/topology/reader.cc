@@ -21,7 +21,18 @@
 namespace plexus::store {
 namespace {
 
-enum class Kind : uint8_t { host, host_state, bridge, router, port, route, binding, neighbours, head, bucket };
+enum class Kind : uint8_t {
+  host,
+  host_state,
+  bridge,
+  router,
+  port,
+  route,
+  binding,
+  neighbours,
+  head,
+  bucket
+};
 /// The indexes that a closure follows. `none` for keys that are not part of one.
 enum class Index : uint8_t { none, wanted_ports, bridge_ports, router_ports, router_routes };
 
@@ -35,35 +46,50 @@ struct Name {
 };
 struct NameHash {
   size_t operator()(const Name& name) const {
-    return std::hash<Uuid>{}(name.id) ^
-           (static_cast<size_t>(name.kind) * 0x9e3779b97f4a7c15ULL +
-            static_cast<size_t>(name.index) * 0xff51afd7ed558ccdULL + name.bucket * 0xc4ceb9fe1a85ec53ULL);
+    return std::hash<Uuid>{}(name.id) ^ (static_cast<size_t>(name.kind) * 0x9e3779b97f4a7c15ULL +
+                                         static_cast<size_t>(name.index) * 0xff51afd7ed558ccdULL +
+                                         name.bucket * 0xc4ceb9fe1a85ec53ULL);
   }
 };
 
 std::string index_directory(const Name& name) {
   switch (name.index) {
-    case Index::wanted_ports: return index_path("host", name.id, "port.host");
-    case Index::bridge_ports: return index_path("bridge", name.id, "port.bridge");
-    case Index::router_ports: return index_path("router", name.id, "port.router");
-    case Index::router_routes: return index_path("router", name.id, "route.router");
-    case Index::none: break;
+    case Index::wanted_ports:
+      return index_path("host", name.id, "port.host");
+    case Index::bridge_ports:
+      return index_path("bridge", name.id, "port.bridge");
+    case Index::router_ports:
+      return index_path("router", name.id, "port.router");
+    case Index::router_routes:
+      return index_path("router", name.id, "route.router");
+    case Index::none:
+      break;
   }
   PLEXUS_CHECK(false, "a key of no index");
 }
 
 std::string path_of(const Name& name) {
   switch (name.kind) {
-    case Kind::host: return object_path("host", name.id);
-    case Kind::host_state: return host_state_path(name.id);
-    case Kind::bridge: return object_path("bridge", name.id);
-    case Kind::router: return object_path("router", name.id);
-    case Kind::port: return object_path("port", name.id);
-    case Kind::route: return object_path("route", name.id);
-    case Kind::binding: return binding_path(name.id);
-    case Kind::neighbours: return neighbours_path(name.id);
-    case Kind::head: return index_head_path(index_directory(name));
-    case Kind::bucket: return index_bucket_path(index_directory(name), name.bucket);
+    case Kind::host:
+      return object_path("host", name.id);
+    case Kind::host_state:
+      return host_state_path(name.id);
+    case Kind::bridge:
+      return object_path("bridge", name.id);
+    case Kind::router:
+      return object_path("router", name.id);
+    case Kind::port:
+      return object_path("port", name.id);
+    case Kind::route:
+      return object_path("route", name.id);
+    case Kind::binding:
+      return binding_path(name.id);
+    case Kind::neighbours:
+      return neighbours_path(name.id);
+    case Kind::head:
+      return index_head_path(index_directory(name));
+    case Kind::bucket:
+      return index_bucket_path(index_directory(name), name.bucket);
   }
   PLEXUS_CHECK(false, "a key of no kind");
 }
@@ -83,18 +109,23 @@ struct ModelNameHash {
 std::optional<ModelName> model_of(const Name& name) {
   switch (name.kind) {
     case Kind::host:
-    case Kind::host_state: return ModelName{Kind::host_state, name.id};
+    case Kind::host_state:
+      return ModelName{Kind::host_state, name.id};
     case Kind::head:
     case Kind::bucket:
       switch (name.index) {
-        case Index::bridge_ports: return ModelName{Kind::bridge, name.id};
+        case Index::bridge_ports:
+          return ModelName{Kind::bridge, name.id};
         case Index::router_ports:
-        case Index::router_routes: return ModelName{Kind::router, name.id};
+        case Index::router_routes:
+          return ModelName{Kind::router, name.id};
         case Index::wanted_ports:
-        case Index::none: return std::nullopt;
+        case Index::none:
+          return std::nullopt;
       }
       return std::nullopt;
-    default: return ModelName{name.kind, name.id};
+    default:
+      return ModelName{name.kind, name.id};
   }
 }
 
@@ -154,19 +185,25 @@ class Inbox {
   Revision revision_;
 };
 
-Uuid uuid_of(const std::string& raw) { return Uuid::from_bytes(raw).value_or(Uuid{}); }
+Uuid uuid_of(const std::string& raw) {
+  return Uuid::from_bytes(raw).value_or(Uuid{});
+}
 
 }  // namespace
 
 class ClosureReader::Closure {
  public:
   Closure(Store& store, HostId self, Publish publish)
-      : store_(store), self_(self), publish_(std::move(publish)), inbox_(std::make_shared<Inbox>()) {
+      : store_(store),
+        self_(self),
+        publish_(std::move(publish)),
+        inbox_(std::make_shared<Inbox>()) {
     roots_ = {ensure({Kind::host, Index::none, 0, self.uuid}),
               ensure({Kind::host_state, Index::none, 0, self.uuid}),
               ensure({Kind::head, Index::wanted_ports, 0, self.uuid}),
               ensure({Kind::bucket, Index::wanted_ports, 0, self.uuid})};
-    settled_ = store.watch_settled([inbox = inbox_](Revision revision) { inbox->settle(revision); });
+    settled_ =
+        store.watch_settled([inbox = inbox_](Revision revision) { inbox->settle(revision); });
   }
 
   [[nodiscard]] int fd() const { return inbox_->fd(); }
@@ -184,7 +221,7 @@ class ClosureReader::Closure {
   struct Key {
     Name name;
     bool read = false;
-    uint64_t mark = 0;               ///< the last walk that came here
+    uint64_t mark = 0;  ///< the last walk that came here
     std::optional<std::string> value;
     std::vector<Key*> leads_to;
     std::unique_ptr<Watch> watch;
@@ -292,7 +329,8 @@ std::vector<Name> ClosureReader::Closure::follow(const Key& key) const {
       for (const auto& entry : bucket.entries()) add(listed, uuid_of(entry.id()));
       break;
     }
-    default: break;
+    default:
+      break;
   }
   return next;
 }
@@ -408,8 +446,10 @@ std::optional<model::Change> ClosureReader::Closure::change_of(const ModelName& 
       }
       return change;
     }
-    case Kind::port: return device(v1::Port(), model::PortChange{PortId{name.id}, std::nullopt});
-    case Kind::route: return device(v1::Route(), model::RouteChange{RouteId{name.id}, std::nullopt});
+    case Kind::port:
+      return device(v1::Port(), model::PortChange{PortId{name.id}, std::nullopt});
+    case Kind::route:
+      return device(v1::Route(), model::RouteChange{RouteId{name.id}, std::nullopt});
     case Kind::binding: {
       model::BindingChange change{PortId{name.id}, std::nullopt};
       if (present) {
@@ -433,7 +473,8 @@ std::optional<model::Change> ClosureReader::Closure::change_of(const ModelName& 
       }
       return change;
     }
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -471,11 +512,23 @@ void ClosureReader::Closure::process(MonoTime now) {
 ClosureReader::ClosureReader(Store& store, HostId self, Publish publish)
     : closure_(std::make_unique<Closure>(store, self, std::move(publish))) {}
 ClosureReader::~ClosureReader() = default;
-int ClosureReader::fd() const { return closure_->fd(); }
-void ClosureReader::process(MonoTime now) { closure_->process(now); }
-std::optional<MonoTime> ClosureReader::deadline() const { return closure_->deadline(); }
-bool ClosureReader::synced() const { return closure_->synced(); }
-size_t ClosureReader::watched() const { return closure_->watched(); }
-size_t ClosureReader::unread() const { return closure_->unread(); }
+int ClosureReader::fd() const {
+  return closure_->fd();
+}
+void ClosureReader::process(MonoTime now) {
+  closure_->process(now);
+}
+std::optional<MonoTime> ClosureReader::deadline() const {
+  return closure_->deadline();
+}
+bool ClosureReader::synced() const {
+  return closure_->synced();
+}
+size_t ClosureReader::watched() const {
+  return closure_->watched();
+}
+size_t ClosureReader::unread() const {
+  return closure_->unread();
+}
 
 }  // namespace plexus::store

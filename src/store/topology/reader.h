@@ -30,8 +30,9 @@
 namespace plexus::store {
 
 struct ClosureBatch {
-  std::vector<model::Change> changes;  ///< one for each object; nullopt: gone, or out of the closure
-  Revision revision;                   ///< the state that it brings us to
+  std::vector<model::Change>
+      changes;        ///< one for each object; nullopt: gone, or out of the closure
+  Revision revision;  ///< the state that it brings us to
   bool consistent = true;
 };
 

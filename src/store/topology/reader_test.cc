@@ -91,7 +91,8 @@ TEST_F(ReaderTest, TheFirstBatchIsTheWholeClosure) {
   EXPECT_EQ(view.ports.size(), 7u);
   EXPECT_FALSE(view.bridges.contains(id<BridgeId>(lonely_.id())));
   EXPECT_FALSE(view.ports.contains(id<PortId>(elsewhere_.id())));
-  std::vector<PortId> in_blue{id<PortId>(blue_core_.id()), id<PortId>(vm1_.id()), id<PortId>(vm2_.id())};
+  std::vector<PortId> in_blue{id<PortId>(blue_core_.id()), id<PortId>(vm1_.id()),
+                              id<PortId>(vm2_.id())};
   std::sort(in_blue.begin(), in_blue.end());
   EXPECT_EQ(view.bridges.at(id<BridgeId>(blue_.id())).ports, in_blue);
   const auto& core = view.routers.at(id<RouterId>(core_.id()));
@@ -131,7 +132,8 @@ TEST_F(ReaderTest, ReportsChangesOfEveryKind) {
   auto blue = blue_;
   blue.set_admin_up(false);
   update(blue);
-  EXPECT_TRUE(followed.run_until([&] { return !view.bridges.at(id<BridgeId>(blue_.id())).admin_up; }));
+  EXPECT_TRUE(
+      followed.run_until([&] { return !view.bridges.at(id<BridgeId>(blue_.id())).admin_up; }));
 
   const auto fresh = create(route(core_, core_blue_, "10.7.0.0/16", "10.1.1.7"));
   EXPECT_TRUE(followed.run_until([&] { return view.routes.size() == 2; }));
@@ -145,7 +147,8 @@ TEST_F(ReaderTest, ReportsChangesOfEveryKind) {
   EXPECT_TRUE(view.bindings.at(id<PortId>(vm3_.id())).active);
   ASSERT_TRUE(records_[2].set_tunnel_addresses({*IpAddr::parse("192.0.2.33")}, 4789).ok());
   EXPECT_TRUE(followed.run_until([&] {
-    return view.hosts.at(id<HostId>(hosts_[2].id())).tunnel_addresses[0] == *IpAddr::parse("192.0.2.33");
+    return view.hosts.at(id<HostId>(hosts_[2].id())).tunnel_addresses[0] ==
+           *IpAddr::parse("192.0.2.33");
   }));
   ASSERT_TRUE(records_[2].unpublish(id<PortId>(vm3_.id())).ok());
   EXPECT_TRUE(followed.run_until([&] { return !view.bindings.at(id<PortId>(vm3_.id())).active; }));
@@ -227,7 +230,8 @@ TEST_F(ReaderTest, RecordsThatWeCannotReadInFullAreMarked) {
   };
   const PortId vm2 = id<PortId>(vm2_.id());
   const auto expect_port = [&](bool unreadable, const char* what) {
-    EXPECT_TRUE(followed.run_until([&] { return view.ports.at(vm2).unreadable == unreadable; })) << what;
+    EXPECT_TRUE(followed.run_until([&] { return view.ports.at(vm2).unreadable == unreadable; }))
+        << what;
     EXPECT_EQ(view.ports.at(vm2).id, vm2);
   };
   auto newer = vm2_;
@@ -321,14 +325,17 @@ class SlowStore : public Store {
   SlowStore(Store& store, std::string slow) : store_(store), slow_(std::move(slow)) {}
   std::string kind() const override { return store_.kind(); }
   Result<std::optional<Record>> get(std::string_view path) override { return store_.get(path); }
-  Result<std::vector<std::optional<Record>>> get_many(const std::vector<std::string>& paths) override {
+  Result<std::vector<std::optional<Record>>> get_many(
+      const std::vector<std::string>& paths) override {
     return store_.get_many(paths);
   }
   Result<std::vector<std::string>> list(std::string_view d) override { return store_.list(d); }
   Result<std::vector<std::pair<std::string, Record>>> scan(std::string_view d) override {
     return store_.scan(d);
   }
-  Result<Revision> transact(const std::vector<Step>& steps) override { return store_.transact(steps); }
+  Result<Revision> transact(const std::vector<Step>& steps) override {
+    return store_.transact(steps);
+  }
   std::unique_ptr<Watch> watch(std::string path, WatchCallback callback) override {
     if (path != slow_) return store_.watch(std::move(path), std::move(callback));
     return store_.watch(std::move(path), [this, callback](const WatchEvent& event) {
@@ -388,8 +395,10 @@ TEST_F(ReaderTest, ASlowKeyDelaysABatchByFiftyMilliseconds) {
   auto port = port_on(blue_, "late");
   port.set_id(late.raw());
   create(port);
-  ASSERT_TRUE(followed.run_until([&] { return view.bridges.at(id<BridgeId>(blue_.id())).ports.size() == 4; }));
-  EXPECT_GE((mono_now() - start).count(), std::chrono::nanoseconds(ClosureReader::kMaxDelay).count());
+  ASSERT_TRUE(followed.run_until(
+      [&] { return view.bridges.at(id<BridgeId>(blue_.id())).ports.size() == 4; }));
+  EXPECT_GE((mono_now() - start).count(),
+            std::chrono::nanoseconds(ClosureReader::kMaxDelay).count());
   EXPECT_FALSE(followed.batches().back().consistent);
   EXPECT_FALSE(view.ports.contains(PortId{late}));
   EXPECT_EQ(followed.reader().unread(), 1u);
@@ -402,7 +411,8 @@ TEST_F(ReaderTest, TheFirstBatchWaitsForEverything) {
   SlowStore slow(*store_, object_path("route", *Uuid::from_bytes(default_.id())));
   slow.hold();
   FollowedClosure followed(slow, self());
-  EXPECT_FALSE(followed.run_until([&] { return followed.reader().synced(); }, std::chrono::milliseconds(300)));
+  EXPECT_FALSE(followed.run_until([&] { return followed.reader().synced(); },
+                                  std::chrono::milliseconds(300)));
   EXPECT_TRUE(followed.batches().empty());
   slow.release();
   ASSERT_TRUE(followed.sync());

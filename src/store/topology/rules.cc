@@ -13,7 +13,9 @@ namespace {
 
 using google::protobuf::Message;
 
-Uuid uuid_of(const std::string& raw) { return Uuid::from_bytes(raw).value_or(Uuid{}); }
+Uuid uuid_of(const std::string& raw) {
+  return Uuid::from_bytes(raw).value_or(Uuid{});
+}
 
 std::vector<IpPrefix> networks_of(const v1::Port& port) {
   std::vector<IpPrefix> networks;
@@ -61,8 +63,9 @@ Result<void> check_port_alone(const v1::Port& port) {
     if (network.addr.is_v4() && has_hosts &&
         (network.addr == network.network().addr || network.addr == network.broadcast())) {
       return field_error(port, "networks",
-                         network.str() + " is the network's own or its broadcast address; want "
-                                         "the port's address in it");
+                         network.str() +
+                             " is the network's own or its broadcast address; want "
+                             "the port's address in it");
     }
   }
   return Ok{};
@@ -98,18 +101,18 @@ Result<void> link(ChangeSet& changes, ChangeSet::Object& object) {
     return field_error(port, "peer", describe(peer) + " is on the same device: a link joins two");
   }
   if (peer.has_host()) {
-    return field_error(port, "peer", describe(peer) +
-                                         " has a host, so an interface is meant to plug in there: "
-                                         "clear its host first");
+    return field_error(port, "peer",
+                       describe(peer) +
+                           " has a host, so an interface is meant to plug in there: "
+                           "clear its host first");
   }
   if (peer.has_peer() && peer.peer() != object.id.raw()) {
     auto third = load_port(changes, peer.peer());
     if (!third.ok()) return third.error();
     const Message* who = (*third)->either();
-    return Error{ErrorCode::in_use,
-                 describe(port) + ": peer: " + describe(peer) + " is wired to " +
-                     (who != nullptr ? describe(*who) : "another port") +
-                     " already: clear that link first"};
+    return Error{ErrorCode::in_use, describe(port) + ": peer: " + describe(peer) + " is wired to " +
+                                        (who != nullptr ? describe(*who) : "another port") +
+                                        " already: clear that link first"};
   }
   if (auto ok = check_writable(*(*other)->before); !ok.ok()) return ok;
   peer.set_peer(object.id.raw());
@@ -146,14 +149,16 @@ Result<void> check_route(ChangeSet& changes, const v1::Route& route) {
   if (!(*loaded)->now) return Ok{};  // the reference check says so
   const auto& port = static_cast<const v1::Port&>(*(*loaded)->now);
   if (port.router() != route.router()) {
-    return field_error(route, "port",
-                       describe(port) + " does not belong to the route's router: name one that does");
+    return field_error(
+        route, "port",
+        describe(port) + " does not belong to the route's router: name one that does");
   }
   if (!route.has_next_hop()) return Ok{};
   const IpAddr hop = *IpAddr::from_bytes(route.next_hop());
   const auto destination = IpPrefix::from_bytes(route.destination());
   if (destination->addr.family != hop.family) {
-    return field_error(route, "next_hop", hop.str() + " is not of the family of " + destination->str());
+    return field_error(route, "next_hop",
+                       hop.str() + " is not of the family of " + destination->str());
   }
   if (const std::string why = unfit_next_hop(port, hop); !why.empty()) {
     return field_error(route, "next_hop", why);
@@ -166,7 +171,8 @@ Result<void> check_next_hops(ChangeSet& changes, const ChangeSet::Object& object
   const auto* before = static_cast<const v1::Port*>(object.before.get());
   const auto& port = static_cast<const v1::Port&>(*object.now);
   if (before == nullptr || networks_of(*before) == networks_of(port)) return Ok{};
-  const auto routes = index_entries(changes.transaction(), index_path("port", object.id, "route.port"));
+  const auto routes =
+      index_entries(changes.transaction(), index_path("port", object.id, "route.port"));
   if (!routes.ok()) return routes.error();
   for (const Uuid& id : *routes) {
     auto loaded = changes.load(*v1::Route::descriptor(), id);
@@ -238,10 +244,10 @@ Result<void> move_router_networks(ChangeSet& changes, const ChangeSet::Object& o
         auto owner = changes.load(*v1::Port::descriptor(), uuid_of(entry.port()));
         if (!owner.ok()) return owner.error();
         const Message* who = (*owner)->either();
-        return Error{ErrorCode::exists,
-                     describe(*now) + ": networks: " + network.str() + " overlaps " + other->str() +
-                         " of " + (who != nullptr ? describe(*who) : "another port") +
-                         " on the same router: choose another network"};
+        return Error{ErrorCode::exists, describe(*now) + ": networks: " + network.str() +
+                                            " overlaps " + other->str() + " of " +
+                                            (who != nullptr ? describe(*who) : "another port") +
+                                            " on the same router: choose another network"};
       }
     }
     auto* entry = kept.add_entries();

@@ -105,8 +105,12 @@ Uuid uuid_field(const Message& resource, const FieldDescriptor& field) {
 Uuid id_of(const Message& resource) {
   return uuid_field(resource, *resource.GetDescriptor()->FindFieldByName("id"));
 }
-std::string name_of(const Message& resource) { return text_field(resource, "name"); }
-std::string tenant_of(const Message& resource) { return text_field(resource, "tenant"); }
+std::string name_of(const Message& resource) {
+  return text_field(resource, "name");
+}
+std::string tenant_of(const Message& resource) {
+  return text_field(resource, "tenant");
+}
 
 uint32_t min_reader_of(const Message& resource) {
   const FieldDescriptor* field = resource.GetDescriptor()->FindFieldByName("min_reader");

@@ -20,9 +20,15 @@
 
 namespace plexus::store {
 
-inline std::string mac_raw(const char* text) { return MacAddr::parse(text)->raw(); }
-inline std::string ip_raw(const char* text) { return IpAddr::parse(text)->raw(); }
-inline std::string prefix_raw(const char* text) { return IpPrefix::parse(text)->raw(); }
+inline std::string mac_raw(const char* text) {
+  return MacAddr::parse(text)->raw();
+}
+inline std::string ip_raw(const char* text) {
+  return IpAddr::parse(text)->raw();
+}
+inline std::string prefix_raw(const char* text) {
+  return IpPrefix::parse(text)->raw();
+}
 
 class TopologyTest : public ::testing::Test {
  protected:
@@ -83,7 +89,8 @@ class TopologyTest : public ::testing::Test {
     port.set_bridge(bridge.id());
     return port;
   }
-  static v1::Port port_on(const v1::Router& router, const char* name, const char* network = nullptr) {
+  static v1::Port port_on(const v1::Router& router, const char* name,
+                          const char* network = nullptr) {
     auto port = named<v1::Port>(name);
     port.set_router(router.id());
     if (network != nullptr) port.add_networks(prefix_raw(network));

@@ -9,10 +9,9 @@
 namespace plexus::store {
 
 void pause_before_retry(int tries) {
-  static thread_local std::minstd_rand random(
-      static_cast<unsigned>(std::hash<std::thread::id>{}(std::this_thread::get_id()) ^
-                            static_cast<size_t>(
-                                std::chrono::steady_clock::now().time_since_epoch().count())));
+  static thread_local std::minstd_rand random(static_cast<unsigned>(
+      std::hash<std::thread::id>{}(std::this_thread::get_id()) ^
+      static_cast<size_t>(std::chrono::steady_clock::now().time_since_epoch().count())));
   const auto limit = static_cast<unsigned>(200 * tries);
   std::this_thread::sleep_for(std::chrono::microseconds(random() % limit));
 }

@@ -10,7 +10,6 @@
 
 namespace plexus::store {
 
-using google::protobuf::EnumValueDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
@@ -33,14 +32,16 @@ std::string format_error(v1::Format format, const std::string& value) {
       const auto id = Uuid::from_bytes(value);
       return id && !id->is_nil() ? "" : "want a UUID";
     }
-    case v1::FORMAT_MAC: return MacAddr::from_bytes(value) ? "" : "want a MAC address";
+    case v1::FORMAT_MAC:
+      return MacAddr::from_bytes(value) ? "" : "want a MAC address";
     case v1::FORMAT_IP:
       return IpAddr::from_bytes(value) ? "" : "want an IPv4 or IPv6 address";
     case v1::FORMAT_PREFIX: {
       const auto prefix = IpPrefix::from_bytes(value);
       if (!prefix) return "want a prefix like 10.0.1.0/24";
       if (*prefix != prefix->network()) {
-        return prefix->str() + " has bits set after its length; meant is " + prefix->network().str();
+        return prefix->str() + " has bits set after its length; meant is " +
+               prefix->network().str();
       }
       return "";
     }
@@ -66,7 +67,8 @@ std::string format_error(v1::Format format, const std::string& value) {
       }
       return "";
     }
-    default: return "";
+    default:
+      return "";
   }
 }
 
@@ -94,14 +96,14 @@ Result<void> check_value(const Message& m, const FieldDescriptor& field, int ind
       return Ok{};
     }
     case FieldDescriptor::CPPTYPE_ENUM: {
-      const int value =
-          many ? r.GetRepeatedEnumValue(m, &field, index) : r.GetEnumValue(m, &field);
+      const int value = many ? r.GetRepeatedEnumValue(m, &field, index) : r.GetEnumValue(m, &field);
       if (value == 0 || field.enum_type()->FindValueByNumber(value) == nullptr) {
         return field_error(m, field.name(), std::to_string(value) + " is no known value");
       }
       return Ok{};
     }
-    default: return Ok{};
+    default:
+      return Ok{};
   }
 }
 
@@ -202,10 +204,10 @@ Result<void> merge_onto_stored(const Message& stored, Message& wanted) {
 Result<void> check_writable(const Message& stored) {
   const uint32_t level = min_reader_of(stored);
   if (level <= kSchemaLevel) return Ok{};
-  return Error{ErrorCode::unsupported,
-               describe(stored) + " was written with schema level " + std::to_string(level) +
-                   "; this program knows " + std::to_string(kSchemaLevel) +
-                   " and must not change it: use a newer one"};
+  return Error{ErrorCode::unsupported, describe(stored) + " was written with schema level " +
+                                           std::to_string(level) + "; this program knows " +
+                                           std::to_string(kSchemaLevel) +
+                                           " and must not change it: use a newer one"};
 }
 
 }  // namespace plexus::store

@@ -130,8 +130,8 @@ class Removal {
     if (users.size() > kNamed) {
       names += " and " + std::to_string(users.size() - kNamed) + " more";
     }
-    return {ErrorCode::in_use, describe(*object.before) + " is in use by " + names +
-                                   ": remove or change these first"};
+    return {ErrorCode::in_use,
+            describe(*object.before) + " is in use by " + names + ": remove or change these first"};
   }
 
   /// The other end of a reference that both hold.
@@ -148,26 +148,6 @@ class Removal {
     if (auto ok = check_writable(*user.before); !ok.ok()) return ok.error();
     user.now->GetReflection()->ClearField(user.now.get(), reference.field);
     ++cleared;
-    if (is_wanted_host(reference)) return unbind(user.id, target);
-    return true;
-  }
-
-  static bool is_wanted_host(const ReferenceField& reference) {
-    return reference.target == v1::Host::descriptor() &&
-           reference.field->containing_type() == v1::Port::descriptor();
-  }
-
-  /// A host that is removed cannot say itself that its ports are no longer there; and should it come
-  /// back, it counts its tunnel keys from the start.
-  Result<bool> unbind(const Uuid& port, const Uuid& host) {
-    const std::string path = binding_path(port);
-    auto binding = changes_.transaction().read_message<v1::Binding>(path);
-    if (!binding.ok()) return binding.error();
-    if (!*binding || (*binding)->host() != host.raw()) return true;
-    (*binding)->clear_host();
-    (*binding)->clear_tunnel_key();
-    (*binding)->set_active(false);
-    changes_.transaction().write_message(path, **binding);
     return true;
   }
 
@@ -180,8 +160,9 @@ class Removal {
       if (!user.ok()) return user.error();
       if (!(*user)->before) {
         return Error{ErrorCode::internal, "the index " + index_of(object, reference) + " lists " +
-                                              id.str() + ", which does not exist: run a check of "
-                                                         "the store"};
+                                              id.str() +
+                                              ", which does not exist: run a check of "
+                                              "the store"};
       }
       if (!(*user)->now) continue;  // gone already, by another of its references
       if (reference.on_delete == v1::CASCADE) {
@@ -210,8 +191,9 @@ Result<StoredResource> TopologyWriter::create(const Message& resource) {
     set_id(*wanted, Uuid::random());
   }
   if (!wanted->GetReflection()->GetUnknownFields(*wanted).empty()) {
-    return Error{ErrorCode::unsupported,
-                 describe(*wanted) + " has fields that this program does not know: use a newer one"};
+    return Error{
+        ErrorCode::unsupported,
+        describe(*wanted) + " has fields that this program does not know: use a newer one"};
   }
   if (min_reader_of(*wanted) != 0) {
     return field_error(*wanted, "min_reader", "is set by the system; leave it out");

@@ -74,8 +74,7 @@ class TopologyWriter {
   /// several times, each on a freshly read message; an error from it ends the operation.
   using Edit = std::function<Result<void>(google::protobuf::Message&)>;
   Result<StoredResource> modify(const google::protobuf::Descriptor& type, const Uuid& id,
-                                const Edit& change,
-                                std::optional<int64_t> version = std::nullopt);
+                                const Edit& change, std::optional<int64_t> version = std::nullopt);
 
   /// Removes a resource and does to those that refer to it what their field says: refuse (in_use),
   /// remove them too, or clear the field. Interrupted amid very many dependents it leaves the

