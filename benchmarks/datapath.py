@@ -22,7 +22,7 @@ from quiet import Patience, load
 from rows import Report, make_row
 
 SUITE = "datapath"
-PACKETS, QUICK_PACKETS = 1_000_000, 200_000
+PACKETS, QUICK_PACKETS = 500_000, 200_000
 RUNS, QUICK_RUNS = 7, 3
 TCP_SECONDS, QUICK_TCP_SECONDS = 5, 2
 # Time spent on waiting for quiet and on repeating disturbed runs, in all.

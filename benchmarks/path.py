@@ -55,7 +55,7 @@ class Generator:
             run("ip", "link", "set", interface, "up", netns=self.netns)
 
     def _run(self, path, *options):
-        command = ["taskset", "-c", str(GENERATOR_CPU), "nice", "-n", "-20", f"{BUILD}/bin/plexus-bench-generator",
+        command = ["taskset", "-c", str(GENERATOR_CPU), "chrt", "-f", "1", f"{BUILD}/bin/plexus-bench-generator",
                    "--spare", "spare0", "--netns", path.netns, "--interface", path.interface, "--frame", path.frame,
                    *(str(option) for option in options)]
         return json.loads(run(*command, netns=self.netns, timeout=300))

@@ -10,11 +10,11 @@ PORT = "5201"
 def gbits(the_lab, client, server, address, seconds):
     """Gbit/s received by one stream, from namespace to namespace. The server has the system's CPU, the client the
     generator's; the first second does not count."""
-    listener = the_lab.start("iperf-server", "nice", "-n", "-20", "iperf3", "-s", "-1", "-p", PORT, netns=server,
+    listener = the_lab.start("iperf-server", "iperf3", "-s", "-1", "-p", PORT, netns=server,
                              cpu=SYSTEM_CPU)
     try:
         wait_until("iperf3 server", 10, lambda: f":{PORT}" in run("ss", "-Hltn", netns=server))
-        out = run("taskset", "-c", str(GENERATOR_CPU), "nice", "-n", "-20", "iperf3", "-c", address, "-p", PORT,
+        out = run("taskset", "-c", str(GENERATOR_CPU), "iperf3", "-c", address, "-p", PORT,
                   "-t", str(seconds), "-O", "1", "--json", netns=client, timeout=seconds + 30)
         return json.loads(out)["end"]["sum_received"]["bits_per_second"] / 1e9
     except (KeyError, json.JSONDecodeError) as error:
