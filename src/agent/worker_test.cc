@@ -213,13 +213,21 @@ TEST_F(WorkerTest, AnArpReplyIsReportedAsLearned) {
 }
 
 TEST_F(WorkerTest, ASilentNeighbourIsAskedThreeTimesThenThePacketIsDropped) {
-  size_t requests = send(17, kVm1ToVm5).size();
+  size_t requests = send(17, kVm1ToVm5).size(), errors = 0;
   for (int i = 0; i < 5; ++i) {
     now_ = now_ + 1s;
     worker_.tick(now_);
-    requests += datapath_.take_sent().size();
+    for (const auto& sent : datapath_.take_sent()) {
+      const FlowKey key = parse_packet(sent.frame).key;
+      key.is_arp() ? ++requests : ++errors;
+      if (!key.is_arp()) {
+        EXPECT_EQ(std::get<LocalOutput>(sent.output).port, DpPort{17}) << "to the sender";
+        EXPECT_EQ(key.ip_proto, ip_proto::kIcmp);
+      }
+    }
   }
   EXPECT_EQ(requests, 3u);
+  EXPECT_EQ(errors, 1u) << "host unreachable";
   EXPECT_EQ(worker_.parked(), 0u);
   EXPECT_EQ(worker_.counters().drops.at(sim::DropReason::neighbour_unresolved), 1u);
 }
@@ -257,6 +265,20 @@ TEST_F(WorkerTest, TheFlowLimitEvictsWhatWasUnusedLongest) {
   }
   EXPECT_EQ(kernel_flows(), 100u);
   EXPECT_EQ(worker_.counters().evicted, 50u);
+}
+
+TEST_F(WorkerTest, PacketsThatAFlowDropsCountUnderItsReason) {
+  const char* kHole = "eth 02:00:00:00:00:01 > 01:80:c2:00:00:0e type 0x88cc | payload hex 0200";
+  for (int i = 0; i < 10; ++i) (void)send(17, kHole);
+  worker_.tick(now_);
+  EXPECT_EQ(worker_.counters().upcalls, 1u);
+  EXPECT_EQ(worker_.counters().drops.at(sim::DropReason::reserved_multicast), 10u);
+  for (int i = 0; i < 5; ++i) (void)send(17, kHole);
+  now_ = now_ + 90s;
+  worker_.tick(now_);
+  worker_.tick(now_ + 90s);
+  EXPECT_EQ(kernel_flows(), 0u);
+  EXPECT_EQ(worker_.counters().drops.at(sim::DropReason::reserved_multicast), 15u);
 }
 
 TEST_F(WorkerTest, MalformedFramesAreCountedByReason) {
