@@ -18,7 +18,8 @@ class RouteTest : public ::testing::Test {
  protected:
   void SetUp() override {
     home_ = UniqueFd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-    if (::geteuid() != 0 || ::unshare(CLONE_NEWNET) != 0) GTEST_SKIP() << "network namespaces need root";
+    if (::geteuid() != 0 || ::unshare(CLONE_NEWNET) != 0)
+      GTEST_SKIP() << "network namespaces need root";
     away_ = true;
     route_.emplace(std::move(*Route::open()));
   }

@@ -11,6 +11,7 @@ from daemon import programs
 from netns import PREFIX
 
 _current = pytest.StashKey()
+_failed = pytest.StashKey()
 
 
 def pytest_configure(config):
@@ -42,32 +43,61 @@ def needs():
 
 
 def _kept(request, made):
+    before = request.config.stash[_current]
     request.config.stash[_current] = made
     yield made
-    request.config.stash[_current] = None
+    request.config.stash[_current] = before
     made.tear_down()
 
 
+class _Shared:
+    """The cloud of a module; a new one after a failure, so that one failure stays one."""
+
+    def __init__(self):
+        self.cloud = None
+        self.spoilt = False
+
+    def get(self):
+        if self.cloud is not None and self.spoilt:
+            self.end(checked=False)
+        if self.cloud is None:
+            self.cloud = two_switches()
+        self.spoilt = False
+        return self.cloud
+
+    def end(self, checked=True):
+        cloud, self.cloud = self.cloud, None
+        if cloud is not None:
+            cloud.tear_down(checked)
+
+
 @pytest.fixture(scope="module")
-def cloud(request):
+def _shared_cloud():
+    shared = _Shared()
+    yield shared
+    shared.end(checked=not shared.spoilt)
+
+
+@pytest.fixture
+def cloud(request, _shared_cloud):
     """Two switches, a router, six machines on three hosts. A test that changes it changes it back."""
-    yield from _kept(request, two_switches())
+    made = _shared_cloud.get()
+    request.config.stash[_current] = made
+    yield made
+    request.config.stash[_current] = None
+    _shared_cloud.spoilt = request.node.stash.get(_failed, False)
 
 
 @pytest.fixture
 def own_cloud(request):
     """A cloud of two_switches() for one test that breaks it."""
-    before = request.config.stash[_current]
     yield from _kept(request, two_switches())
-    request.config.stash[_current] = before
 
 
 @pytest.fixture
 def empty_cloud(request):
     """One host without an agent, no tunnel zone, nothing in the store."""
-    before = request.config.stash[_current]
     yield from _kept(request, Cloud(hosts=1, zone=False, start=False))
-    request.config.stash[_current] = before
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -75,6 +105,8 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     cloud = item.config.stash[_current]
+    if report.failed:
+        item.stash[_failed] = True
     if report.when != "call" or not report.failed or cloud is None:
         return
     for log in sorted((cloud.dir / "log").iterdir()):

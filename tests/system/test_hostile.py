@@ -30,7 +30,8 @@ def extension_chain(count):
 
 
 BAD = {
-    "truncated_vlan": [bytes(Ether(src="02:00:00:00:01:11", dst=ROUTER_MAC, type=0x8100)) + b"\x00"],
+    # The kernel itself drops what is cut in the first tag.
+    "truncated_vlan": [bytes(Ether(src="02:00:00:00:01:11", dst=ROUTER_MAC, type=0x8100)) + b"\x00\x05\x81\x00\x00\x06"],
     "truncated_arp": [bytes(ether(Raw(b"\x00\x01\x08\x00\x06\x04\x00\x01"), type=0x0806))],
     "bad_arp": [bytes(ether(ARP(hwtype=7, hwlen=6, plen=4))), bytes(ether(Raw(b"\x00\x01\x08\x00\x06\x05" + bytes(30)),
                                                                         type=0x0806))],
@@ -48,11 +49,10 @@ BAD = {
                      bytes(ether(Raw(v4(bytes(2), proto=1)), type=0x0800)),
                      bytes(ether(Raw(v6(bytes(3), nh=58)), type=0x86DD))],
     "bad_source_mac": [bytes(Ether(src="03:00:00:00:00:01", dst="02:00:00:00:01:12", type=0x88B5) / Raw(bytes(46))),
-                       bytes(Ether(src="ff:ff:ff:ff:ff:ff", dst="02:00:00:00:01:12", type=0x88B5) / Raw(bytes(46))),
-                       bytes(Ether(src="00:00:00:00:00:00", dst="02:00:00:00:01:12", type=0x88B5) / Raw(bytes(46)))],
+                       bytes(Ether(src="ff:ff:ff:ff:ff:ff", dst="02:00:00:00:01:12", type=0x88B5) / Raw(bytes(46)))],
     "reserved_multicast": [bytes(ether(Raw(bytes(46)), dst="01:80:c2:00:00:00", type=0x88B5))],
     "not_ip": [bytes(ether(Raw(bytes(46)), type=0x88B5))],
-    "bad_checksum": [bytes(ether(IP(src="10.1.1.11", dst="10.1.2.14", chksum=0xBEEF) / UDP(sport=1, dport=2)))],
+    "bad_checksum": [bytes(ether(IP(src="10.1.1.11", dst="10.1.1.1") / ICMP(chksum=0xBEEF) / Raw(bytes(20))))],
     "bad_source_address": [bytes(ether(IP(src="127.0.0.1", dst="10.1.2.14") / UDP())),
                            bytes(ether(IP(src="224.0.0.1", dst="10.1.2.14") / UDP()))],
     "bad_destination_address": [bytes(ether(IP(src="10.1.1.11", dst="127.0.0.1") / UDP()))],
@@ -137,7 +137,7 @@ def flood(raw, frames, stop):
 def test_flood_of_new_classes_hurts_only_its_sender(cloud, kind):
     """Each frame asks for a simulation of its own. Others' packets, also first ones, go on."""
     generator = random.Random(7)
-    count = 20000
+    count = 4000
     make = {
         "unknown macs": lambda n: Ether(src="02:00:00:00:01:11", dst="02:99:%02x:%02x:%02x:00" % tuple(generator.randbytes(3)),
                                         type=0x88B5) / Raw(bytes(46)),
@@ -159,8 +159,8 @@ def test_flood_of_new_classes_hurts_only_its_sender(cloud, kind):
         thread = threading.Thread(target=flood, args=(raw, templates, stop))
         thread.start()
         try:
-            wait_until(lambda: cloud.h1.status()["counters"]["upcalls"] > before["counters"]["upcalls"] + 2000, 10,
-                       "the flood to be felt")
+            wait_until(lambda: cloud.h1.status()["counters"]["upcalls_limited"] > before["counters"]["upcalls_limited"], 10,
+                       "the port's limit to be felt")
             answer = cloud.vm2.ping(f"10.1.2.{number}", count=3, interval=0.1, wait=4)
             assert answer.ok, ("a new neighbour from the same host", answer)
             answer = cloud.vm6.ping(cloud.vm3.v6, count=3, wait=3)
@@ -173,7 +173,6 @@ def test_flood_of_new_classes_hurts_only_its_sender(cloud, kind):
         assert result.lost <= 1, result
     assert cloud.h1.agent.alive()
     after = cloud.h1.status()
-    assert after["counters"]["upcalls_limited"] > before["counters"]["upcalls_limited"], "a limit for each port"
     assert after["flows"] <= 100_000
     assert cloud.h1.agent.resident_kib() - rss < 300 * 1024
     # The limit is said where operators look: at the port.
@@ -202,6 +201,10 @@ def test_a_machine_cannot_reach_the_underlay(cloud):
 
 
 def test_drop_counters_are_metrics_too(cloud):
+    with cloud.vm1.raw() as raw:
+        raw.send(BAD["bad_ipv4"][0])
+        raw.send(BAD["truncated_l4"][0])
+    wait_until(lambda: cloud.h1.drops("bad_ipv4") and cloud.h1.drops("truncated_l4"), 3, "two drops")
     done = cloud.h1.namespace.run("curl", "-s", "--unix-socket", cloud.run_dir / "h1" / "agent.sock",
                                   "http://localhost/metrics")
     for reason in ("bad_ipv4", "truncated_l4"):

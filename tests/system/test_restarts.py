@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from cloud import Host, mounts_below
 from daemon import Daemon
 from frames import tunnel_packets
 from netns import wait_until
@@ -134,11 +135,11 @@ def test_a_second_agent_for_the_same_host_is_refused(cloud):
 
 def test_a_cloned_host_is_refused(cloud):
     """Another machine that calls itself h1 must not take h1's place."""
-    state = cloud.dir / "state-clone"
-    state.mkdir()
-    (cloud.dir / "run-clone").mkdir()
-    clone = Daemon(cloud.h3.namespace.command(cloud.bin / "plexus-agent", "--name", "h1", "--run-dir", cloud.dir / "run-clone",
-                                              "--state-dir", state, "--store", f"embedded:{cloud.store_dir}"),
+    h4 = Host(cloud, "h4", "192.0.2.4")
+    run_dir = cloud.dir / "run-clone"
+    run_dir.mkdir()
+    clone = Daemon(h4.namespace.command(cloud.bin / "plexus-agent", "--name", "h1", "--run-dir", run_dir, "--state-dir",
+                                        h4.state_dir, "--store", f"embedded:{cloud.store_dir}"),
                    cloud.dir / "log" / "agent-clone")
     try:
         status = clone.wait(10)
@@ -146,8 +147,9 @@ def test_a_cloned_host_is_refused(cloud):
         if clone.alive():
             clone.process.kill()
             clone.process.wait()
-        subprocess.run(
-            cloud.h3.namespace.command("umount", cloud.dir / "run-clone" / "h1" / "bpf"), check=False, capture_output=True)
+        h4.namespace.delete()
+        for mount in mounts_below(run_dir):
+            subprocess.run(["umount", "-l", mount], check=False)
     assert status != 0
     assert "h1" in clone.text(), clone.text()
     assert sorted(h["name"] for h in cloud.items("host")) == ["h1", "h2", "h3"]

@@ -5,6 +5,7 @@
 
 #include "datapath/ebpf/slot_pool.h"
 #include "datapath/token_bucket.h"
+#include "sim/drop_reason.h"
 
 namespace plexus::datapath {
 namespace {
@@ -43,7 +44,9 @@ TEST(Compile, ActionsComeBackAsTheyWere) {
   Rewrite r;
   const std::function<void()> steps[] = {
       [&] {},
-      [&] { r.eth_src = MacAddr{{1, 2, 3, 4, 5, 6}}; },
+      [&] {
+        r.eth_src = MacAddr{{1, 2, 3, 4, 5, 6}};
+      },
       [&] { r.eth_dst = MacAddr{}; },
       [&] { r.ip_src = IpAddr::parse("0.0.0.0"); },
       [&] { r.ip_dst = IpAddr::parse("255.255.255.255"); },
@@ -83,8 +86,18 @@ TEST(Compile, WhatTheKernelCannotDoIsRefused) {
   many.copies.push_back(many.copies.front());
   EXPECT_EQ(compile(many).error().code, ErrorCode::unsupported);
   r.dscp = 1;
-  EXPECT_EQ(compile(Actions{{{r, LocalOutput{DpPort{16}}}, {{}, LocalOutput{DpPort{17}}}}}).error().code,
-            ErrorCode::unsupported);
+  EXPECT_EQ(
+      compile(Actions{{{r, LocalOutput{DpPort{16}}}, {{}, LocalOutput{DpPort{17}}}}}).error().code,
+      ErrorCode::unsupported);
+}
+
+TEST(Counters, HaveNamesOfTheClosedListOfDropReasons) {
+#define PLEXUS_X(name) #name,
+  for (const std::string_view name :
+       {PLEXUS_PARSE_ERRORS(PLEXUS_X) PLEXUS_DROPS(PLEXUS_X) "upcalls_limited", "upcalls_lost"}) {
+    EXPECT_TRUE(name == "parse_none" || sim::parse_drop_reason(name).has_value()) << name;
+  }
+#undef PLEXUS_X
 }
 
 TEST(SlotPool, ASlotRestsBeforeItIsUsedAgain) {

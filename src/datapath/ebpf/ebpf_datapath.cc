@@ -152,25 +152,21 @@ Result<void> EbpfDatapath::adopt() {
   return flows_.adopt([this](uint32_t port) { return index_of(port); });
 }
 
-Result<void> EbpfDatapath::adopt_port(uint32_t number, plexus_port port) {
+Result<void> EbpfDatapath::adopt_port(uint32_t number, const plexus_port& port) {
   const std::string name = name_in(port);
   ports_.emplace(number, port);
-  const auto link = route_.link(name);
-  if (!link) {
+  // An interface made anew under the old name is another one: who knows what it belongs to now.
+  const auto link = route_.link(port.ifindex);
+  if (!link || link->name != name) {
     log_info("datapath", "port {}: interface {} is gone", number, name);
     return remove_port(DpPort{number});
   }
-  const uint32_t before = port.ifindex;
   auto now = attach_port(*link, port.index);
   if (!now) return now.error().in("port " + std::to_string(number) + " on " + name);
   now->flags |= port.flags & PLEXUS_PORT_IPV6_WAS_ON;
-  const tc_programs& s = programs_.skeleton();
-  const plexus_interface interface { number, port.index };
-  if (bpf_map_update_elem(bpf_map__fd(s.maps.ports), &number, &*now, BPF_ANY) != 0 ||
-      bpf_map_update_elem(bpf_map__fd(s.maps.interfaces), &now->ifindex, &interface, BPF_ANY) != 0)
+  if (bpf_map_update_elem(bpf_map__fd(programs_.skeleton().maps.ports), &number, &*now, BPF_ANY) !=
+      0)
     return errno_error("the table of ports", errno);
-  // The interface was made anew under its old name.
-  if (before != now->ifindex) bpf_map_delete_elem(bpf_map__fd(s.maps.interfaces), &before);
   ports_[number] = *now;
   return {};
 }

@@ -61,7 +61,7 @@ class EbpfDatapath final : public Datapath {
 
   /// Ports, tunnel and flows as the maps have them; programs of this start everywhere.
   Result<void> adopt();
-  Result<void> adopt_port(uint32_t number, plexus_port port);
+  Result<void> adopt_port(uint32_t number, const plexus_port& port);
   Result<void> adopt_tunnel();
   /// Filters of starts whose maps we cannot read.
   void detach_everywhere();

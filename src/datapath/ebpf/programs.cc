@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <cstdarg>
 #include <filesystem>
+#include <functional>
+#include <vector>
 
 #include "base/log.h"
 #include "bpf/abi.h"
@@ -21,8 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The last complaint of libbpf on this thread: the reason behind an errno.
-thread_local std::string last_complaint;
+/// What libbpf complained about first on this thread: the reason behind an errno.
+thread_local std::string first_complaint;
 
 int keep_complaint(enum libbpf_print_level level, const char* format, va_list arguments)
     __attribute__((format(printf, 2, 0)));
@@ -35,7 +37,7 @@ int keep_complaint(enum libbpf_print_level level, const char* format, va_list ar
   while (!line.empty() && line.back() == '\n') line.pop_back();
   // The whole verifier log goes to the log only.
   log_debug("datapath", "{}", line);
-  if (level == LIBBPF_WARN) last_complaint = line.substr(0, 300);
+  if (level == LIBBPF_WARN && first_complaint.empty()) first_complaint = line.substr(0, 300);
   return n;
 }
 
@@ -127,21 +129,22 @@ Result<Programs> Programs::load(const EbpfOptions& options) {
                              std::to_string(options.max_ports);
   const std::string pins = bpffs + "/" + layout;
   libbpf_set_print(keep_complaint);
-  last_complaint.clear();
+  first_complaint.clear();
 
   std::error_code ignored;
   bool adopted = fs::exists(pins + "/flow_entries", ignored);
   tc_programs* skeleton = load_once(options, pins);
   if (skeleton == nullptr && adopted) {
     log_warn("datapath", "the maps in {} cannot be used ({}); starting with empty ones", pins,
-             last_complaint);
+             first_complaint);
     remove_layout(pins);
     adopted = false;
+    first_complaint.clear();
     skeleton = load_once(options, pins);
   }
   if (skeleton == nullptr) {
     Error error = errno_error("loading the kernel programs", errno);
-    if (!last_complaint.empty()) error.message += " (" + last_complaint + ")";
+    if (!first_complaint.empty()) error.message += " (" + first_complaint + ")";
     return error;
   }
   return Programs({skeleton, Closer{}}, bpffs, layout, adopted);

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is the eBPF datapath's own, beyond what the conformance suite asks of every provider. Needs root.
+#include "datapath/ebpf/ebpf_datapath.h"
+
+#include <bpf/libbpf.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "datapath/conformance/net_namespace.h"
+#include "datapath/conformance/packet_socket.h"
+#include "packet/build.h"
+#include "parse_probe.skel.h"
+
+namespace plexus::datapath {
+namespace {
+
+namespace fs = std::filesystem;
+
+class EbpfDatapathTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    static const bool mounts = ::geteuid() == 0 && ::unshare(CLONE_NEWNS) == 0 &&
+                               ::mount("", "/", "", MS_REC | MS_PRIVATE, nullptr) == 0;
+    if (!mounts) GTEST_SKIP() << "the kernel's datapath needs root";
+    home_.emplace(NetNamespace::current());
+    host_.emplace(*NetNamespace::make(true));
+    vms_.emplace(*NetNamespace::make(false));
+    host_->enter();
+    options_ = options_in("one");
+    options_.max_flows = 256;
+    options_.max_ports = 16;
+  }
+  void TearDown() override {
+    datapath_.reset();
+    if (home_) home_->enter();
+    for (const fs::path& dir : dirs_) {
+      (void)::umount2((dir / "bpf").c_str(), MNT_DETACH);
+      fs::remove_all(dir);
+    }
+  }
+
+  EbpfOptions options_in(const std::string& name) {
+    EbpfOptions options;
+    options.run_dir = "/tmp/plexus-datapath-test-" + std::to_string(::getpid()) + "-" + name;
+    dirs_.push_back(options.run_dir);
+    return options;
+  }
+  void open() {
+    datapath_.reset();
+    auto opened = EbpfDatapath::open(options_);
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    datapath_ = std::move(*opened);
+  }
+  EbpfDatapath& dp() { return *datapath_; }
+  netlink::Route route() { return *netlink::Route::open(); }
+
+  /// A veth to the VMs' namespace, up on both sides.
+  void make_veth(const std::string& name) {
+    netlink::VethSpec spec{name, name, 1500, vms_->fd()};
+    ASSERT_TRUE(route().create_veth(spec).ok());
+    ASSERT_TRUE(route().set_up(route().link(name)->index, true).ok());
+    const InNamespace there(*vms_);
+    ASSERT_TRUE(route().set_up(route().link(name)->index, true).ok());
+  }
+  PacketSocket vm_socket(const std::string& name) {
+    const InNamespace there(*vms_);
+    return std::move(*PacketSocket::open(route().link(name)->index));
+  }
+  static std::string ipv6_disabled(const std::string& name) {
+    std::string value;
+    std::ifstream("/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6") >> value;
+    return value;
+  }
+  static Flow flow(uint32_t in, uint32_t out) {
+    FlowKey key, mask;
+    key.in_port = in;
+    mask.in_port = UINT32_MAX;
+    return {{key, mask}, {{{{}, LocalOutput{DpPort{out}}}}}, 0};
+  }
+  static Frame frame(uint16_t port) {
+    PacketSpec spec;
+    spec.eth_src = MacAddr{{2, 0, 0, 0, 0, 1}};
+    spec.eth_dst = MacAddr{{2, 0, 0, 0, 0, 2}};
+    spec.src = *IpAddr::parse("10.0.0.1");
+    spec.dst = *IpAddr::parse("10.0.0.2");
+    return udp_packet(spec, 1, port);
+  }
+
+  std::optional<NetNamespace> home_, host_, vms_;
+  EbpfOptions options_;
+  std::vector<fs::path> dirs_;
+  std::unique_ptr<EbpfDatapath> datapath_;
+};
+
+TEST_F(EbpfDatapathTest, DestroyLeavesNothing) {
+  make_veth("va");
+  const size_t links = route().links()->size();
+  open();
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  TunnelSpec tunnel;
+  tunnel.local = *IpAddr::parse("192.0.2.1");
+  ASSERT_TRUE(dp().set_tunnel(tunnel).ok());
+  ASSERT_TRUE(dp().put_flow(flow(16, 16)).ok());
+  EXPECT_EQ(route().links()->size(), links + 3);
+  EXPECT_EQ(*route().count_tc_filters(route().link("va")->index), 1u);
+  EXPECT_TRUE(fs::exists(options_.run_dir + "/bpf"));
+  ASSERT_TRUE(dp().destroy().ok());
+  EXPECT_EQ(route().links()->size(), links);
+  EXPECT_FALSE(route().delete_clsact(route().link("va")->index).ok())
+      << "the qdisc is gone already";
+  EXPECT_FALSE(fs::exists(options_.run_dir + "/bpf"));
+  open();
+  EXPECT_TRUE(dp().ports().empty());
+  EXPECT_TRUE(dp().dump_flows()->empty());
+  ASSERT_TRUE(dp().destroy().ok());
+}
+
+TEST_F(EbpfDatapathTest, OneAtATime) {
+  open();
+  auto second = EbpfDatapath::open(options_);
+  EXPECT_EQ(second.error().code, ErrorCode::in_use);
+  EXPECT_NE(second.error().message.find(options_.run_dir), std::string::npos);
+  EXPECT_EQ(EbpfDatapath::open(options_in("two")).error().code, ErrorCode::in_use);
+  datapath_.reset();
+  open();
+}
+
+TEST_F(EbpfDatapathTest, TwoHostsOnOneMachine) {
+  open();
+  make_veth("va");
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  const NetNamespace other = *NetNamespace::make(true);
+  {
+    const InNamespace there(other);
+    auto second = EbpfDatapath::open(options_in("two"));
+    ASSERT_TRUE(second.ok()) << second.error().message;
+    EXPECT_TRUE((*second)->ports().empty());
+    TunnelSpec tunnel;
+    tunnel.local = *IpAddr::parse("192.0.2.1");
+    EXPECT_TRUE((*second)->set_tunnel(tunnel).ok());
+    ASSERT_TRUE((*second)->destroy().ok());
+  }
+  EXPECT_EQ(dp().ports().size(), 1u);
+  ASSERT_TRUE(dp().put_flow(flow(16, 16)).ok());
+}
+
+TEST_F(EbpfDatapathTest, AnInterfaceIsLeftAsItWasFound) {
+  open();
+  make_veth("va");
+  EXPECT_EQ(ipv6_disabled("va"), "0");
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  EXPECT_EQ(ipv6_disabled("va"), "1") << "the host's stack keeps quiet towards the VM";
+  open();
+  ASSERT_TRUE(dp().remove_port(DpPort{16}).ok());
+  EXPECT_EQ(ipv6_disabled("va"), "0");
+
+  make_veth("vb");
+  std::ofstream("/proc/sys/net/ipv6/conf/vb/disable_ipv6") << "1";
+  ASSERT_TRUE(dp().add_port({DpPort{17}, "vb"}).ok());
+  ASSERT_TRUE(dp().remove_port(DpPort{17}).ok());
+  EXPECT_EQ(ipv6_disabled("vb"), "1");
+}
+
+TEST_F(EbpfDatapathTest, OtherPeoplesFiltersStay) {
+  make_veth("va");
+  parse_probe* theirs = parse_probe__open_and_load();
+  ASSERT_NE(theirs, nullptr);
+  bpf_tc_hook hook{};
+  hook.sz = sizeof hook;
+  hook.ifindex = static_cast<int>(route().link("va")->index);
+  hook.attach_point = BPF_TC_EGRESS;
+  ASSERT_EQ(bpf_tc_hook_create(&hook), 0);
+  bpf_tc_opts place{};
+  place.sz = sizeof place;
+  place.prog_fd = bpf_program__fd(theirs->progs.parse_probe);
+  place.priority = 5;
+  place.handle = 1;
+  ASSERT_EQ(bpf_tc_attach(&hook, &place), 0);
+  parse_probe__destroy(theirs);
+  const uint32_t index = route().link("va")->index;
+  ASSERT_EQ(*route().count_tc_filters(index), 1u);
+  open();
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  EXPECT_EQ(*route().count_tc_filters(index), 2u);
+  ASSERT_TRUE(dp().remove_port(DpPort{16}).ok());
+  EXPECT_EQ(*route().count_tc_filters(index), 1u);
+}
+
+TEST_F(EbpfDatapathTest, AnotherLayoutStartsFreshAndLeavesNoFilterBehind) {
+  make_veth("va");
+  open();
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  ASSERT_TRUE(dp().put_flow(flow(16, 16)).ok());
+  options_.max_flows = 512;
+  open();
+  EXPECT_TRUE(dp().ports().empty());
+  EXPECT_TRUE(dp().dump_flows()->empty());
+  EXPECT_EQ(*route().count_tc_filters(route().link("va")->index), 0u);
+  size_t layouts = 0;
+  for (const auto& entry : fs::directory_iterator(options_.run_dir + "/bpf"))
+    layouts += entry.is_directory();
+  EXPECT_EQ(layouts, 1u);
+}
+
+TEST_F(EbpfDatapathTest, DamagedPinsAreReplaced) {
+  open();
+  datapath_.reset();
+  for (const auto& entry : fs::recursive_directory_iterator(options_.run_dir + "/bpf"))
+    if (entry.path().filename() == "ports") {
+      const fs::path ports = entry.path();
+      fs::remove(ports);
+      // A map of another kind under the name.
+      fs::rename(ports.parent_path() / "counters", ports);
+      break;
+    }
+  open();
+  make_veth("va");
+  EXPECT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+}
+
+TEST_F(EbpfDatapathTest, AnAgentThatIsKilledLeavesAWorkingDatapath) {
+  make_veth("va");
+  make_veth("vb");
+  PacketSocket a = vm_socket("va"), b = vm_socket("vb");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto mine = EbpfDatapath::open(options_);
+    const bool good = mine.ok() && (*mine)->add_port({DpPort{16}, "va"}).ok() &&
+                      (*mine)->add_port({DpPort{17}, "vb"}).ok() &&
+                      (*mine)->put_flow(flow(16, 17)).ok();
+    ::kill(::getpid(), good ? SIGKILL : SIGTERM);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  ASSERT_TRUE(a.send(frame(1), {}).ok());
+  ASSERT_TRUE(b.receive(2000).has_value());
+  open();
+  EXPECT_EQ(dp().ports().size(), 2u);
+  ASSERT_EQ(dp().dump_flows()->size(), 1u);
+  EXPECT_EQ(dp().dump_flows()->front().stats.packets, 1u);
+}
+
+TEST_F(EbpfDatapathTest, AChangingTableNeverMisdelivers) {
+  // Flows come, change and go, their slots and hash elements are used again and again, while packets pass on another CPU.
+  // Port 100 + n belongs to VM n % 2, whatever the moment; a packet may be upcalled, never delivered to the other VM.
+  options_.max_flows = 24;
+  open();
+  for (const std::string name : {"src", "vm0", "vm1"}) make_veth(name);
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "src"}).ok());
+  ASSERT_TRUE(dp().add_port({DpPort{17}, "vm0"}).ok());
+  ASSERT_TRUE(dp().add_port({DpPort{18}, "vm1"}).ok());
+  PacketSocket source = vm_socket("src"), sinks[2] = {vm_socket("vm0"), vm_socket("vm1")};
+
+  const auto flow_for = [](uint16_t n, bool wide, uint32_t variant) {
+    FlowKey mask;
+    mask.in_port = UINT32_MAX;
+    mask.tp_dst = Be16(0xffff);
+    if (wide) mask.ip_proto = 0xff;
+    FlowKey key = parse_packet(frame(static_cast<uint16_t>(100 + n))).key;
+    key.in_port = 16;
+    Flow out{match_of(key, mask), {}, variant};
+    for (uint32_t i = 0; i <= variant % 6; ++i)
+      out.actions.copies.push_back({{}, LocalOutput{DpPort{17u + n % 2}}});
+    return out;
+  };
+  std::atomic<bool> stop{false};
+  std::thread sender([&] {
+    std::mt19937 random(7);
+    while (!stop) {
+      const auto n = static_cast<uint16_t>(random() % 32);
+      if (!source.send(frame(static_cast<uint16_t>(100 + n)), {}).ok()) return;
+    }
+  });
+  std::atomic<size_t> delivered[2] = {};
+  std::atomic<size_t> wrong{0};
+  std::thread receivers[2];
+  for (size_t vm = 0; vm < 2; ++vm)
+    receivers[vm] = std::thread([&, vm] {
+      while (auto got = sinks[vm].receive(300)) {
+        ++delivered[vm];
+        if (parse_packet(got->second).key.tp_dst.host() % 2 != vm) ++wrong;
+      }
+    });
+  std::mt19937 random(8);
+  size_t changes = 0;
+  // As much as it takes, however busy the machine is.
+  const MonoTime end = mono_now() + std::chrono::seconds(60);
+  while ((changes < 4000 || delivered[0] < 500 || delivered[1] < 500) && mono_now() < end) {
+    const auto n = static_cast<uint16_t>(random() % 32);
+    const Flow f = flow_for(n, random() % 2 == 0, static_cast<uint32_t>(random() % 100));
+    if (random() % 3 == 0)
+      changes += dp().remove_flow(f.match).ok();
+    else
+      changes += dp().put_flow(f).ok();
+    dp().receive(1000, [](Upcall&&) {});
+  }
+  stop = true;
+  sender.join();
+  for (std::thread& receiver : receivers) receiver.join();
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_GE(delivered[0], 500u);
+  EXPECT_GE(delivered[1], 500u);
+  EXPECT_GE(changes, 4000u);
+}
+
+TEST(EbpfDatapathErrors, AreSaidClearly) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  EbpfOptions options;
+  options.run_dir = "/proc/nowhere";
+  EXPECT_FALSE(EbpfDatapath::open(options).ok());
+}
+
+}  // namespace
+}  // namespace plexus::datapath
