@@ -79,7 +79,9 @@ void print_flows(const Node& answer, Terminal& terminal) {
       return n != nullptr ? n->text : std::string();
     };
     const Palette& c = terminal.palette;
-    terminal.out << c.cyan(text("match")) << "\n    → " << c.bold(text("actions")) << "   "
+    const std::string reason = text("reason");
+    terminal.out << c.cyan(text("match")) << "\n    " << c.bold(text("actions"))
+                 << (reason.empty() ? "" : " (" + reason + ")") << "   "
                  << c.dim(fmt::format("{} packets, {} bytes, {}", count_of(flow, "packets"),
                                       count_of(flow, "bytes"), idle_text(flow)))
                  << "\n";

@@ -255,7 +255,7 @@ class EndToEnd(unittest.TestCase):
             self.bad("trace", "--interface", "tap1", "x", says="did you mean 'tap0'?")
             self.good("trace", "--tunnel-key", "77", "x")
             self.assertEqual(asked[-1], {"tunnel_key": 77, "packet": "x"})
-            self.assertEqual(self.good("flows"), "in_port=1\n    → output:2   3 packets, 4 bytes, idle 1.5 s\n1 flow\n")
+            self.assertEqual(self.good("flows"), "in_port=1\n    output:2   3 packets, 4 bytes, idle 1.5 s\n1 flow\n")
             self.assertEqual(json.loads(self.good("flows", "--json"))["flows"][0]["packets"], 3)
             self.assertEqual(self.good("agent", "ports"), "NAME  INTERFACE  ID\nvm1   tap0       id-of-vm1\n")
             self.assertRegex(self.good("agent", "status", "--agent", f"unix:{run}/agent.sock"), r"host: +h1\nsynced: +true\n")

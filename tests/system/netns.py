@@ -7,6 +7,8 @@ import contextlib
 import ctypes
 import os
 import re
+import secrets
+import select
 import socket
 import struct
 import subprocess
@@ -179,11 +181,14 @@ class RawPort:
 
 
 class PingResult:
-    def __init__(self, output):
-        self.output = output
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", output)
-        self.sent, self.received = (int(found[1]), int(found[2])) if found else (0, 0)
-        self.sequences = {int(n) for n in re.findall(r"bytes from .*icmp_seq=(\d+)", output)}
+    """Which echo requests were answered, and the errors that came instead: (from whom, what)."""
+
+    def __init__(self, sent, sequences, errors, detail=""):
+        self.sent, self.sequences, self.errors, self.detail = sent, sequences, errors, detail
+
+    @property
+    def received(self):
+        return len(self.sequences)
 
     @property
     def ok(self):
@@ -195,13 +200,109 @@ class PingResult:
         return max(self.sequences, default=0) - len(self.sequences)
 
     def __repr__(self):
-        return f"<{self.received} of {self.sent} answered>\n{self.output}"
+        missing = sorted(set(range(1, self.sent + 1)) - self.sequences)
+        return f"<{self.received} of {self.sent} answered, missing {missing[:20]}, errors {self.errors}{self.detail}>"
 
 
-def ping(namespace, address, count=1, size=56, wait=2, interval=0.02, extra=()):
-    done = namespace.run("ping", "-n", "-c", count, "-i", interval, "-W", wait, "-s", size, *extra, address,
-                         check=False)
-    return PingResult(done.stdout + done.stderr)
+_ERRORS = {
+    4: {(3, 0): "network unreachable", (3, 1): "host unreachable", (3, 3): "port unreachable",
+        (3, 4): "fragmentation needed", (3, 9): "prohibited", (3, 10): "prohibited", (3, 13): "prohibited",
+        (11, 0): "time exceeded"},
+    6: {(1, 0): "no route", (1, 1): "prohibited", (1, 3): "address unreachable", (1, 4): "port unreachable",
+        (1, 6): "rejected", (2, 0): "too big", (3, 0): "time exceeded"},
+}
+
+
+class _Echo:
+    """Echo requests and what comes back. ping(8) stops listening early once something was answered, see its
+    __schedule_exit: on a busy machine it misses the last answers."""
+
+    def __init__(self, namespace, address, size, ttl, whole):
+        self.version = 6 if ":" in address else 4
+        v6 = self.version == 6
+        self.socket = namespace.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW,
+                                       socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
+        self.socket.setblocking(False)
+        if ttl is not None:
+            self.socket.setsockopt(*((socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS) if v6
+                                     else (socket.IPPROTO_IP, socket.IP_TTL)), ttl)
+        if whole:
+            self.socket.setsockopt(*((socket.IPPROTO_IPV6, 23) if v6 else (socket.IPPROTO_IP, 10)), 2)  # never fragment
+        self.address, self.ident = address, secrets.randbelow(65536)
+        self.payload = secrets.token_bytes(size)
+        self.sequences, self.errors, self.done = set(), [], set()
+
+    def send(self, sequence):
+        kind = 128 if self.version == 6 else 8
+        packet = struct.pack("!BBHHH", kind, 0, 0, self.ident, sequence) + self.payload
+        if self.version == 4:
+            packet = packet[:2] + struct.pack("!H", _checksum(packet)) + packet[4:]
+        try:
+            self.socket.sendto(packet, (self.address, 0))
+        except OSError as e:
+            self.errors.append(("here", e.strerror))
+            self.done.add(sequence)
+
+    def receive(self):
+        while True:
+            try:
+                data, source = self.socket.recvfrom(70000)
+            except BlockingIOError:
+                return
+            except OSError as e:  # what the kernel was told about this socket's packets
+                self.errors.append(("here", e.strerror))
+                continue
+            if self.version == 4:
+                data = data[(data[0] & 15) * 4:]
+            self._take(data, source[0])
+
+    def _take(self, data, source):
+        if len(data) < 8:
+            return
+        kind, code, _, ident, sequence = struct.unpack("!BBHHH", data[:8])
+        if kind == (129 if self.version == 6 else 0):
+            if ident == self.ident and source == self.address and data[8:] == self.payload:
+                self.sequences.add(sequence)
+                self.done.add(sequence)
+            return
+        inner = data[8:]
+        if kind not in ((1, 2, 3) if self.version == 6 else (3, 11)) or len(inner) < 20:
+            return
+        at = (inner[0] & 15) * 4
+        if self.version == 6:
+            at = 48 if inner[6] == 44 else 40
+        if len(inner) >= at + 8:
+            ident, sequence = struct.unpack("!HH", inner[at + 4:at + 8])
+            if ident == self.ident:
+                self.errors.append((source, _ERRORS[self.version].get((kind, code), f"type {kind} code {code}")))
+                self.done.add(sequence)
+
+
+def _checksum(data):
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def ping(namespace, address, count=1, size=56, wait=2, interval=0.02, ttl=None, whole=False):
+    """Sends `count` echo requests, and waits up to `wait` seconds after the last until each is answered."""
+    echo = _Echo(namespace, address, size, ttl, whole)
+    with echo.socket:
+        sent, next_at = 0, time.monotonic()
+        while True:
+            now = time.monotonic()
+            if sent < count and now >= next_at:
+                sent += 1
+                echo.send(sent)
+                next_at = now + (interval if sent < count else wait)
+            elif sent == count and now >= next_at:
+                break
+            select.select([echo.socket], [], [], max(0, next_at - time.monotonic()))
+            echo.receive()
+            if sent == count and len(echo.done) >= count:
+                break
+    return PingResult(sent, echo.sequences, echo.errors)
 
 
 class Pinger:
@@ -216,7 +317,9 @@ class Pinger:
         if self.process.poll() is None:
             self.process.send_signal(2)
         output, _ = self.process.communicate(timeout=20)
-        return PingResult(output)
+        found = re.search(r"(\d+) packets transmitted", output)
+        sequences = {int(n) for n in re.findall(r"bytes from .*icmp_seq=(\d+)", output)}
+        return PingResult(int(found[1]) if found else 0, sequences, re.findall(r"From (\S+) icmp_seq=\d+ (.*)", output))
 
     def __enter__(self):
         return self

@@ -278,7 +278,7 @@ def test_an_ipv6_underlay(empty_cloud):
     cloud.apply(document)
     cloud.wait_ports()
     wait_until(lambda: cloud.vm1.reaches(cloud.vm2.v4), 5, "vm2")
-    assert cloud.vm1.ping(cloud.vm2.v4, count=3, size=1472, extra=["-M", "do"]).ok
+    assert cloud.vm1.ping(cloud.vm2.v4, count=3, size=1472, whole=True).ok
     assert cloud.vm1.ping(cloud.vm2.v6, count=3, size=3000).ok
 
 

@@ -40,7 +40,7 @@ def test_agent_restarts_under_traffic(cloud, how):
             assert a.ping(address, count=20).ok
         for pinger in pingers:
             result = pinger.stop()
-            assert result.lost == 0 and result.sent - result.received <= 1, result
+            assert result.lost == 0 and result.sent - result.received <= 3, result
     finally:
         for pinger in pingers:
             pinger.__exit__()

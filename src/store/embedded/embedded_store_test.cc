@@ -42,7 +42,7 @@ void with_sqlite(const std::string& file, const char* sql) {
 
 TEST(EmbeddedStore, MakesItsDirectoryAndKeepsWhatItHolds) {
   TestDirectory dir;
-  const std::string path = dir.path("a/b/store");
+  const std::string path = dir.path("a/store");
   ASSERT_TRUE(must_open(path)->transact({Create{"/k", "kept"}}).ok());
   auto store = must_open(path);
   EXPECT_EQ((*store->get("/k"))->value, "kept");
@@ -68,6 +68,16 @@ TEST(EmbeddedStore, RefusesANewerFormatByName) {
   ASSERT_FALSE(opened.ok());
   EXPECT_EQ(opened.error().code, ErrorCode::unsupported);
   EXPECT_THAT(opened.error().message, HasSubstr("format 7"));
+}
+
+TEST(EmbeddedStore, DoesNotMakeAStoreAtAMistypedPlace) {
+  TestDirectory dir;
+  auto opened = EmbeddedStore::open(dir.path("no/such/store"));
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.error().code, ErrorCode::not_found);
+  EXPECT_THAT(opened.error().message, HasSubstr("there is no directory " + dir.path("no")));
+  EXPECT_FALSE(std::filesystem::exists(dir.path("no")));
+  must_open(dir.path("plexus/store"));
 }
 
 TEST(EmbeddedStore, RefusesADatabaseOfSomethingElse) {

@@ -93,6 +93,15 @@ Result<StoreFiles> StoreFiles::prepare(const std::string& directory) {
   const auto path = std::filesystem::absolute(directory, ec).lexically_normal();
   files.directory_ = path.string();
   while (files.directory_.size() > 1 && files.directory_.back() == '/') files.directory_.pop_back();
+  // A mistyped address must not become a new, empty store somewhere: what the default needs is made
+  // (plexus/store below /var/lib), longer paths are not.
+  const auto parent = std::filesystem::path(files.directory_).parent_path();
+  if (!std::filesystem::exists(parent, ec) && !std::filesystem::exists(parent.parent_path(), ec)) {
+    return Error{ErrorCode::not_found, "store: there is no directory " +
+                                           parent.parent_path().string() +
+                                           ": check the address embedded:" + files.directory_ +
+                                           ", or make the directory"};
+  }
   std::filesystem::create_directories(files.directory_, ec);
   if (ec) return errno_error("store: making the directory " + files.directory_, ec.value());
   struct statfs fs {};
