@@ -62,6 +62,8 @@ int run(const AgentOptions& options) {
 
   datapath::EbpfOptions ebpf;
   ebpf.run_dir = run_dir;
+  // New classes a second that one port may ask for: a flood must leave the worker time for the others.
+  ebpf.upcall_rate = 10'000;
   auto datapath = datapath::EbpfDatapath::open(ebpf);
   if (!datapath) return fail(datapath.error().in("opening the eBPF datapath"));
   auto store = store::open_store(options.store);
@@ -77,7 +79,8 @@ int run(const AgentOptions& options) {
   Mailbox<Error> fatal(4);
   LearnedBox learned(1024);
   WorkerOptions worker_options;
-  worker_options.max_flows = ebpf.max_flows;  // the worker evicts before the kernel refuses
+  // The worker evicts before the kernel refuses: a flow goes in before the one that makes room goes out.
+  worker_options.max_flows = ebpf.max_flows - 1024;
   WorkerThread worker(std::move(*datapath), worker_options, learned);
   TopologyThread topology(options, **store, worker, learned,
                           [&](Error error) { (void)fatal.post(std::move(error)); });

@@ -203,7 +203,8 @@ void Worker::give_up(const Parked& p, MonoTime now) {
 
 void Worker::tick(MonoTime now) {
   if (snapshot_) retry_parked(now, false);
-  if (flows_.size() == 0) return;
+  if (flows_.size() == 0 || now < next_statistics_) return;
+  const MonoTime began = mono_now();
   if (const auto all = datapath_.dump_flows(); all) {
     for (const datapath::FlowEntry& entry : *all) {
       if (entry.flow.actions.drops()) count_flow_drops(entry.flow.match, entry.stats.packets);
@@ -218,6 +219,8 @@ void Worker::tick(MonoTime now) {
     remove_from_datapath(match);
     ++counters_.expired;
   }
+  // Reading a full table takes its time: at most a twentieth of the worker's, so that upcalls go on.
+  next_statistics_ = now + 20 * (mono_now() - began);
 }
 
 void Worker::adopt(MonoTime now) {

@@ -125,6 +125,7 @@ class Worker {
   std::shared_ptr<const model::Snapshot> snapshot_;
   uint64_t epoch_ = 0;
   uint64_t next_cookie_ = 1;
+  MonoTime next_statistics_;
   FlowTable flows_;
   std::unordered_map<Match, Dropping, MatchHash> dropping_;  ///< the flows that drop
   std::deque<Parked> parked_;

@@ -236,7 +236,7 @@ class _Echo:
         kind = 128 if self.version == 6 else 8
         packet = struct.pack("!BBHHH", kind, 0, 0, self.ident, sequence) + self.payload
         if self.version == 4:
-            packet = packet[:2] + struct.pack("!H", _checksum(packet)) + packet[4:]
+            packet = packet[:2] + struct.pack("!H", checksum(packet)) + packet[4:]
         try:
             self.socket.sendto(packet, (self.address, 0))
         except OSError as e:
@@ -278,7 +278,8 @@ class _Echo:
                 self.done.add(sequence)
 
 
-def _checksum(data):
+def checksum(data):
+    """The internet checksum (RFC 1071)."""
     data += bytes(len(data) % 2)
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)

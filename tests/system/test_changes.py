@@ -120,7 +120,8 @@ def test_switched_off_and_on(cloud, noun, name, reason):
             assert source.ping(cloud.vm2.v4).ok and source.ping(cloud.vm4.v4).ok
             before = cloud.h2.drops(reason)
             assert not cloud.vm3.reaches(cloud.vm2.v4), "nor may it send"
-            assert cloud.h2.drops(reason) > before, cloud.h2.drops()
+            # The first is counted at once, those that a flow drops with the flow's statistics.
+            wait_until(lambda: cloud.h2.drops(reason) > before, 3, "its packets to be counted")
         elif noun != "bridge":
             assert source.ping(cloud.vm3.v4).ok
     wait_until(lambda: source.reaches(target.v4) and source.reaches(target.v6), 2, f"{name} again")
@@ -195,7 +196,7 @@ def test_two_switches_with_the_same_addresses_stay_apart(cloud):
                 assert b.namespace.counter("IcmpInEchos") == before + 5
                 assert a.mac != b.mac
                 for capture in (x, y):
-                    heard = [f for f in capture.frames() if f[12:14] in (b"\x08\x00", b"\x08\x06")]
+                    heard = [f for f in capture.frames() if f[12:14] == b"\x08\x00"]
                     assert not heard, "a packet of the other tenant"
         # No router, no way out.
         assert not one.reaches(cloud.vm2.v4)

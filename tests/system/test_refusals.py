@@ -143,6 +143,46 @@ def test_misspelt_commands_are_guessed(cloud, arguments, suggestion):
     refused(answer, f"'{suggestion}'", status=2)
 
 
+def test_many_writers_at_once(cloud):
+    """No writer has to know of the others."""
+    command = [cloud.bin / "plexus", "port", "create", "--bridge", "blue", "--name"]
+    running = [subprocess.Popen([*command, f"w{n}"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                env=cloud.environment) for n in range(30)]
+    errors = [p.communicate(timeout=60)[1] for p in running]
+    try:
+        assert [p.returncode for p in running] == [0] * 30, [e for e in errors if e]
+        names = {p["name"] for p in cloud.items("port", "--bridge", "blue")}
+        assert {f"w{n}" for n in range(30)} <= names
+    finally:
+        for n in range(30):
+            cloud.cli("port", "delete", f"w{n}", check=False)
+
+
+def test_one_name_for_many_writers(cloud):
+    """Exactly one gets it."""
+    command = [cloud.bin / "plexus", "bridge", "create", "--name", "only"]
+    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=cloud.environment)
+               for _ in range(20)]
+    errors = [p.communicate(timeout=60)[1] for p in running]
+    try:
+        assert sorted(p.returncode for p in running) == [0] + [1] * 19
+        assert all("only" in e for e in errors if e), errors
+        assert [b["name"] for b in cloud.items("bridge")].count("only") == 1
+    finally:
+        cloud.cli("bridge", "delete", "only")
+
+
+def test_linking_a_port_that_is_linked(cloud):
+    cloud.cli("port", "create", "--name", "third", "--bridge", "blue")
+    try:
+        refused(cloud.cli("port", "update", "third", "--peer", "core-blue", check=False), "core-blue")
+        assert cloud.json("port", "show", "blue-core")["peer"] == cloud.json("port", "show", "core-blue")["id"]
+        assert cloud.vm1.ping("10.1.1.1").ok
+        refused(cloud.cli("port", "update", "third", "--peer", "third", check=False), "third")
+    finally:
+        cloud.cli("port", "delete", "third")
+
+
 def test_usage(cloud):
     for arguments in (["--help"], ["port", "--help"], ["port", "create", "--help"], ["--version"]):
         answer = cloud.cli(*arguments)

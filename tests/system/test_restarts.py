@@ -208,3 +208,75 @@ def test_tunnel_traffic_after_all_agents_restarted(cloud):
     with cloud.h1.uplink_capture() as capture:
         assert cloud.vm1.ping(cloud.vm5.v4, count=5).ok and cloud.vm1.ping(cloud.vm3.v6, count=5).ok
         assert len(tunnel_packets(capture.frames())) >= 10
+
+
+def test_a_frozen_agent_stops_nothing(cloud):
+    """Stopped for a while, as by a debugger: what flows flows; afterwards it is as if nothing had been."""
+    assert cloud.vm1.ping(cloud.vm4.v4).ok
+    cloud.h1.agent.process.send_signal(signal.SIGSTOP)
+    try:
+        assert cloud.vm1.ping(cloud.vm4.v4, count=50).ok
+        with cloud.route("meanwhile", "10.1.2.15/32", kind="blackhole"):
+            assert cloud.vm3.ping(cloud.vm4.v4).ok
+    finally:
+        cloud.h1.agent.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: cloud.vm1.reaches(cloud.vm5.v4), 5, "new flows")
+    assert cloud.h1.status()["synced"]
+
+
+def test_a_frozen_api_server_stops_no_agent(cloud):
+    cloud.api.process.send_signal(signal.SIGSTOP)
+    try:
+        cloud.vm5.run("ip", "addr", "add", "10.1.2.90/24", "dev", "eth0")
+        assert cloud.vm3.ping("10.1.2.90", wait=4).ok, "neighbours are learned and stored"
+        answer = cloud.cli("--timeout", 1, "bridge", "list", check=False)
+        assert answer.status == 3, answer
+    finally:
+        cloud.api.process.send_signal(signal.SIGCONT)
+    assert len(cloud.items("bridge")) == 2
+
+
+def test_a_host_changes_its_underlay_address(cloud):
+    """Renumbered while it runs: the others send to the new address, and accept tunnels from there."""
+    ns = cloud.h3.namespace
+    assert cloud.vm1.ping(cloud.vm5.v4).ok
+    try:
+        ns.run("ip", "addr", "delete", "192.0.2.3/24", "dev", "uplink")
+        ns.run("ip", "addr", "add", "192.0.2.33/24", "dev", "uplink")
+        wait_until(lambda: cloud.vm1.reaches(cloud.vm5.v4) and cloud.vm5.reaches(cloud.vm4.v6), 10, "the new address")
+        assert cloud.h3.status()["tunnel_addresses"] == ["192.0.2.33"]
+        with cloud.h3.uplink_capture() as capture:
+            assert cloud.vm5.ping(cloud.vm1.v4, count=3).ok
+            assert {o.payload.src for o, _, _ in tunnel_packets(capture.frames())} == {"192.0.2.33"}
+    finally:
+        ns.run("ip", "addr", "flush", "dev", "uplink")
+        ns.run("ip", "addr", "add", "192.0.2.3/24", "dev", "uplink")
+    wait_until(lambda: cloud.vm1.reaches(cloud.vm5.v4), 10, "the old address")
+
+
+def test_the_fabric_fails_and_recovers(cloud):
+    assert cloud.vm1.ping(cloud.vm4.v4).ok
+    cloud.fabric.run("ip", "link", "set", "to-h2", "down")
+    try:
+        assert not cloud.vm1.reaches(cloud.vm4.v4)
+        assert cloud.vm1.ping(cloud.vm2.v4).ok and cloud.vm1.ping(cloud.vm5.v4).ok
+    finally:
+        cloud.fabric.run("ip", "link", "set", "to-h2", "up")
+    wait_until(lambda: cloud.vm1.reaches(cloud.vm4.v4) and cloud.vm4.reaches(cloud.vm5.v6), 10, "the fabric")
+
+
+@pytest.mark.long
+def test_somebody_deletes_the_tunnel_device(cloud):
+    """An operator's mistake, or another program's: the agent sees it and makes another."""
+    ns = cloud.h1.namespace
+    before = ns.links()
+    for name in [n for n in before if n.startswith("plexus") and "vx" in n]:
+        ns.run("ip", "link", "delete", name)
+    wait_until(lambda: cloud.vm1.reaches(cloud.vm4.v4) and cloud.vm3.reaches(cloud.vm1.v6), 10, "another tunnel")
+
+
+@pytest.mark.long
+def test_somebody_deletes_the_filters(cloud):
+    """`tc qdisc delete` on a machine's interface takes our program away: it comes back."""
+    cloud.h1.namespace.run("tc", "qdisc", "delete", "dev", cloud.vm1.tap, "clsact")
+    wait_until(lambda: cloud.vm1.reaches(cloud.vm4.v4) and cloud.vm1.reaches(cloud.vm2.v6), 10, "the filter")

@@ -87,6 +87,7 @@ class PacketSocket {
       const ssize_t n = ::recvmsg(fd_.get(), &message, MSG_DONTWAIT);
       if (n < static_cast<ssize_t>(sizeof header)) continue;
       if (from.sll_pkttype == PACKET_OUTGOING) continue;  // our own
+      last_type_ = from.sll_pkttype;
       frame.resize(static_cast<size_t>(n) - sizeof header);
       put_back_tag(message, frame);
       return std::pair{
@@ -94,6 +95,9 @@ class PacketSocket {
           std::move(frame)};
     }
   }
+
+  /// PACKET_HOST, PACKET_OTHERHOST, ...: whom the kernel took the last received frame to be for.
+  [[nodiscard]] int last_type() const { return last_type_; }
 
  private:
   /// struct virtio_net_hdr.
@@ -120,6 +124,7 @@ class PacketSocket {
   }
 
   UniqueFd fd_;
+  int last_type_ = 0;
 };
 
 }  // namespace plexus::datapath

@@ -93,6 +93,21 @@ class EbpfDatapathTest : public ::testing::Test {
     return udp_packet(spec, 1, port);
   }
 
+  /// Packets that have left by an interface of this namespace.
+  static uint64_t sent_by(const std::string& name) {
+    std::ifstream file("/proc/thread-self/net/dev");
+    for (std::string line; std::getline(file, line);) {
+      std::istringstream words(line);
+      std::string word;
+      words >> word;
+      if (word != name + ":") continue;
+      uint64_t n = 0;
+      for (int column = 0; column < 10; ++column) words >> n;  // 8 of the way in, bytes, packets
+      return n;
+    }
+    return 0;
+  }
+
   std::optional<NetNamespace> home_, host_, vms_;
   EbpfOptions options_;
   std::vector<fs::path> dirs_;
@@ -191,6 +206,37 @@ TEST_F(EbpfDatapathTest, OtherPeoplesFiltersStay) {
   EXPECT_EQ(*route().count_tc_filters(index), 2u);
   ASSERT_TRUE(dp().remove_port(DpPort{16}).ok());
   EXPECT_EQ(*route().count_tc_filters(index), 1u);
+}
+
+TEST_F(EbpfDatapathTest, OnlyAVmsOwnFramesTakeTheShortWay) {
+  open();
+  make_veth("va");
+  make_veth("vb");
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  ASSERT_TRUE(dp().add_port({DpPort{17}, "vb"}).ok());
+  ASSERT_TRUE(dp().put_flow(flow(16, 17)).ok());
+  PacketSocket a = vm_socket("va"), b = vm_socket("vb");
+  MacAddr mac;
+  {
+    const InNamespace there(*vms_);
+    mac = route().link("vb")->mac;
+  }
+  const struct {
+    MacAddr to;
+    int type;
+    bool jumps;
+  } cases[] = {{mac, PACKET_HOST, true},
+               {MacAddr{{2, 7, 7, 7, 7, 7}}, PACKET_OTHERHOST, false},
+               {kBroadcastMac, PACKET_BROADCAST, false}};
+  for (const auto& c : cases) {
+    Frame f = frame(1);
+    std::copy(c.to.bytes.begin(), c.to.bytes.end(), f.begin());
+    const uint64_t before = sent_by("vb");
+    ASSERT_TRUE(a.send(f, {}).ok());
+    ASSERT_TRUE(b.receive(2000).has_value());
+    EXPECT_EQ(b.last_type(), c.type) << c.to.str();
+    EXPECT_EQ(sent_by("vb") - before, c.jumps ? 0u : 1u) << c.to.str();
+  }
 }
 
 TEST_F(EbpfDatapathTest, AnotherLayoutStartsFreshAndLeavesNoFilterBehind) {
