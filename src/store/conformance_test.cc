@@ -529,6 +529,7 @@ TEST_P(Conformance, ConcurrentWritersLoseNothing) {
 TEST_P(Conformance, AWriterKilledAtAnyMomentLeavesAWholeStore) {
   const auto seed = static_cast<unsigned>(getpid());
   std::printf("seed %u\n", seed);
+  std::fflush(stdout);  // or each child prints it again
   std::mt19937 random(seed);
   {
     auto store = open();

@@ -314,6 +314,7 @@ TEST(Concurrent, WhateverManyDoTheTopologyStaysWhole) {
   const std::string address = "embedded:" + dir.path("store");
   const auto seed = static_cast<unsigned>(getpid());
   std::printf("seed %u\n", seed);
+  std::fflush(stdout);  // or each child prints it again
   std::mt19937 random(seed);
 
   // All processes are started while this one has no threads and no store.
