@@ -5,6 +5,7 @@
 #include <google/protobuf/message.h>
 
 #include <algorithm>
+#include <set>
 
 #include "api/url.h"
 #include "base/log.h"
@@ -357,12 +358,8 @@ Response Api::status(const Request& request, const std::string& kind) {
   const bool hosts = kind == "hosts";
   const auto records = store_.scan(std::string(store::kRoot) + (hosts ? "/h" : "/b"));
   if (!records) return failure(records.error());
-  std::vector<std::string> live;
-  if (hosts) {
-    auto names = store_.list(std::string(store::kRoot) + "/live");
-    if (!names) return failure(names.error());
-    live = std::move(*names);
-  }
+  std::set<std::string> paths;
+  for (const auto& [path, record] : *records) paths.insert(path);
   v1::HostState host;
   v1::Binding binding;
   google::protobuf::Message& message = hosts ? static_cast<google::protobuf::Message&>(host)
@@ -375,8 +372,7 @@ Response Api::status(const Request& request, const std::string& kind) {
     if (!message.ParseFromString(record.value)) continue;
     Node item = codec::encode(message);
     if (hosts) {
-      const std::string id = codec::get_text(message, "id");
-      item.add("live", Node::of_bool(std::find(live.begin(), live.end(), id) != live.end()));
+      item.add("live", Node::of_bool(paths.contains(path + "/live")));
     }
     items.items.push_back(std::move(item));
   }

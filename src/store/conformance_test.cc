@@ -188,6 +188,24 @@ TEST_P(Conformance, AStepSeesWhatEarlierOnesDid) {
   EXPECT_EQ(value_of(*store, "/b"), "(absent)");
 }
 
+TEST_P(Conformance, AppendedRecordsAreNumberedWithoutGaps) {
+  auto store = open();
+  auto other = open();
+  must(*store, {Append{"/log/0", "a"}, Append{"/log/0", "b"}, Create{"/x", ""}});
+  EXPECT_FALSE(other->transact({Append{"/log/0", "lost"}, Create{"/x", ""}}).ok());
+  must(*other, {Append{"/log/0", "c"}});
+  EXPECT_EQ(value_of(*store, "/log/0/e0000000000"), "a");
+  EXPECT_EQ(value_of(*store, sequence_path("/log/0", 1)), "b");
+  EXPECT_EQ(value_of(*store, sequence_path("/log/0", 2)), "c");
+  // Also when all are gone, and beside another sequence.
+  must(*store, {Delete{sequence_path("/log/0", 0), 1}, Delete{sequence_path("/log/0", 1), 1},
+                Delete{sequence_path("/log/0", 2), 1}});
+  must(*store, {Append{"/log/0", "d"}, Append{"/log/1", "e"}});
+  EXPECT_EQ(value_of(*store, sequence_path("/log/0", 3)), "d");
+  EXPECT_EQ(value_of(*store, sequence_path("/log/1", 0)), "e");
+  EXPECT_THAT(*store->list("/log/0"), ElementsAre("e0000000003"));
+}
+
 TEST_P(Conformance, DeleteIsRefusedWhileRecordsLieBelow) {
   auto store = open();
   must(*store, {Create{"/o/1", "parent"}, Create{"/o/1/ref/0", "child"}, Create{"/o/10", "other"}});

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/path.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace plexus::store {
@@ -34,12 +36,17 @@ const std::string& path_of(const Step& step) {
   return std::visit([](const auto& s) -> const std::string& { return s.path; }, step);
 }
 
+std::string sequence_path(std::string_view path, uint32_t number) {
+  return fmt::format("{}/e{:010}", path, number);
+}
+
 Result<void> check_steps(const std::vector<Step>& steps) {
   for (const Step& step : steps) {
     if (auto ok = check_path(path_of(step)); !ok.ok()) return ok;
     const std::string* value = nullptr;
     if (const auto* create = std::get_if<Create>(&step)) value = &create->value;
     if (const auto* set = std::get_if<Set>(&step)) value = &set->value;
+    if (const auto* append = std::get_if<Append>(&step)) value = &append->value;
     if (value != nullptr && value->size() > kMaxValueBytes) {
       return Error{ErrorCode::invalid,
                    path_of(step) + ": a value of " + std::to_string(value->size()) +

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Store: the seam to where the topology lives. Keys are paths, values are bytes, every record has a
-// version. Providers: `embedded` (SQLite, many processes of one machine). One conformance suite
-// holds for all.
+// version. Providers: `embedded` (SQLite, many processes of one machine), `zookeeper` (many machines).
+// One conformance suite holds for all.
 //
 // Contract of watch: level-triggered. You end at the latest state, revisions never go back, nothing
 // is missed for good; you may not see every version in between.
@@ -20,6 +20,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/ids.h"
 #include "base/result.h"
 
 namespace plexus::store {
@@ -40,6 +41,15 @@ struct Record {
   Revision revision;    ///< of its last change
 };
 
+/// Who may read and write a record, where the store knows who is asking (zookeeper with identities).
+/// The API may do everything; hosts may read what is not secret.
+struct Access {
+  bool secret = false;             ///< only the API reads it
+  bool any_host = false;           ///< every host may write it and make records below it
+  std::vector<HostId> hosts = {};  ///< these hosts may, too
+  bool operator==(const Access&) const = default;
+};
+
 /// Steps of one transaction. All hold, or nothing happens.
 struct CheckVersion {
   std::string path;
@@ -48,18 +58,31 @@ struct CheckVersion {
 struct Create {
   std::string path;
   std::string value;
+  Access access = {};
 };
 struct Set {
   std::string path;
   std::string value;
-  int64_t version = 0;  ///< must be at this version
+  int64_t version = 0;                ///< must be at this version
+  std::optional<Access> access = {};  ///< given: from now on this
 };
 /// Fails with in_use when records lie below the path (`path/...`).
 struct Delete {
   std::string path;
   int64_t version = 0;
 };
-using Step = std::variant<CheckVersion, Create, Set, Delete>;
+/// Creates the next record of a sequence: `path/e0000000000`, `path/e0000000001`, ... The numbers have
+/// no gaps and are not used again, also when records were deleted meanwhile. Nobody's step conflicts
+/// with it.
+struct Append {
+  std::string path;  ///< of the sequence
+  std::string value;
+  Access access = {};
+};
+using Step = std::variant<CheckVersion, Create, Set, Delete, Append>;
+
+/// The path of one record of a sequence.
+[[nodiscard]] std::string sequence_path(std::string_view path, uint32_t number);
 
 /// What a watch reports: the record now, or nullopt while it does not exist.
 struct WatchEvent {
@@ -115,14 +138,22 @@ class Store {
   /// a freeze of the process it may or may not be there. Created or taken over.
   virtual Result<void> put_ephemeral(std::string_view path, std::string_view value) = 0;
 
-  /// Returns when everything committed before the call is visible to this process; that revision.
+  /// Returns when everything committed before the call is visible to this process, and a revision
+  /// that is not older than any of it (nor newer than what is committed after the call returns).
   virtual Result<Revision> sync() = 0;
 
   [[nodiscard]] virtual Health health() const = 0;
 };
 
-/// Opens a store by its address: "embedded:/var/lib/plexus/store". invalid: unknown scheme, with
-/// the known ones named.
-[[nodiscard]] Result<std::unique_ptr<Store>> open_store(std::string_view address);
+/// Who we are to a store that asks: the content of an identity file, see identity.h. Empty: a store
+/// that everybody may write.
+struct OpenOptions {
+  std::string identity = {};
+};
+
+/// Opens a store by its address: "embedded:/var/lib/plexus/store" or
+/// "zookeeper:HOST:PORT[,HOST:PORT...][/CHROOT]". invalid: unknown scheme, with the known ones named.
+[[nodiscard]] Result<std::unique_ptr<Store>> open_store(std::string_view address,
+                                                        const OpenOptions& options = {});
 
 }  // namespace plexus::store

@@ -254,6 +254,25 @@ Error wrong_version(const std::string& path, int64_t is, int64_t wanted) {
 
 }  // namespace
 
+Result<void> EmbeddedStore::create(const std::string& path, const std::string& value,
+                                   int64_t revision, std::set<std::string>& changed) {
+  StatementUse use(writing_.create);
+  use->bind(1, std::string_view(path));
+  use->bind(2, revision);
+  use->bind_blob(3, value);
+  if (auto done = run(writing_.create, "creating " + path); !done.ok()) return done;
+  changed.insert(path);
+  return Ok{};
+}
+
+Result<uint32_t> EmbeddedStore::next_number(const std::string& sequence) {
+  StatementUse use(writing_.next_number);
+  use->bind(1, std::string_view(sequence));
+  const int code = use->step();
+  if (code != SQLITE_ROW) return writing_.database->error(code, "appending to " + sequence);
+  return static_cast<uint32_t>(use->integer(0));
+}
+
 Result<void> EmbeddedStore::apply(const Step& step, int64_t revision,
                                   std::set<std::string>& changed) {
   const std::string& path = path_of(step);
@@ -263,15 +282,14 @@ Result<void> EmbeddedStore::apply(const Step& step, int64_t revision,
     if (*version != check->version) return wrong_version(path, *version, check->version);
     return Ok{};
   }
-  if (const auto* create = std::get_if<Create>(&step)) {
+  if (const auto* made = std::get_if<Create>(&step)) {
     if (*version != 0) return Error{ErrorCode::exists, path + " exists already"};
-    StatementUse use(writing_.create);
-    use->bind(1, std::string_view(path));
-    use->bind(2, revision);
-    use->bind_blob(3, create->value);
-    if (auto done = run(writing_.create, "creating " + path); !done.ok()) return done;
-    changed.insert(path);
-    return Ok{};
+    return create(path, made->value, revision, changed);
+  }
+  if (const auto* append = std::get_if<Append>(&step)) {
+    auto number = next_number(path);
+    if (!number.ok()) return number.error();
+    return create(sequence_path(path, *number), append->value, revision, changed);
   }
   if (*version == 0) return Error{ErrorCode::not_found, path + " does not exist"};
   if (const auto* set = std::get_if<Set>(&step)) {

@@ -65,7 +65,7 @@ class EmbeddedStore final : public Store {
   struct Writing {
     std::mutex mutex;
     std::unique_ptr<Database> database;
-    Statement version, create, set, remove, below, head, set_head, log, trim;
+    Statement version, create, set, remove, below, head, set_head, log, trim, next_number;
     Statement add_session, remove_session, own, disown, owned;
   };
 
@@ -80,6 +80,10 @@ class EmbeddedStore final : public Store {
   Result<Revision> write(std::string_view what, const Body& body);
   Result<void> finish_write(int64_t revision, const std::set<std::string>& changed);
   Result<void> apply(const Step& step, int64_t revision, std::set<std::string>& changed);
+  Result<void> create(const std::string& path, const std::string& value, int64_t revision,
+                      std::set<std::string>& changed);
+  /// Takes the next number of a sequence.
+  Result<uint32_t> next_number(const std::string& sequence);
   /// Runs a statement that returns nothing.
   Result<void> run(Statement& statement, std::string_view doing);
   /// 0: there is no such record.

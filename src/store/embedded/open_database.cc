@@ -8,7 +8,7 @@ namespace plexus::store {
 namespace {
 
 constexpr int64_t kApplicationId = 0x506c7873;  // "Plxs"
-constexpr int64_t kFormat = 1;
+constexpr int64_t kFormat = 2;
 
 constexpr const char* kTables = R"(
   CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -20,6 +20,9 @@ constexpr const char* kTables = R"(
   CREATE TABLE session(id TEXT PRIMARY KEY) WITHOUT ROWID;
   CREATE TABLE ephemeral(path TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID;
 )";
+// Since format 2: the next number of each sequence.
+constexpr const char* kSequences =
+    "CREATE TABLE sequence(path TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID;";
 
 }  // namespace
 
@@ -78,15 +81,23 @@ Result<void> EmbeddedStore::create_or_check() {
       !done.ok()) {
     return done;
   }
+  const std::string user_version = fmt::format("PRAGMA user_version={}", kFormat);
+  if (*tables != 0 && *format < 2) {
+    for (const char* sql : {"BEGIN IMMEDIATE", kSequences, user_version.c_str(), "COMMIT"}) {
+      if (auto done = database.exec(sql); !done.ok()) {
+        if (database.in_transaction()) (void)database.exec("ROLLBACK").ok();
+        return held(done.error()).in("bringing a store to format 2");
+      }
+    }
+  }
   if (*tables != 0) {
     // Damage at the root shows at once.
     auto head = database.integer("SELECT value FROM meta WHERE name = 'revision'");
     return head.ok() ? Result<void>(Ok{}) : Result<void>(head.error());
   }
   const std::string application_id = fmt::format("PRAGMA application_id={}", kApplicationId);
-  const std::string user_version = fmt::format("PRAGMA user_version={}", kFormat);
-  for (const char* sql :
-       {"BEGIN IMMEDIATE", kTables, application_id.c_str(), user_version.c_str(), "COMMIT"}) {
+  for (const char* sql : {"BEGIN IMMEDIATE", kTables, kSequences, application_id.c_str(),
+                          user_version.c_str(), "COMMIT"}) {
     if (auto done = database.exec(sql); !done.ok()) {
       if (database.in_transaction()) (void)database.exec("ROLLBACK").ok();
       return held(done.error()).in("making a store");
@@ -125,6 +136,9 @@ Result<void> EmbeddedStore::prepare_statements() {
       {*writing_.database, writing_.set_head, "UPDATE meta SET value = ? WHERE name = 'revision'"},
       {*writing_.database, writing_.log, "INSERT INTO log(revision, path) VALUES(?, ?)"},
       {*writing_.database, writing_.trim, "DELETE FROM log WHERE revision <= ?"},
+      {*writing_.database, writing_.next_number,
+       "INSERT INTO sequence(path, next) VALUES(?, 1) "
+       "ON CONFLICT(path) DO UPDATE SET next = next + 1 RETURNING next - 1"},
       {*writing_.database, writing_.add_session, "INSERT INTO session(id) VALUES(?)"},
       {*writing_.database, writing_.remove_session, "DELETE FROM session WHERE id = ?"},
       {*writing_.database, writing_.own,

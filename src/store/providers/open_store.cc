@@ -6,7 +6,8 @@
 
 namespace plexus::store {
 
-Result<std::unique_ptr<Store>> open_store(std::string_view address) {
+Result<std::unique_ptr<Store>> open_store(std::string_view address, const OpenOptions& options) {
+  (void)options;
   const size_t colon = address.find(':');
   const std::string_view scheme = address.substr(0, colon);
   const std::string_view rest =

@@ -132,7 +132,7 @@ Result<void> ChangeSet::drop_belongings(const Object& object) {
   } else if (object.type == v1::Router::descriptor()) {
     belongings = {networks_path(object.id)};
   } else if (object.type == v1::Host::descriptor()) {
-    belongings = {host_state_path(object.id)};
+    belongings = {host_state_path(object.id), live_path(object.id)};
   }
   for (const std::string& path : belongings) {
     if (auto read = transaction_.read(path); !read.ok()) return read.error();

@@ -242,7 +242,9 @@ Result<void> HostRecords::learn_neighbour(PortId id, const IpAddr& address, cons
 }
 
 Result<void> HostRecords::announce_alive(uint32_t incarnation) {
-  return store_.put_ephemeral(live_path(self_.uuid), std::to_string(incarnation));
+  v1::LiveHost live;
+  live.set_incarnation(incarnation);
+  return store_.put_ephemeral(live_path(self_.uuid), live.SerializeAsString());
 }
 
 }  // namespace plexus::store

@@ -156,7 +156,9 @@ TEST_F(HostRecordsTest, LivenessGoesWithTheProcess) {
   {
     auto own = open_store(address());
     ASSERT_TRUE(HostRecords(**own, h1_).announce_alive(1).ok());
-    EXPECT_EQ((*store_->get(live_path(h1_.uuid)))->value, "1");
+    v1::LiveHost live;
+    ASSERT_TRUE(live.ParseFromString((*store_->get(live_path(h1_.uuid)))->value));
+    EXPECT_EQ(live.incarnation(), 1u);
   }
   EXPECT_EQ(*store_->get(live_path(h1_.uuid)), std::nullopt);
 }

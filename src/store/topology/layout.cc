@@ -85,7 +85,37 @@ std::string neighbours_path(const Uuid& port) {
   return spread("/p1/n", port);
 }
 std::string live_path(const Uuid& host) {
-  return "/p1/live/" + host.str();
+  return host_state_path(host) + "/live";
+}
+std::string log_path() {
+  return "/p1/log/0";
+}
+std::string usage_path(std::string_view tenant) {
+  return fmt::format("/p1/q/{}", tenant);
+}
+std::string barrier_path() {
+  return "/p1/barrier";
+}
+std::string barrier_answers_path(const Uuid& barrier) {
+  return "/p1/w/" + barrier.str();
+}
+std::string removing_path(const Uuid& id) {
+  return "/p1/removing/" + id.str();
+}
+
+Access access_of(std::string_view path) {
+  Access access;
+  const auto below = [&](std::string_view directory) {
+    return path.substr(0, directory.size()) == directory;
+  };
+  access.secret = below("/p1/o/token/") || below("/p1/log/") || below("/p1/q/");
+  access.any_host = below("/p1/n/") || below("/p1/w/");
+  // "/p1/h/<host>" and "/p1/k/<host>", not what the API keeps below them.
+  constexpr size_t kPrefix = 6, kId = 36;
+  if ((below("/p1/h/") || below("/p1/k/")) && path.size() == kPrefix + kId) {
+    if (const auto host = Uuid::parse(path.substr(kPrefix))) access.hosts.push_back(HostId{*host});
+  }
+  return access;
 }
 
 Result<Uuid> store_life(Store& store) {

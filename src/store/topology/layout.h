@@ -11,7 +11,12 @@
 //   /p1/k/<host>                        TunnelKeys; stays when the host goes
 //   /p1/b/<hh>/<port>                   Binding
 //   /p1/n/<hh>/<router port>            NeighbourTable
-//   /p1/live/<host>                     ephemeral
+//   /p1/h/<host>/live                   ephemeral; value: LiveHost
+//   /p1/log/0/e<number>                 LogEntry: what changed, who did it
+//   /p1/q/<tenant>                      TenantUsage
+//   /p1/barrier                         Barrier: the newest convergence question
+//   /p1/w/<barrier>/<host>              empty: that host's answer
+//   /p1/removing/<id>                   Removal: begun, not finished
 #pragma once
 
 #include <string>
@@ -41,6 +46,15 @@ inline constexpr std::string_view kRoot = "/p1";
 [[nodiscard]] std::string binding_path(const Uuid& port);
 [[nodiscard]] std::string neighbours_path(const Uuid& port);
 [[nodiscard]] std::string live_path(const Uuid& host);
+[[nodiscard]] std::string log_path();
+[[nodiscard]] std::string usage_path(std::string_view tenant);
+[[nodiscard]] std::string barrier_path();
+[[nodiscard]] std::string barrier_answers_path(const Uuid& barrier);
+[[nodiscard]] std::string removing_path(const Uuid& id);
+
+/// Who may write a record at this path. The record of a binding is the exception: its writers are
+/// the hosts that the port is wanted on, which its path does not say.
+[[nodiscard]] Access access_of(std::string_view path);
 
 /// The id of this store's life; chosen now if the store is new.
 Result<Uuid> store_life(Store& store);

@@ -6,6 +6,8 @@
 #include <random>
 #include <thread>
 
+#include "store/topology/layout.h"
+
 namespace plexus::store {
 
 void pause_before_retry(int tries) {
@@ -58,6 +60,17 @@ void Transaction::remove(const std::string& path) {
   found->second.now.reset();
 }
 
+void Transaction::set_access(const std::string& path, Access access) {
+  const auto found = entries_.find(path);
+  PLEXUS_CHECK(found != entries_.end(), "access set without being read: " + path);
+  found->second.access = std::move(access);
+}
+
+void Transaction::append(std::string sequence, std::string value) {
+  Access access = access_of(sequence + "/");
+  appended_.push_back({std::move(sequence), std::move(value), std::move(access)});
+}
+
 int64_t Transaction::version_read(const std::string& path) const {
   const auto found = entries_.find(path);
   return found == entries_.end() ? 0 : found->second.version();
@@ -91,11 +104,12 @@ Result<Revision> Transaction::commit() {
     if (!entry.now) {
       removals.push_back(Delete{path, entry.version()});
     } else if (!entry.stored) {
-      steps.push_back(Create{path, *entry.now});
+      steps.push_back(Create{path, *entry.now, entry.access ? *entry.access : access_of(path)});
     } else {
-      steps.push_back(Set{path, *entry.now, entry.version()});
+      steps.push_back(Set{path, *entry.now, entry.version(), entry.access});
     }
   }
+  if (changes_anything()) steps.insert(steps.end(), appended_.begin(), appended_.end());
   steps.insert(steps.end(), removals.rbegin(), removals.rend());
   return store_.transact(steps);
 }

@@ -29,9 +29,13 @@ class Transaction {
   Result<void> prefetch(const std::vector<std::string>& paths);
   /// The value, as this transaction has left it; nullptr: absent. Valid until the next write to it.
   Result<const std::string*> read(const std::string& path);
-  /// Writes or removes what has been read before.
+  /// Writes or removes what has been read before. A new record gets access_of(path), unless
+  /// `set_access` says something else.
   void write(const std::string& path, std::string value);
   void remove(const std::string& path);
+  void set_access(const std::string& path, Access access);
+  /// Adds a record to a sequence, if anything else is changed; see Append.
+  void append(std::string sequence, std::string value);
 
   /// The version that a record of this transaction has, before and after it. 0: absent.
   [[nodiscard]] int64_t version_read(const std::string& path) const;
@@ -65,13 +69,16 @@ class Transaction {
   struct Entry {
     std::optional<Record> stored;
     std::optional<std::string> now;
+    std::optional<Access> access;
     [[nodiscard]] bool changed() const {
-      return stored.has_value() != now.has_value() || (now && *now != stored->value);
+      return (access && now) || stored.has_value() != now.has_value() ||
+             (now && *now != stored->value);
     }
     [[nodiscard]] int64_t version() const { return stored ? stored->version : 0; }
   };
   Store& store_;
   std::map<std::string, Entry> entries_;
+  std::vector<Append> appended_;
 };
 
 /// A short random sleep, longer with each try, so that rivals part.
