@@ -179,9 +179,13 @@ struct plexus_upcall {
   __u32 tunnel_key;
   __u32 length;  // bytes of `frame` in use
   __u16 gso_size;
-  __u16 reserved;
+  __u16 port_index;  // whose account in upcalls_waiting it is on
   __u8 frame[];
 };
+
+// What a record of this many bytes costs its port while it waits in the ring: never less than a kilobyte, so that
+// many small ones do not take more of the agent's time than a few large ones.
+#define PLEXUS_UPCALL_COST(bytes) ((bytes) < 1024 ? 1024 : (bytes))
 
 // The largest frame that is handed up: a 64 KiB GSO packet with its Ethernet header and tags.
 #define PLEXUS_MAX_FRAME 65568

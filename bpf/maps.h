@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-// Every map. All but the ring are pinned by user space, so that they outlive the agent; sizes marked "set by user
+// Every map. All but the last two are pinned by user space, so that they outlive the agent; sizes marked "set by user
 // space" are replaced before loading. Written by user space alone: everything but flow_stats, port_stats, buckets,
-// counters and upcalls.
+// counters, upcalls and upcalls_waiting.
 #ifndef PLEXUS_MAPS_H
 #define PLEXUS_MAPS_H
 
@@ -119,15 +119,26 @@ struct {
 // -- to user space
 
 struct {
-  __uint(type, BPF_MAP_TYPE_RINGBUF);
-  __uint(max_entries, 4 << 20);  // bytes; set by user space
-} upcalls SEC(".maps");
-
-struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, PLEXUS_COUNTERS);
   __type(key, __u32);
   __type(value, __u64);
 } counters SEC(".maps");
+
+// A new agent has an empty ring and an empty account, whatever the programs of the last one still do with theirs.
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 4 << 20);  // bytes; set by user space
+} upcalls SEC(".maps");
+
+// What the records of a port that wait in the ring cost (PLEXUS_UPCALL_COST): programs add, user space takes away.
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 4096);  // by port index; set by user space
+  __type(key, __u32);
+  __type(value, __u64);
+} upcalls_waiting SEC(".maps");
 
 #endif

@@ -5,6 +5,9 @@
 // up to which tokens are used; a token costs `upcall_interval` of that time; an idle port saves up at most
 // `upcall_burst`. It comes before the ring, so that a port that floods costs next to nothing and fills no ring.
 //
+// Besides, only so much of one port may wait in the ring (`upcall_waiting`): when the agent gets less done than the budgets
+// allow, the others' upcalls still find room, and wait behind a bounded queue.
+//
 // A ring record has a size known to the verifier, hence the four sizes; the frame is copied once.
 #ifndef PLEXUS_LIB_UPCALL_H
 #define PLEXUS_LIB_UPCALL_H
@@ -12,9 +15,10 @@
 #include "counters.h"
 #include "maps.h"
 
-// Set by user space before loading; ns.
+// Set by user space before loading; ns, ns, and PLEXUS_UPCALL_COST.
 const volatile __u64 upcall_interval = 50000;
 const volatile __u64 upcall_burst = 100000000;
+const volatile __u64 upcall_waiting = 262144;
 
 static __always_inline int take_token(__u32 port_index) {
   struct plexus_bucket* bucket = bpf_map_lookup_elem(&buckets, &port_index);
@@ -33,9 +37,12 @@ static __always_inline int take_token(__u32 port_index) {
 }
 
 // The frame as it was on the wire: a VLAN tag in the skb's metadata goes back behind the addresses.
-// PLEXUS_FILL(room) defines fill_<room>(): copies a frame of at most `room` bytes (with tag) into a ring record.
+// PLEXUS_FILL(room) defines submit_<room>(): a frame of at most `room` - 4 bytes and its tag, into a ring record.
 #define PLEXUS_FILL(room)                                                                               \
-  static __always_inline int submit_##room(struct __sk_buff* skb, __u32 port, __u32 tunnel_key) {       \
+  static __always_inline int submit_##room(struct __sk_buff* skb, __u32 port, __u32 tunnel_key,         \
+                                           __u32 port_index) {                                          \
+    __u64* waiting = bpf_map_lookup_elem(&upcalls_waiting, &port_index);                                \
+    if (!waiting) return -1;                                                                            \
     struct plexus_upcall* u = bpf_ringbuf_reserve(&upcalls, sizeof *u + (room), 0);                     \
     if (!u) return -1;                                                                                  \
     __u32 rest = skb->len - 12, tag = skb->vlan_present ? 4 : 0;                                        \
@@ -43,7 +50,7 @@ static __always_inline int take_token(__u32 port_index) {
     u->tunnel_key = tunnel_key;                                                                         \
     u->length = skb->len + tag;                                                                         \
     u->gso_size = (__u16)skb->gso_size;                                                                 \
-    u->reserved = 0;                                                                                    \
+    u->port_index = (__u16)port_index;                                                                  \
     /* The verifier needs both bounds on `rest`, and clang not to merge the checks. Linux 6.1 learns */ \
     /* nothing from a comparison with 0, so ask for 2: the EtherType is there, or it did not parse. */  \
     if (rest < 2) goto discard;                                                                         \
@@ -56,6 +63,8 @@ static __always_inline int take_token(__u32 port_index) {
     } else {                                                                                            \
       if (bpf_skb_load_bytes(skb, 12, u->frame + 12, rest)) goto discard;                               \
     }                                                                                                   \
+    /* First the account: user space may have the record before we return. */                           \
+    __sync_fetch_and_add(waiting, PLEXUS_UPCALL_COST(sizeof *u + (room)));                              \
     bpf_ringbuf_submit(u, 0);                                                                           \
     return 0;                                                                                           \
   discard:                                                                                              \
@@ -73,7 +82,8 @@ _Static_assert(PLEXUS_MAX_FRAME + 16 <= 65584, "the largest frame fits the large
 // Takes the packet, whatever becomes of it. Global: looked at by the verifier once.
 __attribute__((noinline)) int upcall(struct __sk_buff* skb, __u32 port, __u32 tunnel_key,
                                      __u32 port_index) {
-  if (!take_token(port_index)) {
+  const __u64* waiting = bpf_map_lookup_elem(&upcalls_waiting, &port_index);
+  if (!waiting || *waiting >= upcall_waiting || !take_token(port_index)) {
     struct plexus_port_stats* stats = stats_of_port(port_index);
     if (stats) stats->upcalls_limited += 1;
     count(PLEXUS_C_upcalls_limited);
@@ -82,13 +92,13 @@ __attribute__((noinline)) int upcall(struct __sk_buff* skb, __u32 port, __u32 tu
   __u32 length = skb->len + 4;  // room for a tag, there or not
   int err;
   if (length <= 240)
-    err = submit_240(skb, port, tunnel_key);
+    err = submit_240(skb, port, tunnel_key, port_index);
   else if (length <= 2032)
-    err = submit_2032(skb, port, tunnel_key);
+    err = submit_2032(skb, port, tunnel_key, port_index);
   else if (length <= 16368)
-    err = submit_16368(skb, port, tunnel_key);
+    err = submit_16368(skb, port, tunnel_key, port_index);
   else if (length <= PLEXUS_MAX_FRAME + 4)
-    err = submit_65584(skb, port, tunnel_key);
+    err = submit_65584(skb, port, tunnel_key, port_index);
   else
     return drop(port_index, PLEXUS_C_too_large_for_upcall);
   count(err ? PLEXUS_C_upcalls_lost : PLEXUS_C_upcalls);

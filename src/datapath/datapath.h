@@ -7,7 +7,8 @@
 //   flow      match -> actions. At most one flow per match. Flows of one datapath must not overlap
 //   with different
 //             actions; whoever installs them sees to that.
-//   upcall    a frame that met no flow, handed to user space, behind a token bucket per port.
+//   upcall    a frame that met no flow, handed to user space: behind a token bucket per port, and only so many
+//             of one port may wait, so that no port takes the others' place.
 //   execute   user space sends a frame: an upcalled one after simulation, or one it made itself.
 //
 // Threads: ports, tunnel and flows belong to one thread (the worker that owns the datapath's
@@ -129,6 +130,10 @@ class Datapath {
   /// the packet. unavailable: the packet was dropped; the counters say why.
   virtual Result<void> execute(std::span<const uint8_t> frame, const Offload& offload,
                                const Actions& actions) = 0;
+
+  /// Puts back what somebody else has taken away since: filters of ports, devices of our own. Says
+  /// how much it was; for calling now and then.
+  virtual Result<size_t> repair() { return size_t{0}; }
 
   /// Readable while upcalls wait; for poll().
   [[nodiscard]] virtual int upcall_fd() const = 0;

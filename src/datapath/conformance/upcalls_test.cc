@@ -91,6 +91,29 @@ TEST_P(Conformance, APortHasABudgetOfUpcalls) {
   EXPECT_EQ(bed().upcalls(5).size(), 5u) << "no more than the burst is saved up";
 }
 
+TEST_P(Conformance, NoPortsUpcallsStandInTheWayOfTheOthers) {
+  make({.upcall_rate = 1'000'000, .upcall_burst = 100'000});
+  if (IsSkipped()) return;
+  for (uint32_t port = 16; port < 19; ++port) bed().add_vm(port);
+  for (int i = 0; i < 3000; ++i) bed().sends(16, udp(v4()));
+  const Frame large = with_partial_checksum(tcp(v4(), 60000));
+  for (int i = 0; i < 50; ++i) bed().sends(17, large, {1448, true});
+  bed().sends(18, udp(v6()));
+  std::map<uint32_t, size_t> got;
+  for (const Upcall& upcall : bed().upcalls(256)) ++got[upcall.in_port.number];
+  EXPECT_EQ(got[16], 256u);
+  EXPECT_GE(got[17], 4u);
+  EXPECT_LE(got[17], 5u);
+  EXPECT_EQ(got[18], 1u);
+  EXPECT_EQ(dp().counters().upcalls_lost, 0u);
+  EXPECT_EQ(dp().port_stats(DpPort{16})->upcalls_limited, 3000u - 256);
+  // What has been received makes room, also when it is received in between.
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 100; ++i) bed().sends(16, udp(v4()));
+    EXPECT_EQ(bed().upcalls(100).size(), 100u);
+  }
+}
+
 TEST_P(Conformance, ExecuteSendsAsItIsTold) {
   bed().add_vm(16);
   bed().add_vm(17);

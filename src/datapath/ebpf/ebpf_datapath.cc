@@ -111,7 +111,8 @@ Result<std::unique_ptr<EbpfDatapath>> EbpfDatapath::open(const EbpfOptions& opti
   if (!programs) return programs.error();
   auto flows = FlowStore::open(programs->skeleton(), options.max_flows);
   if (!flows) return flows.error();
-  auto ring = UpcallRing::open(bpf_map__fd(programs->skeleton().maps.upcalls));
+  auto ring = UpcallRing::open(bpf_map__fd(programs->skeleton().maps.upcalls),
+                               bpf_map__fd(programs->skeleton().maps.upcalls_waiting));
   if (!ring) return ring.error();
   auto injector = Injector::open(*route);
   if (!injector) return injector.error();
@@ -386,7 +387,12 @@ Result<void> EbpfDatapath::set_tunnel(const TunnelSpec& spec) {
   plexus_tunnel tunnel{};
   tunnel.udp_port = spec.udp_port;
   to_kernel(spec.local, tunnel.local);
-  if (auto done = make_tunnel_device(spec.udp_port, tunnel.ifindex); !done) return done;
+  return start_tunnel(tunnel);
+}
+
+Result<void> EbpfDatapath::start_tunnel(plexus_tunnel& tunnel) {
+  const auto udp_port = static_cast<uint16_t>(tunnel.udp_port);
+  if (auto done = make_tunnel_device(udp_port, tunnel.ifindex); !done) return done;
   const tc_programs& s = programs_.skeleton();
   // The program first: nothing that comes out of the device may reach the host's stack.
   const int program = bpf_program__fd(s.progs.from_tunnel);
@@ -397,6 +403,55 @@ Result<void> EbpfDatapath::set_tunnel(const TunnelSpec& spec) {
   if (bpf_map_update_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel, BPF_ANY) != 0)
     return errno_error("the tunnel", errno);
   return {};
+}
+
+// ---- repair -----------------------------------------------------------------------------------
+
+Result<bool> EbpfDatapath::repair_tunnel() {
+  const tc_programs& s = programs_.skeleton();
+  const uint32_t zero = 0;
+  plexus_tunnel tunnel{};
+  if (bpf_map_lookup_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel) != 0)
+    return errno_error("the tunnel", errno);
+  if (tunnel.ifindex == 0) return false;
+  if (is_attached(tunnel.ifindex, Direction::ingress, bpf_program__fd(s.progs.from_tunnel)))
+    return false;
+  if (auto done = start_tunnel(tunnel); !done) return done.error();
+  return true;
+}
+
+Result<bool> EbpfDatapath::repair_injector() {
+  const int program = bpf_program__fd(programs_.skeleton().progs.from_agent);
+  if (is_attached(injector_.index(), Direction::egress, program)) return false;
+  auto fresh = Injector::open(route_);
+  if (!fresh) return fresh.error();
+  if (auto done = attach(fresh->index(), Direction::egress, program); !done) return done.error();
+  injector_ = std::move(*fresh);
+  return true;
+}
+
+Result<size_t> EbpfDatapath::repair() {
+  size_t repaired = 0;
+  const int program = bpf_program__fd(programs_.skeleton().progs.from_port);
+  for (const auto& [number, port] : ports_) {
+    if (is_attached(port.ifindex, Direction::ingress, program)) continue;
+    // An interface that has vanished is for the agent to let go of.
+    if (!route_.link(port.ifindex).ok()) continue;
+    if (auto done = attach(port.ifindex, Direction::ingress, program); !done)
+      return done.error().in(name_in(port));
+    log_warn("datapath", "port {}: somebody removed our filter from {}; it is back", number,
+             name_in(port));
+    ++repaired;
+  }
+  const auto tunnel = repair_tunnel();
+  if (!tunnel) return tunnel.error();
+  if (*tunnel)
+    log_warn("datapath", "somebody removed {} or our filter there; it is back", kVxlanDevice);
+  const auto injector = repair_injector();
+  if (!injector) return injector.error();
+  if (*injector)
+    log_warn("datapath", "somebody removed {} or our filter there; it is back", kInjectionDevice);
+  return repaired + (*tunnel ? 1 : 0) + (*injector ? 1 : 0);
 }
 
 // ---- flows and packets ------------------------------------------------------------------------

@@ -45,6 +45,9 @@ class EbpfDatapath final : public Datapath {
   /// Copies with different rewrites are sent one group after the other.
   Result<void> execute(std::span<const uint8_t> frame, const Offload& offload,
                        const Actions& actions) override;
+  /// Filters of ports whose interface is there, the tunnel device with its filter, the injection device. One question to
+  /// the kernel for each.
+  Result<size_t> repair() override;
   [[nodiscard]] int upcall_fd() const override { return ring_->fd(); }
   size_t receive(size_t limit, const std::function<void(Upcall&&)>& sink) override;
   [[nodiscard]] Counters counters() const override;
@@ -68,7 +71,11 @@ class EbpfDatapath final : public Datapath {
 
   Result<plexus_port> attach_port(const netlink::Link& link, uint32_t index);
   void detach_port(uint32_t number, const plexus_port& port);
+  /// Device, filter, map entry; `tunnel.ifindex` is filled in.
+  Result<void> start_tunnel(plexus_tunnel& tunnel);
   Result<void> make_tunnel_device(uint16_t udp_port, uint32_t& index);
+  Result<bool> repair_tunnel();
+  Result<bool> repair_injector();
   Result<void> set_peers(const std::vector<IpAddr>& peers);
   [[nodiscard]] std::optional<uint32_t> index_of(uint32_t port) const;
 

@@ -239,6 +239,35 @@ TEST_F(EbpfDatapathTest, OnlyAVmsOwnFramesTakeTheShortWay) {
   }
 }
 
+TEST_F(EbpfDatapathTest, WhatOthersRemoveIsPutBack) {
+  open();
+  for (const std::string name : {"va", "vb"}) make_veth(name);
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  ASSERT_TRUE(dp().add_port({DpPort{17}, "vb"}).ok());
+  ASSERT_TRUE(dp().put_flow(flow(16, 17)).ok());
+  EXPECT_EQ(*dp().repair(), 0u);
+  TunnelSpec tunnel;
+  tunnel.local = *IpAddr::parse("192.0.2.1");
+  tunnel.udp_port = 4790;
+  ASSERT_TRUE(dp().set_tunnel(tunnel).ok());
+  EXPECT_EQ(*dp().repair(), 0u);
+
+  netlink::Route r = route();
+  ASSERT_TRUE(r.delete_clsact(r.link("va")->index).ok());
+  ASSERT_TRUE(r.delete_link(r.link(kVxlanDevice)->index).ok());
+  ASSERT_TRUE(r.delete_link(r.link(kInjectionDevice)->index).ok());
+  EXPECT_EQ(*dp().repair(), 3u);
+  EXPECT_EQ(*dp().repair(), 0u);
+  EXPECT_EQ(*r.vxlan_udp_port(kVxlanDevice), 4790);
+  PacketSocket a = vm_socket("va"), b = vm_socket("vb");
+  ASSERT_TRUE(a.send(frame(1), {}).ok());
+  EXPECT_TRUE(b.receive(2000).has_value());
+  ASSERT_TRUE(dp().execute(frame(1), {}, {{{{}, LocalOutput{DpPort{17}}}}}).ok());
+  EXPECT_TRUE(b.receive(2000).has_value());
+  ASSERT_TRUE(r.delete_link(r.link("va")->index).ok());
+  EXPECT_EQ(*dp().repair(), 0u) << "a vanished interface is none of its business";
+}
+
 TEST_F(EbpfDatapathTest, AnotherLayoutStartsFreshAndLeavesNoFilterBehind) {
   make_veth("va");
   open();

@@ -17,6 +17,8 @@ struct EbpfOptions {
   uint32_t upcall_ring_bytes = 4 << 20;  ///< a power of two, at least 256 KiB
   uint32_t upcall_rate = 20000;          ///< upcalls a second and port
   uint32_t upcall_burst = 2000;          ///< upcalls that an idle port saves up
+  /// How much of one port may wait to be received; small frames count a kilobyte each.
+  uint32_t upcall_waiting_bytes = 256 << 10;
 };
 
 }  // namespace plexus::datapath

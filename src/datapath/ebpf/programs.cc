@@ -81,6 +81,7 @@ void set_sizes(tc_programs& s, const EbpfOptions& o) {
   };
   for (bpf_map* map : {s.maps.ports, s.maps.interfaces, s.maps.port_stats, s.maps.buckets})
     size(map, o.max_ports);
+  size(s.maps.upcalls_waiting, o.max_ports);
   size(s.maps.mask_lists, o.max_ports * 2);
   size(s.maps.flows_short, o.max_flows);
   size(s.maps.flows_ipv6, o.max_flows);
@@ -90,6 +91,7 @@ void set_sizes(tc_programs& s, const EbpfOptions& o) {
   size(s.maps.upcalls, o.upcall_ring_bytes);
   s.rodata->upcall_interval = 1'000'000'000 / std::max(o.upcall_rate, 1u);
   s.rodata->upcall_burst = s.rodata->upcall_interval * std::max(o.upcall_burst, 1u);
+  s.rodata->upcall_waiting = std::max(o.upcall_waiting_bytes, 1u);
 }
 
 /// nullptr with errno set when it fails.
@@ -120,8 +122,8 @@ void Programs::Closer::operator()(tc_programs* skeleton) const {
 }
 
 Result<Programs> Programs::load(const EbpfOptions& options) {
-  if (options.max_flows == 0 || options.max_ports < 2)
-    return Error{ErrorCode::invalid, "the datapath needs room for flows and ports"};
+  if (options.max_flows == 0 || options.max_ports < 2 || options.max_ports > UINT16_MAX)
+    return Error{ErrorCode::invalid, "the datapath needs room for flows, and for 2 to 65535 ports"};
   const std::string bpffs = options.run_dir + "/bpf";
   if (auto mounted = mount_bpffs(bpffs); !mounted) return mounted.error();
   const std::string layout = "v" + std::to_string(PLEXUS_LAYOUT_VERSION) + "-f" +

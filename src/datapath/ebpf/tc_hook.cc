@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "datapath/ebpf/tc_hook.h"
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #include <cerrno>
@@ -38,6 +39,15 @@ Result<void> attach(uint32_t ifindex, Direction direction, int program_fd) {
   if (const int error = bpf_tc_attach(&hook, &options); error != 0)
     return errno_error("attaching a program", -error);
   return {};
+}
+
+bool is_attached(uint32_t ifindex, Direction direction, int program_fd) {
+  bpf_tc_hook hook = hook_of(ifindex, direction);
+  bpf_tc_opts options = our_place();
+  if (bpf_tc_query(&hook, &options) != 0) return false;
+  bpf_prog_info info{};
+  uint32_t length = sizeof info;
+  return bpf_obj_get_info_by_fd(program_fd, &info, &length) == 0 && info.id == options.prog_id;
 }
 
 void detach(netlink::Route& route, uint32_t ifindex, Direction direction) {

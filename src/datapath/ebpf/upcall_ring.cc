@@ -22,9 +22,11 @@ bool checksum_is_partial(std::span<const uint8_t> frame) {
 
 }  // namespace
 
-Result<std::unique_ptr<UpcallRing>> UpcallRing::open(int map_fd) {
-  std::unique_ptr<UpcallRing> out(new UpcallRing());
-  out->ring_ = ring_buffer__new(map_fd, on_record, out.get(), nullptr);
+Result<std::unique_ptr<UpcallRing>> UpcallRing::open(int ring_fd, int waiting_fd) {
+  auto waiting = MappedArray<uint64_t>::map(waiting_fd);
+  if (!waiting) return waiting.error();
+  std::unique_ptr<UpcallRing> out(new UpcallRing(std::move(*waiting)));
+  out->ring_ = ring_buffer__new(ring_fd, on_record, out.get(), nullptr);
   if (out->ring_ == nullptr) return errno_error("opening the upcall ring", errno);
   return out;
 }
@@ -42,6 +44,10 @@ int UpcallRing::on_record(void* self, void* record, size_t size) {
   plexus_upcall header;
   if (size >= sizeof header) {
     std::memcpy(&header, record, sizeof header);
+    if (header.port_index < ring.waiting_.size()) {
+      const uint64_t cost = PLEXUS_UPCALL_COST(size);
+      __atomic_fetch_sub(&ring.waiting_[header.port_index], cost, __ATOMIC_RELAXED);
+    }
     const auto* frame = static_cast<const uint8_t*>(record) + sizeof header;
     if (header.length <= size - sizeof header) {
       Upcall upcall;

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "datapath/datapath.h"
+#include "datapath/ebpf/mapped_array.h"
 
 struct ring_buffer;
 
@@ -13,7 +14,7 @@ namespace plexus::datapath {
 
 class UpcallRing {
  public:
-  static Result<std::unique_ptr<UpcallRing>> open(int map_fd);
+  static Result<std::unique_ptr<UpcallRing>> open(int ring_fd, int waiting_fd);
   ~UpcallRing();
   UpcallRing(const UpcallRing&) = delete;
   UpcallRing& operator=(const UpcallRing&) = delete;
@@ -24,9 +25,10 @@ class UpcallRing {
   size_t receive(size_t limit, const std::function<void(Upcall&&)>& sink);
 
  private:
-  UpcallRing() = default;
+  explicit UpcallRing(MappedArray<uint64_t> waiting) : waiting_(std::move(waiting)) {}
   static int on_record(void* self, void* record, size_t size);
 
+  MappedArray<uint64_t> waiting_;  ///< by port index: what a port's waiting records cost
   ring_buffer* ring_ = nullptr;
   size_t left_ = 0, taken_ = 0;  ///< during receive()
   const std::function<void(Upcall&&)>* sink_ = nullptr;

@@ -16,6 +16,10 @@ Duration interval_of(uint32_t rate) {
   return Duration(1'000'000'000 / std::max(rate, 1u));
 }
 
+size_t cost_of(std::span<const uint8_t> frame) {
+  return std::max<size_t>(frame.size(), 1024);
+}
+
 }  // namespace
 
 FakeDatapath::FakeDatapath(FakeOptions options)
@@ -180,12 +184,13 @@ void FakeDatapath::forward(Port& port, uint32_t tunnel_key, std::span<const uint
     return run(entry->flow.actions, parsed, frame, offload, port);
   }
   ++counters_.flow_misses;
-  if (!port.bucket.take(options_.clock())) {
+  if (port.waiting >= options_.upcall_waiting_bytes || !port.bucket.take(options_.clock())) {
     ++counters_.upcalls_limited;
     ++port.stats.upcalls_limited;
     return;
   }
   ++counters_.upcalls;
+  port.waiting += cost_of(frame);
   upcalls_.push_back({port.spec.number, tunnel_key, offload, {frame.begin(), frame.end()}});
   const uint64_t one = 1;
   [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof one);
@@ -234,6 +239,8 @@ size_t FakeDatapath::receive(size_t limit, const std::function<void(Upcall&&)>& 
   for (; count < limit && !upcalls_.empty(); ++count) {
     Upcall upcall = std::move(upcalls_.front());
     upcalls_.pop_front();
+    if (const auto port = ports_.find(upcall.in_port); port != ports_.end())
+      port->second.waiting -= std::min(port->second.waiting, cost_of(upcall.frame));
     sink(std::move(upcall));
   }
   if (upcalls_.empty()) {

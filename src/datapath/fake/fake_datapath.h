@@ -19,6 +19,8 @@ struct FakeOptions {
   size_t max_port_masks = 32;    ///< different masks that the flows of one port may have
   uint32_t upcall_rate = 20000;  ///< upcalls a second and port
   uint32_t upcall_burst = 2000;
+  /// How much of one port may wait to be received; small frames count a kilobyte each.
+  size_t upcall_waiting_bytes = 256 << 10;
 };
 
 /// A frame that left.
@@ -75,6 +77,7 @@ class FakeDatapath final : public Datapath {
     PortStats stats;
     TokenBucket bucket;
     std::vector<Subtable> subtables;
+    size_t waiting = 0;  ///< what its waiting upcalls cost
   };
 
   void forward(Port& port, uint32_t tunnel_key, std::span<const uint8_t> frame,
