@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/topology/change_set.h"
 
+#include <algorithm>
+
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
+#include "store/topology/belongings.h"
 #include "store/topology/index.h"
 #include "store/topology/layout.h"
 #include "store/topology/rules.h"
+#include "store/topology/usage.h"
 #include "store/topology/validate.h"
 
 namespace plexus::store {
@@ -43,8 +47,14 @@ Result<ChangeSet::Object*> ChangeSet::load(const Descriptor& type, const Uuid& i
     object->now->CopyFrom(*object->before);
   }
   object->path = std::move(path);
+  object->operation = operation_;
   slot = std::move(object);
   return slot.get();
+}
+
+const ChangeSet::Object* ChangeSet::loaded(const Descriptor& type, const Uuid& id) const {
+  const auto found = objects_.find(object_path(options_of(type).singular(), id));
+  return found == objects_.end() ? nullptr : found->second.get();
 }
 
 Result<void> ChangeSet::check_references(const Object& object) {
@@ -58,7 +68,11 @@ Result<void> ChangeSet::check_references(const Object& object) {
     if (!fresh && known == objects_.end()) continue;
     auto found = load(*reference.target, target);
     if (!found.ok()) return found.error();
-    if ((*found)->now) continue;
+    if ((*found)->now) {
+      if (!fresh || !is_deleting(*(*found)->now)) continue;
+      return field_error(*object.now, reference.field->name(),
+                         describe(*(*found)->now) + " is being removed: name another");
+    }
     const std::string& singular = options_of(*reference.target).singular();
     return field_error(
         *object.now, reference.field->name(),
@@ -119,30 +133,7 @@ Result<void> ChangeSet::take(const Object& object, const Claim& claim) {
   return Ok{};
 }
 
-Result<void> ChangeSet::drop_belongings(const Object& object) {
-  const std::string& singular = options_of(*object.type).singular();
-  for (const ReferenceField& reference : references_to(*object.type)) {
-    if (reference.symmetric) continue;
-    auto done = index_drop(transaction_, index_path(singular, object.id, reference.index_name()));
-    if (!done.ok()) return done;
-  }
-  std::vector<std::string> belongings;
-  if (object.type == v1::Port::descriptor()) {
-    belongings = {binding_path(object.id), neighbours_path(object.id)};
-  } else if (object.type == v1::Router::descriptor()) {
-    belongings = {networks_path(object.id)};
-  } else if (object.type == v1::Host::descriptor()) {
-    belongings = {host_state_path(object.id), live_path(object.id)};
-  }
-  for (const std::string& path : belongings) {
-    if (auto read = transaction_.read(path); !read.ok()) return read.error();
-    transaction_.remove(path);
-  }
-  return Ok{};
-}
-
-Result<void> ChangeSet::finish() {
-  // Loading more (to name an owner, to find a peer's bridge) must not disturb the walk.
+std::vector<ChangeSet::Object*> ChangeSet::touched() {
   std::vector<Object*> touched;
   for (const auto& [path, object] : objects_) {
     const bool changed =
@@ -150,11 +141,15 @@ Result<void> ChangeSet::finish() {
         (object->now && object->now->SerializeAsString() != object->before->SerializeAsString());
     if (changed) touched.push_back(object.get());
   }
-  for (Object* object : touched) {
-    if (auto ok = check_references(*object); !ok.ok()) return ok;
-  }
+  std::stable_sort(touched.begin(), touched.end(),
+                   [](const Object* a, const Object* b) { return a->operation < b->operation; });
+  return touched;
+}
+
+Result<void> ChangeSet::move_claims(const std::vector<Object*>& touched) {
   std::vector<std::vector<Claim>> claimed;
   for (Object* object : touched) {
+    blamed_ = object->operation;
     auto before = claims(object->before.get());
     if (!before.ok()) return before.error();
     auto now = claims(object->now.get());
@@ -169,22 +164,59 @@ Result<void> ChangeSet::finish() {
     claimed.push_back(std::move(*now));
   }
   for (size_t i = 0; i < touched.size(); ++i) {
+    blamed_ = touched[i]->operation;
     for (const Claim& claim : claimed[i]) {
       if (auto done = take(*touched[i], claim); !done.ok()) return done;
     }
-    if (auto done = move_references(*touched[i]); !done.ok()) return done;
-    if (touched[i]->type == v1::Port::descriptor()) {
-      if (auto done = move_router_networks(*this, *touched[i]); !done.ok()) return done;
+  }
+  return Ok{};
+}
+
+void ChangeSet::log(const std::vector<Object*>& touched, const Author& author) {
+  if (touched.empty()) return;
+  v1::LogEntry entry = new_log_entry(author);
+  for (const Object* object : touched) {
+    *entry.add_changes() = log_change(object->before.get(), object->now.get());
+  }
+  transaction_.append(log_path(), entry.SerializeAsString());
+}
+
+Result<void> ChangeSet::finish(const Author& author) {
+  // Loading more (to name an owner, to find a peer's bridge) must not disturb the walk.
+  const std::vector<Object*> all = touched();
+  for (Object* object : all) {
+    blamed_ = object->operation;
+    if (auto ok = check_references(*object); !ok.ok()) return ok;
+  }
+  if (auto done = move_claims(all); !done.ok()) return done;
+  // Networks likewise: given up first, then taken.
+  for (auto* const move : {&give_up_router_networks, &take_router_networks}) {
+    for (Object* object : all) {
+      if (object->type != v1::Port::descriptor()) continue;
+      blamed_ = object->operation;
+      if (auto done = move(*this, *object); !done.ok()) return done;
     }
   }
-  for (Object* object : touched) {
+  for (Object* object : all) {
+    blamed_ = object->operation;
+    if (auto done = move_references(*object); !done.ok()) return done;
+  }
+  const Object* over_quota = nullptr;
+  if (auto done = keep_usage(transaction_, all, &over_quota); !done.ok()) {
+    if (over_quota != nullptr) blamed_ = over_quota->operation;
+    return done;
+  }
+  for (Object* object : all) {
+    blamed_ = object->operation;
     if (object->now) {
       transaction_.write_message(object->path, *object->now);
-      continue;
+      if (auto done = keep_belongings(transaction_, *object); !done.ok()) return done;
+    } else {
+      if (auto done = drop_belongings(transaction_, *object); !done.ok()) return done;
+      transaction_.remove(object->path);
     }
-    if (auto done = drop_belongings(*object); !done.ok()) return done;
-    transaction_.remove(object->path);
   }
+  log(all, author);
   return Ok{};
 }
 

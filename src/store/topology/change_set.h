@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ChangeSet: the resources that one transaction touches, before and after, and all that follows from
-// the difference: references must lead somewhere, indexes and claims move along.
+// the difference: references must lead somewhere, indexes and claims move along, quotas hold, the
+// change is logged.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -10,6 +11,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "store/topology/change_log.h"
 #include "store/topology/claims.h"
 #include "store/topology/schema.h"
 #include "store/topology/transaction.h"
@@ -28,6 +30,7 @@ class ChangeSet {
     Uuid id;
     std::unique_ptr<Message> before;  ///< null: it is new, or does not exist
     std::unique_ptr<Message> now;     ///< null: it goes, or does not exist
+    size_t operation = 0;             ///< the last one that meant it or, so far, loaded it
     [[nodiscard]] const Message* either() const { return now ? now.get() : before.get(); }
   };
 
@@ -37,21 +40,35 @@ class ChangeSet {
   /// good as long as the set.
   Result<Object*> load(const Descriptor& type, const Uuid& id);
 
-  /// What references, indexes, claims, router networks and records need, written into the
-  /// transaction. Call once, when all objects are as they shall be.
-  Result<void> finish();
+  /// What has been loaded; nullptr: nothing yet.
+  [[nodiscard]] const Object* loaded(const Descriptor& type, const Uuid& id) const;
+
+  /// Which one of several operations is at work: what it loads is its doing.
+  void begin(size_t operation) { operation_ = operation; }
+  /// The operation at work means this object.
+  void mean(Object& object) const { object.operation = operation_; }
+  /// The operation that is to blame for the error that finish() returned.
+  [[nodiscard]] size_t blamed() const { return blamed_; }
+
+  /// What references, indexes, claims, router networks, belongings, quotas, the log and the records
+  /// need, written into the transaction. Call once, when all objects are as they shall be.
+  Result<void> finish(const Author& author);
 
   [[nodiscard]] Transaction& transaction() { return transaction_; }
 
  private:
+  std::vector<Object*> touched();
   Result<void> check_references(const Object& object);
+  Result<void> move_claims(const std::vector<Object*>& touched);
   Result<void> move_references(const Object& object);
   Result<std::vector<Claim>> claims(const Message* message);
   Result<void> take(const Object& object, const Claim& claim);
-  Result<void> drop_belongings(const Object& object);
+  void log(const std::vector<Object*>& touched, const Author& author);
 
   Transaction& transaction_;
   std::map<std::string, std::unique_ptr<Object>> objects_;
+  size_t operation_ = 0;
+  size_t blamed_ = 0;
 };
 
 }  // namespace plexus::store

@@ -18,9 +18,11 @@ void add_address(std::vector<Claim>& claims, const Uuid& bridge, const IpAddr& a
 }
 
 void add_port_claims(std::vector<Claim>& claims, const v1::Port& port, const Uuid& peer_bridge) {
-  if (port.has_host() && port.has_interface()) {
-    const auto host = Uuid::from_bytes(port.host()).value_or(Uuid{});
-    claims.push_back({claim_path("host.interface", host.str(), port.interface()), "port",
+  // Where it is, and where it is about to be.
+  for (const std::string* raw : {&port.host(), &port.migrating_to()}) {
+    const auto host = Uuid::from_bytes(*raw);
+    if (!host || !port.has_interface()) continue;
+    claims.push_back({claim_path("host.interface", host->str(), port.interface()), "port",
                       "interface", "the interface " + port.interface() + " of this host"});
   }
   const Uuid bridge =
@@ -42,6 +44,19 @@ void add_port_claims(std::vector<Claim>& claims, const v1::Port& port, const Uui
   }
 }
 
+/// The values of the fields that the option name_scope names.
+std::string name_scope_of(const google::protobuf::Message& resource) {
+  std::string scope;
+  for (const std::string& name : options_of(*resource.GetDescriptor()).name_scope()) {
+    const auto* field = resource.GetDescriptor()->FindFieldByName(name);
+    const bool uuid = field->options().GetExtension(v1::format) == v1::FORMAT_UUID;
+    const std::string value = uuid ? uuid_field(resource, *field).str()
+                                   : resource.GetReflection()->GetString(resource, field);
+    scope += (scope.empty() || value.empty() ? "" : ",") + value;
+  }
+  return scope;
+}
+
 }  // namespace
 
 std::vector<Claim> claims_of(const google::protobuf::Message& resource, const Uuid& peer_bridge) {
@@ -49,11 +64,7 @@ std::vector<Claim> claims_of(const google::protobuf::Message& resource, const Uu
   const auto& type = *resource.GetDescriptor();
   const std::string& singular = options_of(type).singular();
   if (const std::string name = name_of(resource); !name.empty()) {
-    // Routes are named within their router, everything else within its tenant.
-    const auto* route = dynamic_cast<const v1::Route*>(&resource);
-    const std::string scope = route == nullptr
-                                  ? tenant_of(resource)
-                                  : Uuid::from_bytes(route->router()).value_or(Uuid{}).str();
+    const std::string scope = name_scope_of(resource);
     claims.push_back(
         {claim_path(singular + ".name", scope, name), singular, "name", "the name " + name});
   }

@@ -105,7 +105,7 @@ TEST_F(HostRecordsTest, KeysRunOut) {
   v1::TunnelKeys nearly_all;
   nearly_all.set_next(kMaxTunnelKey);
   ASSERT_TRUE(
-      store_->transact({Create{tunnel_keys_path(h1_.uuid), nearly_all.SerializeAsString()}}).ok());
+      store_->transact({Set{tunnel_keys_path(h1_.uuid), nearly_all.SerializeAsString(), 1}}).ok());
   EXPECT_EQ(one_.publish(id(vm))->tunnel_key, kMaxTunnelKey);
   auto none = one_.flood_key(BridgeId{*Uuid::from_bytes(blue_.id())});
   ASSERT_FALSE(none.ok());

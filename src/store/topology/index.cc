@@ -2,6 +2,7 @@
 #include "store/topology/index.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "plexus/v1/state.pb.h"
 #include "store/topology/layout.h"
@@ -35,6 +36,18 @@ int position(const v1::RefBucket& bucket, const std::string& id) {
       entries.begin(), entries.end(), id,
       [](const v1::RefEntry& entry, const std::string& wanted) { return entry.id() < wanted; });
   return static_cast<int>(found - entries.begin());
+}
+
+// Without this the head of a small index would stay absent, and each writer check that it is.
+Result<void> make_head(Transaction& transaction, const std::string& index) {
+  const std::string path = index_head_path(index);
+  auto head = transaction.read(path);
+  if (!head.ok()) return head.error();
+  if (*head != nullptr) return Ok{};
+  v1::IndexHead fresh;
+  fresh.set_depth(0);
+  transaction.write_message(path, fresh);
+  return Ok{};
 }
 
 // Each bucket becomes two; low bits of the hash say which, so entries keep their order.
@@ -79,6 +92,7 @@ Result<void> index_add(Transaction& transaction, const std::string& index, const
   entries.Add()->set_id(raw);
   std::rotate(entries.begin() + at, entries.end() - 1, entries.end());
   transaction.write_message(path, *bucket);
+  if (auto made = make_head(transaction, index); !made.ok()) return made;
   if (entries.size() > kSplitAt && *depth < kMaxDepth) return split(transaction, index, *depth);
   return Ok{};
 }
@@ -99,25 +113,61 @@ Result<void> index_remove(Transaction& transaction, const std::string& index, co
 }
 
 Result<std::vector<Uuid>> index_entries(Transaction& transaction, const std::string& index) {
+  auto all = index_some(transaction, index, std::numeric_limits<size_t>::max());
+  if (!all.ok()) return all.error();
+  std::sort(all->ids.begin(), all->ids.end());
+  return std::move(all->ids);
+}
+
+Result<IndexPart> index_some(Transaction& transaction, const std::string& index, size_t limit) {
+  IndexPart part;
+  auto head = transaction.read(index_head_path(index));
+  if (!head.ok()) return head.error();
+  if (*head == nullptr) return part;  // who adds an entry makes the head
   const auto depth = depth_of(transaction, index);
   if (!depth.ok()) return depth.error();
   const auto paths = bucket_paths(index, *depth);
-  if (auto done = transaction.prefetch(paths); !done.ok()) return done.error();
-  std::vector<Uuid> ids;
-  for (const std::string& path : paths) {
-    auto bucket = read_bucket(transaction, path);
-    if (!bucket.ok()) return bucket.error();
-    for (const auto& entry : bucket->entries()) {
-      const auto id = Uuid::from_bytes(entry.id());
-      if (!id) return Transaction::damaged(path);
-      ids.push_back(*id);
+  const size_t at_once = limit / kSplitAt + 1;
+  for (size_t begin = 0; begin < paths.size(); begin += at_once) {
+    if (part.ids.size() >= limit) {
+      part.all = false;
+      return part;
     }
+    const size_t end = begin + std::min(at_once, paths.size() - begin);
+    if (auto done = transaction.prefetch({paths.begin() + static_cast<ptrdiff_t>(begin),
+                                          paths.begin() + static_cast<ptrdiff_t>(end)});
+        !done.ok()) {
+      return done.error();
+    }
+    for (size_t b = begin; b < end; ++b) {
+      auto bucket = read_bucket(transaction, paths[b]);
+      if (!bucket.ok()) return bucket.error();
+      for (const auto& entry : bucket->entries()) {
+        const auto id = Uuid::from_bytes(entry.id());
+        if (!id) return Transaction::damaged(paths[b]);
+        part.ids.push_back(*id);
+      }
+    }
+    if (at_once >= paths.size()) break;
   }
-  std::sort(ids.begin(), ids.end());
-  return ids;
+  return part;
 }
 
-Result<void> index_drop(Transaction& transaction, const std::string& index) {
+Result<void> index_make(Transaction& transaction, const std::string& index) {
+  if (auto made = make_head(transaction, index); !made.ok()) return made;
+  const auto depth = depth_of(transaction, index);
+  if (!depth.ok()) return depth.error();
+  const auto paths = bucket_paths(index, *depth);
+  if (auto done = transaction.prefetch(paths); !done.ok()) return done;
+  for (const std::string& path : paths) {
+    auto bucket = transaction.read(path);
+    if (!bucket.ok()) return bucket.error();
+    if (*bucket == nullptr) transaction.write_message(path, v1::RefBucket());
+  }
+  return Ok{};
+}
+
+Result<void> index_drop(Transaction& transaction, const std::string& index, bool guarded) {
   const auto left = index_entries(transaction, index);
   if (!left.ok()) return left.error();
   if (!left->empty()) {
@@ -125,10 +175,16 @@ Result<void> index_drop(Transaction& transaction, const std::string& index) {
                  "the index " + index + " lists " + left->front().str() +
                      ", which no longer refers to it: run a check of the store"};
   }
+  const std::string head = index_head_path(index);
+  if (auto read = transaction.read(head); !read.ok() || *read == nullptr) {
+    if (!read.ok()) return read.error();
+    if (guarded) transaction.trust_absence(head);
+    return Ok{};
+  }
   const auto depth = depth_of(transaction, index);
   if (!depth.ok()) return depth.error();
   for (const std::string& path : bucket_paths(index, *depth)) transaction.remove(path);
-  transaction.remove(index_head_path(index));
+  transaction.remove(head);
   return Ok{};
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The index of who refers to an object by one field: ids in 2^depth buckets by hash, so that writers
 // rarely meet and a reader who is told of a change reads a few kilobytes. Layout:
-//   <index>/h    IndexHead {depth}; absent means 0
-//   <index>/<b>  RefBucket, b in 0 .. 2^depth - 1; absent means empty
+//   <index>/h    IndexHead {depth}; absent: nobody ever referred to the object
+//   <index>/<b>  RefBucket, b in 0 .. 2^depth - 1
+// The first entry makes the head: only an index without any is absent, and reading one that is there
+// makes no check of an absent record.
 // A bucket that grows beyond kSplitAt entries doubles their number; they never merge. An emptied
 // bucket stays until the object goes (see Transaction).
 #pragma once
@@ -27,7 +29,17 @@ Result<void> index_add(Transaction& transaction, const std::string& index, const
 Result<void> index_remove(Transaction& transaction, const std::string& index, const Uuid& id);
 /// All ids, sorted. From here on the transaction stands on nobody being added or removed.
 Result<std::vector<Uuid>> index_entries(Transaction& transaction, const std::string& index);
-/// Removes the records of an empty index. internal: it is not empty.
-Result<void> index_drop(Transaction& transaction, const std::string& index);
+/// Of a large index some: at least `limit` ids, or all; whole buckets, so that who removes them
+/// writes few.
+struct IndexPart {
+  std::vector<Uuid> ids;
+  bool all = true;
+};
+Result<IndexPart> index_some(Transaction& transaction, const std::string& index, size_t limit);
+/// Makes an absent index an empty one: reading it is cheap from now on.
+Result<void> index_make(Transaction& transaction, const std::string& index);
+/// Removes the records of an empty index. internal: it is not empty. `guarded`: the same
+/// transaction deletes the record above it, which fails when the index was made meanwhile.
+Result<void> index_drop(Transaction& transaction, const std::string& index, bool guarded);
 
 }  // namespace plexus::store

@@ -453,7 +453,10 @@ std::optional<model::Change> ClosureReader::Closure::change_of(const ModelName& 
     case Kind::binding: {
       model::BindingChange change{PortId{name.id}, std::nullopt};
       if (present) {
-        change.now = to_model(decode<v1::Binding>(*key).first);
+        // Without a host it leads nowhere: made by the writer, taken by nobody yet.
+        const auto record = decode<v1::Binding>(*key).first;
+        if (!record.has_host()) return change;
+        change.now = to_model(record);
         change.now->port = change.id;
       }
       return change;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/topology/rules.h"
 
+#include <algorithm>
+
 #include "packet/addr.h"
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
@@ -36,6 +38,12 @@ std::string unfit_address(const IpAddr& a) {
 Result<void> check_port_alone(const v1::Port& port) {
   if (port.has_host() && !port.has_interface()) {
     return field_error(port, "interface", "is required with host");
+  }
+  if (port.has_migrating_to() && !port.has_host()) {
+    return field_error(port, "migrating_to", "needs a host to come from: set host instead");
+  }
+  if (port.has_migrating_to() && port.migrating_to() == port.host()) {
+    return field_error(port, "migrating_to", "is the port's host already: name another");
   }
   if (port.has_mac()) {
     const auto mac = MacAddr::from_bytes(port.mac());
@@ -86,7 +94,7 @@ Result<void> link(ChangeSet& changes, ChangeSet::Object& object) {
     if ((*other)->now) {
       auto& peer = static_cast<v1::Port&>(*(*other)->now);
       if (peer.peer() == object.id.raw()) {
-        if (auto ok = check_writable(*(*other)->before); !ok.ok()) return ok;
+        if (auto ok = check_writable(*(*other)->now); !ok.ok()) return ok;
         peer.clear_peer();
       }
     }
@@ -114,7 +122,7 @@ Result<void> link(ChangeSet& changes, ChangeSet::Object& object) {
                                         (who != nullptr ? describe(*who) : "another port") +
                                         " already: clear that link first"};
   }
-  if (auto ok = check_writable(*(*other)->before); !ok.ok()) return ok;
+  if (auto ok = check_writable(*(*other)->now); !ok.ok()) return ok;
   peer.set_peer(object.id.raw());
   return Ok{};
 }
@@ -166,13 +174,38 @@ Result<void> check_route(ChangeSet& changes, const v1::Route& route) {
   return Ok{};
 }
 
+// A host that is on its way out takes no new ports.
+Result<void> check_hosts(ChangeSet& changes, const ChangeSet::Object& object) {
+  const auto& port = static_cast<const v1::Port&>(*object.now);
+  const auto* before = static_cast<const v1::Port*>(object.before.get());
+  for (const char* name : {"host", "migrating_to"}) {
+    const auto& field = *v1::Port::descriptor()->FindFieldByName(name);
+    const Uuid id = uuid_field(port, field);
+    if (id.is_nil() || (before != nullptr && uuid_field(*before, field) == id)) continue;
+    auto loaded = changes.load(*v1::Host::descriptor(), id);
+    if (!loaded.ok()) return loaded.error();
+    if (!(*loaded)->now) continue;  // the reference check says so
+    const auto& host = static_cast<const v1::Host&>(*(*loaded)->now);
+    if (host.fenced()) {
+      return field_error(port, name,
+                         describe(host) + " is fenced: name another host, or unfence it");
+    }
+    if (host.draining()) {
+      return field_error(port, name,
+                         describe(host) + " is draining: name another host, or end its draining");
+    }
+  }
+  return Ok{};
+}
+
 // A port whose networks changed: the next hops of its routes must still be reachable by it.
 Result<void> check_next_hops(ChangeSet& changes, const ChangeSet::Object& object) {
   const auto* before = static_cast<const v1::Port*>(object.before.get());
   const auto& port = static_cast<const v1::Port&>(*object.now);
   if (before == nullptr || networks_of(*before) == networks_of(port)) return Ok{};
-  const auto routes =
-      index_entries(changes.transaction(), index_path("port", object.id, "route.port"));
+  const std::string index = index_path("port", object.id, "route.port");
+  if (auto made = index_make(changes.transaction(), index); !made.ok()) return made;
+  const auto routes = index_entries(changes.transaction(), index);
   if (!routes.ok()) return routes.error();
   for (const Uuid& id : *routes) {
     auto loaded = changes.load(*v1::Route::descriptor(), id);
@@ -204,8 +237,15 @@ void fill_in_defaults(Message& resource) {
 }
 
 Result<void> apply_rules(ChangeSet& changes, ChangeSet::Object& object) {
-  if (const auto* port = dynamic_cast<const v1::Port*>(object.now.get())) {
+  if (auto* port = dynamic_cast<v1::Port*>(object.now.get())) {
+    const auto* before = static_cast<const v1::Port*>(object.before.get());
+    // The migration ends where it was going.
+    if (before != nullptr && before->has_migrating_to() && before->host() != port->host() &&
+        port->host() == port->migrating_to()) {
+      port->clear_migrating_to();
+    }
     if (auto ok = check_port_alone(*port); !ok.ok()) return ok;
+    if (auto ok = check_hosts(changes, object); !ok.ok()) return ok;
     if (auto ok = link(changes, object); !ok.ok()) return ok;
     return check_next_hops(changes, object);
   }
@@ -215,50 +255,81 @@ Result<void> apply_rules(ChangeSet& changes, ChangeSet::Object& object) {
   return Ok{};
 }
 
-Result<void> move_router_networks(ChangeSet& changes, const ChangeSet::Object& object) {
+void clear_what_follows(Message& resource) {
+  auto* port = dynamic_cast<v1::Port*>(&resource);
+  if (port != nullptr && !port->has_host()) port->clear_migrating_to();
+}
+
+namespace {
+
+/// The router whose networks the change of this port touches; nil: of none.
+Uuid router_with_other_networks(const ChangeSet::Object& object) {
   const auto* either = static_cast<const v1::Port*>(object.either());
-  if (!either->has_router()) return Ok{};
+  if (!either->has_router()) return Uuid{};
   const auto* before = static_cast<const v1::Port*>(object.before.get());
   const auto* now = static_cast<const v1::Port*>(object.now.get());
   const auto old_networks = before != nullptr ? networks_of(*before) : std::vector<IpPrefix>();
   const auto new_networks = now != nullptr ? networks_of(*now) : std::vector<IpPrefix>();
-  if (old_networks == new_networks) return Ok{};
+  return old_networks == new_networks ? Uuid{} : uuid_of(either->router());
+}
 
-  const std::string path = networks_path(uuid_of(either->router()));
-  auto stored = changes.transaction().read_message<v1::RouterNetworks>(path);
+Result<v1::RouterNetworks> networks_of_router(ChangeSet& changes, const Uuid& router) {
+  auto stored = changes.transaction().read_message<v1::RouterNetworks>(networks_path(router));
   if (!stored.ok()) return stored.error();
-  v1::RouterNetworks kept;
-  if (*stored) {
-    for (auto& entry : *(*stored)->mutable_entries()) {
-      if (entry.port() != object.id.raw()) *kept.add_entries() = std::move(entry);
+  return *stored ? std::move(**stored) : v1::RouterNetworks();
+}
+
+Error overlap(const v1::Port& port, const IpPrefix& network, const IpPrefix& other,
+              const Message* owner) {
+  return {ErrorCode::exists, describe(port) + ": networks: " + network.str() + " overlaps " +
+                                 other.str() + " of " +
+                                 (owner != nullptr ? describe(*owner) : "another port") +
+                                 " on the same router: choose another network"};
+}
+
+}  // namespace
+
+Result<void> give_up_router_networks(ChangeSet& changes, const ChangeSet::Object& object) {
+  const Uuid router = router_with_other_networks(object);
+  if (router.is_nil() || !object.before) return Ok{};
+  auto networks = networks_of_router(changes, router);
+  if (!networks.ok()) return networks.error();
+  auto& entries = *networks->mutable_entries();
+  const std::string id = object.id.raw();
+  entries.erase(std::remove_if(entries.begin(), entries.end(),
+                               [&](const auto& entry) { return entry.port() == id; }),
+                entries.end());
+  const std::string path = networks_path(router);
+  auto there = changes.transaction().read(path);
+  if (!there.ok()) return there.error();
+  if (*there != nullptr) changes.transaction().write_message(path, *networks);
+  return Ok{};
+}
+
+Result<void> take_router_networks(ChangeSet& changes, const ChangeSet::Object& object) {
+  const Uuid router = router_with_other_networks(object);
+  if (router.is_nil() || !object.now) return Ok{};
+  auto networks = networks_of_router(changes, router);
+  if (!networks.ok()) return networks.error();
+  const auto& port = static_cast<const v1::Port&>(*object.now);
+  for (const IpPrefix& network : networks_of(port)) {
+    for (const auto& entry : networks->entries()) {
+      if (network.addr.is_link_local() || entry.port() == object.id.raw()) continue;
+      const auto other = IpPrefix::from_bytes(entry.network());
+      if (!other || other->addr.is_link_local() || !other->overlaps(network.network())) continue;
+      auto owner = changes.load(*v1::Port::descriptor(), uuid_of(entry.port()));
+      if (!owner.ok()) return owner.error();
+      return overlap(port, network, *other, (*owner)->either());
     }
-  }
-  for (const IpPrefix& network : new_networks) {
-    if (!network.addr.is_link_local()) {
-      for (const auto& entry : kept.entries()) {
-        const auto other = IpPrefix::from_bytes(entry.network());
-        if (!other || entry.port() == object.id.raw() || other->addr.is_link_local() ||
-            !other->overlaps(network.network())) {
-          continue;
-        }
-        auto owner = changes.load(*v1::Port::descriptor(), uuid_of(entry.port()));
-        if (!owner.ok()) return owner.error();
-        const Message* who = (*owner)->either();
-        return Error{ErrorCode::exists, describe(*now) + ": networks: " + network.str() +
-                                            " overlaps " + other->str() + " of " +
-                                            (who != nullptr ? describe(*who) : "another port") +
-                                            " on the same router: choose another network"};
-      }
-    }
-    auto* entry = kept.add_entries();
+    auto* entry = networks->add_entries();
     entry->set_port(object.id.raw());
     entry->set_network(network.network().raw());
   }
-  auto& entries = *kept.mutable_entries();
+  auto& entries = *networks->mutable_entries();
   std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
     return std::tie(a.port(), a.network()) < std::tie(b.port(), b.network());
   });
-  changes.transaction().write_message(path, kept);
+  changes.transaction().write_message(networks_path(router), *networks);
   return Ok{};
 }
 

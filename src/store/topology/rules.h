@@ -14,8 +14,14 @@ void fill_in_defaults(google::protobuf::Message& resource);
 /// Other resources named in errors are called by name and id.
 Result<void> apply_rules(ChangeSet& changes, ChangeSet::Object& object);
 
-/// Keeps the record of a router's networks in step with one of its ports. exists: one overlaps a
-/// network of another port (link-local networks may).
-Result<void> move_router_networks(ChangeSet& changes, const ChangeSet::Object& port);
+/// A reference of `resource` was cleared because its target goes: clears what makes no sense
+/// without.
+void clear_what_follows(google::protobuf::Message& resource);
+
+/// Keep the record of a router's networks in step with its ports. All that changed give up theirs
+/// first, so that networks can be swapped. exists: one overlaps a network of another port
+/// (link-local networks may).
+Result<void> give_up_router_networks(ChangeSet& changes, const ChangeSet::Object& port);
+Result<void> take_router_networks(ChangeSet& changes, const ChangeSet::Object& port);
 
 }  // namespace plexus::store

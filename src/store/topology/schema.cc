@@ -117,6 +117,15 @@ uint32_t min_reader_of(const Message& resource) {
   return field == nullptr ? 0 : resource.GetReflection()->GetUInt32(resource, field);
 }
 
+bool is_deleting(const Message& resource) {
+  const FieldDescriptor* field = resource.GetDescriptor()->FindFieldByName("deleting");
+  return field != nullptr && resource.GetReflection()->GetBool(resource, field);
+}
+void set_deleting(Message& resource) {
+  resource.GetReflection()->SetBool(&resource,
+                                    resource.GetDescriptor()->FindFieldByName("deleting"), true);
+}
+
 void set_id(Message& resource, const Uuid& id) {
   resource.GetReflection()->SetString(&resource, resource.GetDescriptor()->FindFieldByName("id"),
                                       id.raw());

@@ -49,6 +49,9 @@ struct ReferenceField {
 [[nodiscard]] std::string name_of(const google::protobuf::Message& resource);
 [[nodiscard]] std::string tenant_of(const google::protobuf::Message& resource);
 [[nodiscard]] uint32_t min_reader_of(const google::protobuf::Message& resource);
+/// It is on its way out: nothing new may refer to it.
+[[nodiscard]] bool is_deleting(const google::protobuf::Message& resource);
+void set_deleting(google::protobuf::Message& resource);
 void set_id(google::protobuf::Message& resource, const Uuid& id);
 /// A bytes field that holds an id; nil when unset or not 16 bytes.
 [[nodiscard]] Uuid uuid_field(const google::protobuf::Message& resource,

@@ -30,6 +30,20 @@ inline std::string prefix_raw(const char* text) {
   return IpPrefix::parse(text)->raw();
 }
 
+/// What lies in the store beyond what outlives all resources: its life, the hosts' key counters, the
+/// log, the tenants' counters.
+inline std::vector<std::string> what_is_left(Store& store) {
+  auto all = store.scan("/p1");
+  EXPECT_TRUE(all.ok());
+  std::vector<std::string> left;
+  for (const auto& [path, record] : *all) {
+    const bool stays = path == "/p1/gen" || path.starts_with("/p1/k/") ||
+                       path.starts_with("/p1/log/") || path.starts_with("/p1/q/");
+    if (!stays) left.push_back(path);
+  }
+  return left;
+}
+
 class TopologyTest : public ::testing::Test {
  protected:
   TopologyTest() {

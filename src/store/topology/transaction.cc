@@ -6,6 +6,7 @@
 #include <random>
 #include <thread>
 
+#include "store/path.h"
 #include "store/topology/layout.h"
 
 namespace plexus::store {
@@ -71,6 +72,11 @@ void Transaction::append(std::string sequence, std::string value) {
   appended_.push_back({std::move(sequence), std::move(value), std::move(access)});
 }
 
+void Transaction::trust_absence(const std::string& path) {
+  const auto found = entries_.find(path);
+  if (found != entries_.end()) found->second.absence_trusted = true;
+}
+
 int64_t Transaction::version_read(const std::string& path) const {
   const auto found = entries_.find(path);
   return found == entries_.end() ? 0 : found->second.version();
@@ -93,11 +99,24 @@ bool Transaction::changes_anything() const {
                      [](const auto& e) { return e.second.changed(); });
 }
 
-Result<Revision> Transaction::commit() {
+size_t Transaction::bytes() const {
+  constexpr size_t kOverhead = 64;  // type, lengths, version, access
+  size_t sum = 0;
+  for (const Step& step : steps()) {
+    sum += path_of(step).size() + kOverhead;
+    if (const auto* made = std::get_if<Create>(&step)) sum += made->value.size();
+    if (const auto* set = std::get_if<Set>(&step)) sum += set->value.size();
+    if (const auto* append = std::get_if<Append>(&step)) sum += append->value.size();
+  }
+  return sum;
+}
+
+std::vector<Step> Transaction::steps() const {
   // Checks first; parents before children when they come, children before parents when they go.
   std::vector<Step> steps, removals;
   for (const auto& [path, entry] : entries_) {
-    if (!entry.changed()) steps.push_back(CheckVersion{path, entry.version()});
+    if (entry.changed() || (!entry.stored && entry.absence_trusted)) continue;
+    steps.push_back(CheckVersion{path, entry.version()});
   }
   for (const auto& [path, entry] : entries_) {
     if (!entry.changed()) continue;
@@ -111,7 +130,11 @@ Result<Revision> Transaction::commit() {
   }
   if (changes_anything()) steps.insert(steps.end(), appended_.begin(), appended_.end());
   steps.insert(steps.end(), removals.rbegin(), removals.rend());
-  return store_.transact(steps);
+  return steps;
+}
+
+Result<Revision> Transaction::commit() {
+  return store_.transact(steps());
 }
 
 Result<bool> Transaction::still_valid() {

@@ -21,6 +21,9 @@
 
 namespace plexus::store {
 
+/// What one transaction may send: ZooKeeper's limit is 1 MB, with what it adds.
+inline constexpr size_t kMaxTransactionBytes = 900 * 1000;
+
 class Transaction {
  public:
   explicit Transaction(Store& store) : store_(store) {}
@@ -36,12 +39,17 @@ class Transaction {
   void set_access(const std::string& path, Access access);
   /// Adds a record to a sequence, if anything else is changed; see Append.
   void append(std::string sequence, std::string value);
+  /// Does not check that what was absent still is: the caller knows why the commit fails without.
+  /// (Such a check is dear in some stores.)
+  void trust_absence(const std::string& path);
 
   /// The version that a record of this transaction has, before and after it. 0: absent.
   [[nodiscard]] int64_t version_read(const std::string& path) const;
   [[nodiscard]] int64_t version_after(const std::string& path) const;
   [[nodiscard]] Revision revision_read(const std::string& path) const;
   [[nodiscard]] bool changes_anything() const;
+  /// About how much commit() sends.
+  [[nodiscard]] size_t bytes() const;
 
   /// conflict and the like: something read has changed.
   Result<Revision> commit();
@@ -70,12 +78,15 @@ class Transaction {
     std::optional<Record> stored;
     std::optional<std::string> now;
     std::optional<Access> access;
+    bool absence_trusted = false;
     [[nodiscard]] bool changed() const {
       return (access && now) || stored.has_value() != now.has_value() ||
              (now && *now != stored->value);
     }
     [[nodiscard]] int64_t version() const { return stored ? stored->version : 0; }
   };
+  [[nodiscard]] std::vector<Step> steps() const;
+
   Store& store_;
   std::map<std::string, Entry> entries_;
   std::vector<Append> appended_;

@@ -4,8 +4,8 @@
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
 #include "store/topology/change_set.h"
-#include "store/topology/index.h"
 #include "store/topology/layout.h"
+#include "store/topology/removal.h"
 #include "store/topology/rules.h"
 #include "store/topology/schema.h"
 #include "store/topology/validate.h"
@@ -19,18 +19,6 @@ namespace {
 
 /// Dependents that one transaction of a removal takes along.
 constexpr size_t kRemovalBatch = 200;
-
-struct Stored {
-  std::unique_ptr<Message> message;
-  int64_t version = 0;
-  Revision unchanged;  ///< its revision, when nothing was written
-  bool written = true;
-};
-
-StoredResource to_resource(Committed<Stored> done) {
-  return {std::move(done.value.message), done.value.version,
-          done.value.written ? done.revision : done.value.unchanged};
-}
 
 Error not_found(const Descriptor& type, const Uuid& id) {
   return {ErrorCode::not_found, "there is no " + options_of(type).singular() + " " + id.str()};
@@ -56,133 +44,14 @@ Result<StoredResource> parse(const Descriptor& type, const std::string& path,
   return resource;
 }
 
-/// One change of an existing resource.
-Result<Stored> change_one(Transaction& transaction, const Descriptor& type, const Uuid& id,
-                          std::optional<int64_t> version, const TopologyWriter::Edit& edit) {
-  ChangeSet changes(transaction);
-  auto loaded = changes.load(type, id);
-  if (!loaded.ok()) return loaded.error();
-  ChangeSet::Object& object = **loaded;
-  if (!object.before) return not_found(type, id);
-  const int64_t is = transaction.version_read(object.path);
-  if (version && *version != is) return wrong_version(*object.before, is, *version);
-  if (auto ok = check_writable(*object.before); !ok.ok()) return ok.error();
-  if (auto ok = edit(*object.now); !ok.ok()) return ok.error();
-  if (auto ok = merge_onto_stored(*object.before, *object.now); !ok.ok()) return ok.error();
-  fill_in_defaults(*object.now);
-  if (auto ok = validate_resource(*object.now); !ok.ok()) return ok.error();
-  if (auto ok = apply_rules(changes, object); !ok.ok()) return ok.error();
-  if (auto ok = changes.finish(); !ok.ok()) return ok.error();
-  return Stored{std::move(object.now), transaction.version_after(object.path),
-                transaction.revision_read(object.path), transaction.changes_anything()};
+Error too_large(size_t bytes) {
+  return {ErrorCode::invalid, "this is too much for one transaction: " + std::to_string(bytes) +
+                                  " bytes of at most " + std::to_string(kMaxTransactionBytes) +
+                                  ": do it in several parts"};
 }
 
-/// Removes a resource and its dependents, as many as one transaction takes.
-class Removal {
- public:
-  explicit Removal(Transaction& transaction) : changes_(transaction) {}
-
-  /// True: `object` itself is gone too, so it is all done.
-  Result<bool> remove(ChangeSet::Object& object) {
-    if (auto ok = check_writable(*object.before); !ok.ok()) return ok.error();
-    // Refuse before anything is touched.
-    for (const ReferenceField& reference : references_to(*object.type)) {
-      if (reference.on_delete == v1::CASCADE || reference.on_delete == v1::CLEAR) continue;
-      const auto users = index_entries(changes_.transaction(), index_of(object, reference));
-      if (!users.ok()) return users.error();
-      if (!users->empty()) return in_use(object, reference, *users);
-    }
-    for (const ReferenceField& reference : references_to(*object.type)) {
-      if (reference.symmetric) continue;
-      auto all = dependents(object, reference);
-      if (!all.ok() || !*all) return all;
-    }
-    // Last, when it is sure that the object goes too: a link has two ends or none.
-    for (const ReferenceField& reference : references_to(*object.type)) {
-      if (!reference.symmetric) continue;
-      if (auto done = unlink(object, reference); !done.ok()) return done;
-    }
-    object.now.reset();
-    return true;
-  }
-
-  Result<void> finish() { return changes_.finish(); }
-  ChangeSet& changes() { return changes_; }
-  size_t cascaded = 0, cleared = 0;
-
- private:
-  static std::string index_of(const ChangeSet::Object& object, const ReferenceField& reference) {
-    return index_path(options_of(*object.type).singular(), object.id, reference.index_name());
-  }
-
-  Error in_use(const ChangeSet::Object& object, const ReferenceField& reference,
-               const std::vector<Uuid>& users) {
-    constexpr size_t kNamed = 3;
-    const Descriptor& type = *reference.field->containing_type();
-    std::string names;
-    for (size_t i = 0; i < users.size() && i < kNamed; ++i) {
-      auto user = changes_.load(type, users[i]);
-      if (!user.ok()) return user.error();
-      const Message* message = (*user)->either();
-      names += (i == 0 ? "" : ", ") +
-               (message ? describe(*message) : options_of(type).singular() + " " + users[i].str());
-    }
-    if (users.size() > kNamed) {
-      names += " and " + std::to_string(users.size() - kNamed) + " more";
-    }
-    return {ErrorCode::in_use,
-            describe(*object.before) + " is in use by " + names + ": remove or change these first"};
-  }
-
-  /// The other end of a reference that both hold.
-  Result<bool> unlink(const ChangeSet::Object& object, const ReferenceField& reference) {
-    const Uuid other = uuid_field(*object.before, *reference.field);
-    if (other.is_nil()) return true;
-    auto loaded = changes_.load(*reference.target, other);
-    if (!loaded.ok()) return loaded.error();
-    return clear(**loaded, reference, object.id);
-  }
-
-  Result<bool> clear(ChangeSet::Object& user, const ReferenceField& reference, const Uuid& target) {
-    if (!user.now || uuid_field(*user.now, *reference.field) != target) return true;
-    if (auto ok = check_writable(*user.before); !ok.ok()) return ok.error();
-    user.now->GetReflection()->ClearField(user.now.get(), reference.field);
-    ++cleared;
-    return true;
-  }
-
-  Result<bool> dependents(const ChangeSet::Object& object, const ReferenceField& reference) {
-    const auto users = index_entries(changes_.transaction(), index_of(object, reference));
-    if (!users.ok()) return users.error();
-    for (const Uuid& id : *users) {
-      if (cascaded + cleared >= kRemovalBatch) return false;
-      auto user = changes_.load(*reference.field->containing_type(), id);
-      if (!user.ok()) return user.error();
-      if (!(*user)->before) {
-        return Error{ErrorCode::internal, "the index " + index_of(object, reference) + " lists " +
-                                              id.str() +
-                                              ", which does not exist: run a check of "
-                                              "the store"};
-      }
-      if (!(*user)->now) continue;  // gone already, by another of its references
-      if (reference.on_delete == v1::CASCADE) {
-        auto gone = remove(**user);
-        if (!gone.ok() || !*gone) return gone;
-        ++cascaded;
-      } else {
-        auto done = clear(**user, reference, object.id);
-        if (!done.ok()) return done;
-      }
-    }
-    return true;
-  }
-
-  ChangeSet changes_;
-};
-
-}  // namespace
-
-Result<StoredResource> TopologyWriter::create(const Message& resource) {
+/// Checks what can be checked of a new resource by itself, and completes it.
+Result<std::unique_ptr<Message>> prepare_creation(const Message& resource) {
   const Descriptor& type = *resource.GetDescriptor();
   if (auto ok = known_type(type); !ok.ok()) return ok.error();
   std::unique_ptr<Message> wanted(resource.New());
@@ -195,28 +64,180 @@ Result<StoredResource> TopologyWriter::create(const Message& resource) {
         ErrorCode::unsupported,
         describe(*wanted) + " has fields that this program does not know: use a newer one"};
   }
-  if (min_reader_of(*wanted) != 0) {
-    return field_error(*wanted, "min_reader", "is set by the system; leave it out");
+  for (const char* field : {"min_reader", "deleting"}) {
+    if (wanted->GetReflection()->HasField(*wanted, type.FindFieldByName(field))) {
+      return field_error(*wanted, field, "is set by the system; leave it out");
+    }
   }
   fill_in_defaults(*wanted);
   if (auto ok = validate_resource(*wanted); !ok.ok()) return ok.error();
+  return wanted;
+}
 
-  auto done = commit_with_retries<Stored>(store_, [&](Transaction& transaction) -> Result<Stored> {
-    ChangeSet changes(transaction);
-    auto loaded = changes.load(type, id_of(*wanted));
+/// A batch at work in one transaction.
+class Batch {
+ public:
+  Batch(Transaction& transaction, const std::vector<Operation>& operations,
+        const std::vector<std::unique_ptr<Message>>& created)
+      : operations_(operations), created_(created), changes_(transaction) {}
+
+  /// Which operation is to blame when run() fails.
+  [[nodiscard]] size_t blamed() const { return blamed_; }
+
+  Result<BatchDone> run(const Author& author) {
+    for (size_t i = 0; i < operations_.size(); ++i) {
+      blamed_ = i;
+      changes_.begin(i);
+      if (auto ok = apply(i); !ok.ok()) return ok.error();
+    }
+    if (auto ok = changes_.finish(author); !ok.ok()) {
+      blamed_ = changes_.blamed();
+      return ok.error();
+    }
+    blamed_ = operations_.size() - 1;
+    Transaction& transaction = changes_.transaction();
+    if (const size_t bytes = transaction.bytes(); bytes > kMaxTransactionBytes) {
+      return too_large(bytes);
+    }
+    BatchDone done;
+    for (const ChangeSet::Object* object : objects_) {
+      StoredResource resource;
+      if (object->now) {
+        resource.message.reset(object->now->New());
+        resource.message->CopyFrom(*object->now);
+        resource.version = transaction.version_after(object->path);
+        // 0 until it is committed, if it was changed.
+        if (resource.version == transaction.version_read(object->path)) {
+          resource.revision = transaction.revision_read(object->path);
+        }
+      }
+      done.resources.push_back(std::move(resource));
+    }
+    return done;
+  }
+
+ private:
+  Result<void> apply(size_t i) {
+    const Operation& operation = operations_[i];
+    const Uuid id = operation.kind == Operation::Kind::create ? id_of(*created_[i]) : operation.id;
+    auto loaded = changes_.load(*operation.type, id);
     if (!loaded.ok()) return loaded.error();
     ChangeSet::Object& object = **loaded;
-    if (object.before) {
-      return Error{ErrorCode::exists, describe(*object.before) + " exists already"};
+    changes_.mean(object);
+    objects_.push_back(&object);
+    if (operation.kind == Operation::Kind::create) return create(object, *created_[i]);
+    if (!object.now) return not_found(*operation.type, id);
+    const int64_t is = changes_.transaction().version_read(object.path);
+    if (operation.version && *operation.version != is) {
+      return wrong_version(*object.now, is, *operation.version);
     }
-    object.now.reset(wanted->New());
-    object.now->CopyFrom(*wanted);
-    if (auto ok = apply_rules(changes, object); !ok.ok()) return ok.error();
-    if (auto ok = changes.finish(); !ok.ok()) return ok.error();
-    return Stored{std::move(object.now), transaction.version_after(object.path), {}, true};
-  });
+    if (operation.kind == Operation::Kind::modify) return modify(object, operation.edit);
+    return remove(object);
+  }
+
+  Result<void> create(ChangeSet::Object& object, const Message& wanted) {
+    if (object.now) return Error{ErrorCode::exists, describe(*object.now) + " exists already"};
+    if (object.before) {
+      return Error{ErrorCode::exists,
+                   describe(*object.before) + " is removed by the same batch: choose another id"};
+    }
+    object.now.reset(wanted.New());
+    object.now->CopyFrom(wanted);
+    return apply_rules(changes_, object);
+  }
+
+  Result<void> modify(ChangeSet::Object& object, const Edit& edit) {
+    if (auto ok = check_writable(*object.now); !ok.ok()) return ok;
+    if (is_deleting(*object.now)) {
+      return Error{ErrorCode::conflict,
+                   describe(*object.now) + " is being removed: it cannot be changed any more"};
+    }
+    std::unique_ptr<Message> was(object.now->New());
+    was->CopyFrom(*object.now);
+    if (auto ok = edit(*object.now); !ok.ok()) return ok;
+    if (auto ok = merge_onto_stored(*was, *object.now); !ok.ok()) return ok;
+    fill_in_defaults(*object.now);
+    if (auto ok = validate_resource(*object.now); !ok.ok()) return ok;
+    return apply_rules(changes_, object);
+  }
+
+  Result<void> remove(ChangeSet::Object& object) {
+    const std::string what = describe(*object.now);
+    if (is_deleting(*object.now)) {
+      return Error{ErrorCode::conflict, what + " is being removed already"};
+    }
+    Removal removal(changes_, kRemovalBatch);
+    auto all = removal.remove(object);
+    if (!all.ok()) return all.error();
+    if (*all) return Ok{};
+    return Error{ErrorCode::invalid, what + " has more than " + std::to_string(kRemovalBatch) +
+                                         " others that depend on it: remove it by itself, not in "
+                                         "a batch"};
+  }
+
+  const std::vector<Operation>& operations_;
+  const std::vector<std::unique_ptr<Message>>& created_;
+  ChangeSet changes_;
+  std::vector<const ChangeSet::Object*> objects_;
+  size_t blamed_ = 0;
+};
+
+}  // namespace
+
+Result<BatchDone> TopologyWriter::batch(std::vector<Operation>& operations, size_t* failed) {
+  size_t ignored = 0;
+  size_t& blamed = failed != nullptr ? *failed : ignored;
+  blamed = 0;
+  if (operations.size() > kMaxOperations) {
+    blamed = kMaxOperations;
+    return Error{ErrorCode::invalid, std::to_string(operations.size()) +
+                                         " operations are too many for one batch; at most " +
+                                         std::to_string(kMaxOperations) +
+                                         ": do them in several parts"};
+  }
+  if (operations.empty()) return Error{ErrorCode::invalid, "a batch wants at least one operation"};
+  std::vector<std::unique_ptr<Message>> created(operations.size());
+  for (size_t i = 0; i < operations.size(); ++i) {
+    blamed = i;
+    if (operations[i].kind == Operation::Kind::create) {
+      auto wanted = prepare_creation(*operations[i].resource);
+      if (!wanted.ok()) return wanted.error();
+      created[i] = std::move(*wanted);
+      operations[i].type = created[i]->GetDescriptor();
+    } else if (auto ok = known_type(*operations[i].type); !ok.ok()) {
+      return ok.error();
+    }
+  }
+  blamed = 0;
+  auto done =
+      commit_with_retries<BatchDone>(store_, [&](Transaction& transaction) -> Result<BatchDone> {
+        Batch batch(transaction, operations, created);
+        auto finished = batch.run(author_);
+        blamed = batch.blamed();
+        return finished;
+      });
   if (!done.ok()) return done.error();
-  return to_resource(std::move(*done));
+  done->value.revision = done->revision;
+  for (StoredResource& resource : done->value.resources) {
+    if (resource.revision == Revision{}) resource.revision = done->revision;
+  }
+  return std::move(done->value);
+}
+
+namespace {
+
+Result<StoredResource> only(Result<BatchDone> done) {
+  if (!done.ok()) return done.error();
+  return std::move(done->resources.front());
+}
+
+}  // namespace
+
+Result<StoredResource> TopologyWriter::create(const Message& resource) {
+  std::vector<Operation> one(1);
+  one[0].resource.reset(resource.New());
+  one[0].resource->CopyFrom(resource);
+  return only(batch(one));
 }
 
 Result<StoredResource> TopologyWriter::get(const Descriptor& type, const Uuid& id) {
@@ -273,42 +294,110 @@ Result<StoredResource> TopologyWriter::update(const Message& resource,
 
 Result<StoredResource> TopologyWriter::modify(const Descriptor& type, const Uuid& id,
                                               const Edit& change, std::optional<int64_t> version) {
-  if (auto ok = known_type(type); !ok.ok()) return ok.error();
-  auto done = commit_with_retries<Stored>(store_, [&](Transaction& transaction) {
-    return change_one(transaction, type, id, version, change);
-  });
-  if (!done.ok()) return done.error();
-  return to_resource(std::move(*done));
+  std::vector<Operation> one(1);
+  one[0].kind = Operation::Kind::modify;
+  one[0].type = &type;
+  one[0].id = id;
+  one[0].edit = change;
+  one[0].version = version;
+  return only(batch(one));
 }
+
+namespace {
+
+struct Round {
+  bool all = false;
+  size_t cascaded = 0, cleared = 0;
+};
+
+/// Marks the resource and writes down that it is on its way out.
+Result<Round> begin_removal(Transaction& transaction, const Descriptor& type, const Uuid& id,
+                            const Author& author) {
+  ChangeSet changes(transaction);
+  auto loaded = changes.load(type, id);
+  if (!loaded.ok()) return loaded.error();
+  set_deleting(*(*loaded)->now);
+  v1::Removal removal;
+  removal.set_type(options_of(type).singular());
+  removal.set_id(id.raw());
+  const std::string path = removing_path(id);
+  if (auto read = transaction.read(path); !read.ok()) return read.error();
+  transaction.write_message(path, removal);
+  if (auto ok = changes.finish(author); !ok.ok()) return ok.error();
+  return Round{};
+}
+
+/// As much of a removal as one transaction takes.
+Result<Round> removal_round(Transaction& transaction, const Descriptor& type, const Uuid& id,
+                            std::optional<int64_t> version, const Author& author) {
+  ChangeSet changes(transaction);
+  auto loaded = changes.load(type, id);
+  if (!loaded.ok()) return loaded.error();
+  ChangeSet::Object& object = **loaded;
+  if (!object.before) return not_found(type, id);
+  const int64_t is = transaction.version_read(object.path);
+  if (version && *version != is) return wrong_version(*object.before, is, *version);
+  const bool begun = is_deleting(*object.before);
+  Removal removal(changes, kRemovalBatch);
+  auto all = removal.remove(object);
+  if (!all.ok()) return all.error();
+  if (!*all && !begun) return begin_removal(transaction, type, id, author);
+  if (*all && begun) {
+    const std::string path = removing_path(id);
+    if (auto read = transaction.read(path); !read.ok()) return read.error();
+    transaction.remove(path);
+  }
+  if (auto ok = changes.finish(author); !ok.ok()) return ok.error();
+  return Round{*all, removal.cascaded(), removal.cleared()};
+}
+
+}  // namespace
 
 Result<Removed> TopologyWriter::remove(const Descriptor& type, const Uuid& id,
                                        std::optional<int64_t> version) {
   if (auto ok = known_type(type); !ok.ok()) return ok.error();
-  struct Round {
-    bool all = false;
-    size_t cascaded = 0, cleared = 0;
-  };
   Removed removed;
-  while (true) {
-    auto round = commit_with_retries<Round>(store_, [&](Transaction& transaction) -> Result<Round> {
-      Removal removal(transaction);
-      auto loaded = removal.changes().load(type, id);
-      if (!loaded.ok()) return loaded.error();
-      ChangeSet::Object& object = **loaded;
-      if (!object.before) return not_found(type, id);
-      const int64_t is = transaction.version_read(object.path);
-      if (version && *version != is) return wrong_version(*object.before, is, *version);
-      auto all = removal.remove(object);
-      if (!all.ok()) return all.error();
-      if (auto ok = removal.finish(); !ok.ok()) return ok.error();
-      return Round{*all, removal.cascaded, removal.cleared};
+  for (bool first = true;; first = false) {
+    auto round = commit_with_retries<Round>(store_, [&](Transaction& transaction) {
+      return removal_round(transaction, type, id, first ? version : std::nullopt, author_);
     });
-    if (!round.ok()) return round.error();
+    if (!round.ok()) {
+      // Somebody else went on with it, and was done first.
+      if (!first && round.error().code == ErrorCode::not_found) return removed;
+      return round.error();
+    }
     removed.revision = round->revision;
     removed.cascaded += round->value.cascaded;
     removed.cleared += round->value.cleared;
     if (round->value.all) return removed;
   }
+}
+
+Result<size_t> resume_removals(Store& store, const Author& author) {
+  constexpr std::string_view kDirectory = "/p1/removing";
+  auto names = store.list(kDirectory);
+  if (!names.ok()) return names.error();
+  size_t finished = 0;
+  Result<size_t> outcome = finished;
+  for (const std::string& name : *names) {
+    const std::string path = std::string(kDirectory) + "/" + name;
+    auto record = store.get(path);
+    if (!record.ok()) return record.error();
+    if (!*record) continue;  // somebody else was faster
+    v1::Removal removal;
+    if (!removal.ParseFromString((*record)->value)) return Transaction::damaged(path);
+    const Descriptor* type = find_resource_type(removal.type());
+    if (type == nullptr) continue;  // of a newer program, which will see to it
+    auto done = TopologyWriter(store, author)
+                    .remove(*type, Uuid::from_bytes(removal.id()).value_or(Uuid{}));
+    if (done.ok()) {
+      ++finished;
+    } else if (done.error().code != ErrorCode::not_found && outcome.ok()) {
+      outcome = done.error().in("going on with the removal of " + removal.type() + " " + name);
+    }
+  }
+  if (!outcome.ok()) return outcome;
+  return finished;
 }
 
 }  // namespace plexus::store

@@ -10,7 +10,8 @@
 //
 // Errors: invalid (message: field and remedy), not_found, exists (a unique value is taken; names
 // who has it), conflict (the version given is not the stored one), in_use (names who refers to it),
-// unsupported (the stored record is of a newer schema), and what the store reports.
+// unsupported (the stored record is of a newer schema), no_space (more than the tenant may have), and
+// what the store reports. What is being removed cannot be changed (conflict).
 //
 // Threads: any; no state of its own besides the store.
 #pragma once
@@ -27,6 +28,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "store/store.h"
+#include "store/topology/change_log.h"
 
 namespace plexus::store {
 
@@ -44,10 +46,38 @@ struct Removed {
   size_t cleared = 0;   ///< other resources that had a reference to it cleared
 };
 
+/// Edits a freshly read resource; an error from it ends the operation. May run several times.
+using Edit = std::function<Result<void>(google::protobuf::Message&)>;
+
+/// One of a batch.
+struct Operation {
+  enum class Kind : uint8_t { create, modify, remove };
+  Kind kind = Kind::create;
+  const google::protobuf::Descriptor* type = nullptr;
+  Uuid id = {};                                              ///< modify, remove
+  std::unique_ptr<google::protobuf::Message> resource = {};  ///< create
+  Edit edit = {};                                            ///< modify
+  std::optional<int64_t> version = {};                       ///< modify, remove: only if stored so
+};
+struct BatchDone {
+  Revision revision;
+  /// One for each operation, as they are at the end; message null: removed.
+  std::vector<StoredResource> resources;
+};
+
 class TopologyWriter {
  public:
+  static constexpr size_t kMaxOperations = 500;  ///< of one batch
+
   /// `store` must outlive the writer.
-  explicit TopologyWriter(Store& store) : store_(store) {}
+  explicit TopologyWriter(Store& store, Author author = {})
+      : store_(store), author_(std::move(author)) {}
+
+  /// All or nothing, in one transaction; later operations see what earlier ones did. Of what must be
+  /// unique and what is limited only the end counts: names may be swapped. `failed`, when not null,
+  /// gets the index of the operation to blame for an error. invalid: also more than one transaction
+  /// takes.
+  Result<BatchDone> batch(std::vector<Operation>& operations, size_t* failed = nullptr);
 
   /// Stores a new resource. An absent id is chosen at random; a router port without a MAC gets a
   /// locally administered one. Returns it as stored.
@@ -70,20 +100,24 @@ class TopologyWriter {
   Result<StoredResource> update(const google::protobuf::Message& resource,
                                 std::optional<int64_t> version = std::nullopt);
 
-  /// Reads, lets `change` edit the message, and stores it as update() does. `change` may run
-  /// several times, each on a freshly read message; an error from it ends the operation.
-  using Edit = std::function<Result<void>(google::protobuf::Message&)>;
+  /// Reads, lets `change` edit the message, and stores it as update() does.
   Result<StoredResource> modify(const google::protobuf::Descriptor& type, const Uuid& id,
                                 const Edit& change, std::optional<int64_t> version = std::nullopt);
 
   /// Removes a resource and does to those that refer to it what their field says: refuse (in_use),
-  /// remove them too, or clear the field. Interrupted amid very many dependents it leaves the
-  /// resource and some of them: repeat.
+  /// remove them too, or clear the field. With more dependents than one transaction takes, the
+  /// resource is first marked `deleting`, so that nothing new refers to it, and goes last. When this
+  /// is interrupted, resume_removals() or another remove() goes on.
   Result<Removed> remove(const google::protobuf::Descriptor& type, const Uuid& id,
                          std::optional<int64_t> version = std::nullopt);
 
  private:
   Store& store_;
+  Author author_;
 };
+
+/// Goes on with removals that were begun and not finished, because their server died or the store
+/// went away. How many were finished. Others may do the same at the same time.
+Result<size_t> resume_removals(Store& store, const Author& author);
 
 }  // namespace plexus::store

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// What tenants have (TenantUsage) and may have (the fields max_<collection> of Tenant).
+#pragma once
+
+#include <vector>
+
+#include "store/topology/change_set.h"
+
+namespace plexus::store {
+
+/// Counts what `touched` adds and takes away. no_space: more than the tenant may have; `blamed` is
+/// then one that adds to it.
+Result<void> keep_usage(Transaction& transaction, const std::vector<ChangeSet::Object*>& touched,
+                        const ChangeSet::Object** blamed);
+
+/// What it reads for one object, for bulk reading: the usage, and, when the object is new, who the
+/// tenant is.
+void usage_paths(const google::protobuf::Message& resource, bool created,
+                 std::vector<std::string>& paths);
+
+}  // namespace plexus::store
