@@ -142,6 +142,8 @@ Result<Node> Control::status() {
   out.add("watched_keys", number(topology.watched_keys));
   out.add("epoch", number(topology.epoch));
   out.add("applied_epoch", number(worker_.applied_epoch()));
+  // CLOCK_MONOTONIC: comparable with what others on this machine measure.
+  out.add("applied_at_ns", number(static_cast<uint64_t>(worker_.applied_at().ns)));
   out.add("flows", number(counted->flows));
   out.add("parked", number(counted->parked));
   Node counters = Node::map_of({});

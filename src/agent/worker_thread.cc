@@ -30,7 +30,10 @@ void WorkerThread::run(std::stop_token stop) {
     ::poll(fds, 2, static_cast<int>(std::max<int64_t>(0, until_tick.count() + 1)));
     for (auto& task : mailbox_.take()) {
       task(worker_);
-      applied_.store(worker_.epoch(), std::memory_order_release);
+      if (worker_.epoch() != applied_.load(std::memory_order_relaxed)) {
+        applied_at_.store(mono_now().ns, std::memory_order_release);
+        applied_.store(worker_.epoch(), std::memory_order_release);
+      }
     }
     worker_.run_once(mono_now());
     if (const MonoTime now = mono_now(); now >= next_tick) {

@@ -51,6 +51,10 @@ class WorkerThread {
 
   /// The last epoch that the worker has applied. Any thread.
   [[nodiscard]] uint64_t applied_epoch() const { return applied_.load(std::memory_order_acquire); }
+  /// When it had applied it. Any thread; not older than applied_epoch() read before.
+  [[nodiscard]] MonoTime applied_at() const {
+    return MonoTime{applied_at_.load(std::memory_order_acquire)};
+  }
 
  private:
   void run(std::stop_token stop);
@@ -60,6 +64,7 @@ class WorkerThread {
   LearnedBox& learned_;
   Mailbox<std::function<void(Worker&)>> mailbox_{1024};
   std::atomic<uint64_t> applied_{0};
+  std::atomic<int64_t> applied_at_{0};
   std::jthread thread_;
 };
 
