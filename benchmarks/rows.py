@@ -36,9 +36,10 @@ def text_of(row, system):
     parts = [_figure(system, row["median"], row["min"], row["max"]),
              _figure(row["peer"], row["peer_median"], row["peer_min"], row["peer_max"]),
              "" if row["ratio"] is None else f"ratio {row['ratio']:.2f}",
+             "" if row.get("p99") is None else f"p99 {row['p99']:.4g}",
              "" if not row.get("disturbed") else f"{row['disturbed']} runs disturbed",
              "" if "error" not in row else f"FAILED: {row['error']}"]
-    return f"{row['case']:<28} {row['unit']:<10} {', '.join(part for part in parts if part)}"
+    return f"{row['case']:<36} {row['unit']:<10} {', '.join(part for part in parts if part)}"
 
 
 class Report:

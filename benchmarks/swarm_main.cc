@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// plexus-bench-swarm: many sessions of one store in one process, for ./bench control.
+//
+//   sessions  many watch one record; how long after a change until the last has read it again
+//   bind      reads lines "HOST PORT" (UUIDs) and says in the store that the port is on that host
+//
+// Prints one JSON object.
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/resource.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "store/store.h"
+#include "store/topology/host_records.h"
+
+namespace plexus {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Options {
+  std::string mode;
+  std::string store;
+  int count = 1000;
+  int changes = 20;
+  size_t bytes = 2500;
+};
+
+int fail(const Error& error) {
+  fmt::print(stderr, "plexus-bench-swarm: {}\n", error.message);
+  return 1;
+}
+
+/// Each session has some descriptors of its own.
+void allow_many_files() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+std::string joined(const std::vector<double>& values) {
+  return fmt::format("[{:.3f}]", fmt::join(values, ", "));
+}
+
+double milliseconds(Duration d) {
+  return static_cast<double>(d.count()) / 1e6;
+}
+
+/// A session: a store of its own, and the newest version of the record that it has seen.
+struct Session {
+  std::unique_ptr<store::Store> store;
+  std::unique_ptr<store::Watch> watch;
+};
+
+/// How many sessions have seen the version that is waited for, and when the last of them did.
+struct Tally {
+  std::atomic<int64_t> version{0};
+  std::atomic<int> seen{0};
+  std::atomic<int64_t> last_ns{0};
+
+  void expect(int64_t next) {
+    seen = 0;
+    last_ns = 0;
+    version = next;
+  }
+  void saw(int64_t got) {
+    // A session reports each version once: changes come one after the other.
+    if (got != version) return;
+    const int64_t now = mono_now().ns;
+    int64_t last = last_ns.load();
+    while (last < now && !last_ns.compare_exchange_weak(last, now)) {
+    }
+    ++seen;
+  }
+};
+
+bool wait_for(const std::function<bool()>& condition, Duration patience) {
+  const MonoTime give_up = mono_now() + patience;
+  while (!condition()) {
+    if (mono_now() > give_up) return false;
+    std::this_thread::sleep_for(200us);
+  }
+  return true;
+}
+
+int sessions(const Options& options) {
+  const std::string path = "/bench/bucket";
+  auto writer = store::open_store(options.store);
+  if (!writer) return fail(writer.error());
+  const auto old = (*writer)->get(path);
+  if (!old) return fail(old.error());
+  if (*old) {
+    const auto gone = (*writer)->transact({store::Delete{path, (*old)->version}});
+    if (!gone) return fail(gone.error());
+  }
+  Tally tally;
+  tally.expect(1);
+  std::string value(options.bytes, 'x');
+  if (const auto made = (*writer)->transact({store::Create{path, value, {}}}); !made) {
+    return fail(made.error());
+  }
+  const MonoTime opening = mono_now();
+  std::vector<Session> all(static_cast<size_t>(options.count));
+  for (Session& session : all) {
+    auto opened = store::open_store(options.store);
+    if (!opened) return fail(opened.error());
+    session.store = std::move(*opened);
+    session.watch = session.store->watch(path, [&tally](const store::WatchEvent& event) {
+      if (event.record) tally.saw(event.record->version);
+    });
+  }
+  if (!wait_for([&] { return tally.seen == options.count; }, 120s)) {
+    return fail({ErrorCode::unavailable, fmt::format("{} of {} sessions read the record at first",
+                                                     tally.seen.load(), options.count)});
+  }
+  const double opened_s = milliseconds(mono_now() - opening) / 1000;
+  std::vector<double> after_commit, after_begin;
+  for (int64_t version = 1; version <= options.changes; ++version) {
+    std::this_thread::sleep_for(50ms);
+    tally.expect(version + 1);
+    value[0] = static_cast<char>('a' + version % 26);
+    const MonoTime begin = mono_now();
+    if (const auto set = (*writer)->transact({store::Set{path, value, version, {}}}); !set) {
+      return fail(set.error());
+    }
+    const MonoTime committed = mono_now();
+    if (!wait_for([&] { return tally.seen >= options.count; }, 30s)) {
+      return fail(
+          {ErrorCode::unavailable, fmt::format("{} of {} sessions read version {} within 30 s",
+                                               tally.seen.load(), options.count, version + 1)});
+    }
+    const MonoTime last{tally.last_ns.load()};
+    after_commit.push_back(std::max(0.0, milliseconds(last - committed)));
+    after_begin.push_back(milliseconds(last - begin));
+  }
+  fmt::print(
+      "{{\"sessions\": {}, \"opened_s\": {:.3f}, \"after_commit_ms\": {}, \"after_begin_ms\": "
+      "{}}}\n",
+      options.count, opened_s, joined(after_commit), joined(after_begin));
+  return 0;
+}
+
+int bind(const Options& options) {
+  auto store = store::open_store(options.store);
+  if (!store) return fail(store.error());
+  std::map<Uuid, store::HostRecords> hosts;
+  const MonoTime begin = mono_now();
+  int bound = 0;
+  std::string host_text, port_text;
+  while (std::cin >> host_text >> port_text) {
+    const auto host = Uuid::parse(host_text);
+    const auto port = Uuid::parse(port_text);
+    if (!host || !port) return fail({ErrorCode::invalid, "a line is not two UUIDs"});
+    auto& records = hosts.try_emplace(*host, **store, HostId{*host}).first->second;
+    if (const auto done = records.publish(PortId{*port}); !done) return fail(done.error());
+    ++bound;
+  }
+  fmt::print("{{\"bound\": {}, \"seconds\": {:.3f}}}\n", bound,
+             milliseconds(mono_now() - begin) / 1000);
+  return 0;
+}
+
+int usage() {
+  fmt::print(stderr,
+             "usage: plexus-bench-swarm sessions|bind --store ADDRESS [--count N] [--changes N] "
+             "[--bytes N]\n");
+  return 2;
+}
+
+}  // namespace
+}  // namespace plexus
+
+int main(int argc, char** argv) {
+  plexus::Options options;
+  if (argc < 2) return plexus::usage();
+  options.mode = argv[1];
+  for (int i = 2; i + 1 < argc; i += 2) {
+    const std::string name = argv[i];
+    if (name == "--store") {
+      options.store = argv[i + 1];
+    } else if (name == "--count") {
+      options.count = std::atoi(argv[i + 1]);
+    } else if (name == "--changes") {
+      options.changes = std::atoi(argv[i + 1]);
+    } else if (name == "--bytes") {
+      options.bytes = static_cast<size_t>(std::atoi(argv[i + 1]));
+    } else {
+      return plexus::usage();
+    }
+  }
+  plexus::allow_many_files();
+  plexus::set_log_level(plexus::LogLevel::error);
+  if (options.mode == "sessions") return plexus::sessions(options);
+  if (options.mode == "bind") return plexus::bind(options);
+  return plexus::usage();
+}
