@@ -11,11 +11,11 @@ import re
 import socket
 import time
 
-from lab import PREFIX, RUN_DIR, BenchError, run, stop, wait_until
+from lab import RUN_DIR, BenchError, run, stop, wait_until
 from path import BUILD, require
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-NETNS = PREFIX + "control"
+CLOUD_DIR = f"{RUN_DIR}/control"  # all but the logs
 ZOOKEEPER_PORT = 2181  # of the namespace's own loopback
 
 
@@ -79,7 +79,7 @@ class Agent:
 
     def __init__(self, name, process):
         self.name, self.process = name, process
-        self._client = Client(f"{RUN_DIR}/{name}/agent.sock")
+        self._client = Client(f"{CLOUD_DIR}/{name}/agent.sock")
 
     def status(self):
         return self._client.get("/v1/status")
@@ -117,14 +117,13 @@ class ControlCloud:
 
     def __init__(self, lab, store, cpu="0-1"):
         self._lab, self.kind, self._cpu = lab, store, cpu
-        self._dir = f"{RUN_DIR}/{store}"
-        self._api_socket = f"{RUN_DIR}/api.sock"
+        self._dir = f"{CLOUD_DIR}/store"
+        self._api_socket = f"{CLOUD_DIR}/api.sock"
         self.agents, self._processes, self._zookeeper = [], [], None
-        self.environment = {"PLEXUS_API": f"unix:{self._api_socket}", "PLEXUS_RUN": RUN_DIR}
+        self.environment = {"PLEXUS_API": f"unix:{self._api_socket}", "PLEXUS_RUN": CLOUD_DIR}
 
     def __enter__(self):
         os.environ |= self.environment
-        run("rm", "-rf", self._dir)
         os.makedirs(self._dir)
         self.netns = self._lab.namespace("control")
         # One address of the fabric, which all hosts call their own: nothing is sent to it.
@@ -146,9 +145,10 @@ class ControlCloud:
         if self._zookeeper is not None:
             run(*self._zookeeper, "stop", self._dir, check=False)
         run("ip", "netns", "delete", self.netns, check=False)
-        for entry in pathlib.Path(RUN_DIR).iterdir():
-            if entry.name != "log":
-                run("rm", "-rf", str(entry))
+        # A filesystem of pinned maps lives as long as its mount.
+        for mount in pathlib.Path(CLOUD_DIR).glob("*/bpf"):
+            run("umount", str(mount), check=False)
+        run("rm", "-rf", "--one-file-system", CLOUD_DIR)
 
     def _start_zookeeper(self):
         self._zookeeper = (str(ROOT / "tools/zookeeper-server"),)
@@ -181,9 +181,9 @@ class ControlCloud:
         """Starts agents h1 to h<count> with the fake datapath and waits until they are in the store."""
         for n in range(1, count + 1):
             name = f"h{n}"
-            os.makedirs(f"{RUN_DIR}/state-{name}", exist_ok=True)
-            process = self._start(f"agent-{name}", require("plexus-agent"), "--name", name, "--run-dir", RUN_DIR,
-                                  "--state-dir", f"{RUN_DIR}/state-{name}", "--store", self.address,
+            os.makedirs(f"{CLOUD_DIR}/state-{name}", exist_ok=True)
+            process = self._start(f"agent-{name}", require("plexus-agent"), "--name", name, "--run-dir", CLOUD_DIR,
+                                  "--state-dir", f"{CLOUD_DIR}/state-{name}", "--store", self.address,
                                   "--datapath", "fake", "--log-level", "warn")
             self.agents.append(Agent(name, process))
         wait_until("all agents ready", 60, lambda: all(agent.ready() for agent in self.agents))

@@ -12,14 +12,14 @@ import subprocess
 import threading
 import time
 
-from control_cloud import Agent, ControlCloud
+from control_cloud import CLOUD_DIR, Agent, ControlCloud
 from control_topology import address, all_spread, cloud, mac, write
 from lab import RUN_DIR, BenchError, run, stop, wait_until
 from path import require
 
 OTHER_HOSTS = 20
 FROM, TO = (1, 1), (1, 2)  # bridge and port of our two machines
-STATE = f"{RUN_DIR}/state-h0"
+STATE = f"{CLOUD_DIR}/state-h0"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
@@ -127,7 +127,7 @@ def measure(lab, size, runs, say):
 
         def start(store=made.address):
             return lab.start("agent-h0", require("plexus-agent"), "--name", "h0", "--host-id", host_id, "--run-dir",
-                             RUN_DIR, "--state-dir", STATE, "--store", store, netns=made.netns, cpu="0-1")
+                             CLOUD_DIR, "--state-dir", STATE, "--store", store, netns=made.netns, cpu="0-1")
 
         with_store, process = _until_first_packet(start, sender, receiver, 300)
         agent = Agent("h0", process)
@@ -144,7 +144,7 @@ def measure(lab, size, runs, say):
         first, resident = [], []
         for _ in range(runs):
             # As after a reboot: the kernel has nothing.
-            run(require("plexus-agent"), "--name", "h0", "--host-id", host_id, "--run-dir", RUN_DIR, "--state-dir", STATE,
+            run(require("plexus-agent"), "--name", "h0", "--host-id", host_id, "--run-dir", CLOUD_DIR, "--state-dir", STATE,
                 "--store", nowhere, "--leave", netns=made.netns)
             seconds, process = _until_first_packet(lambda: start(nowhere), sender, receiver)
             first.append(seconds)
@@ -164,7 +164,7 @@ def _knows_zookeeper():
 
 def _no_directory():
     """A place where no store can be made."""
-    path = f"{RUN_DIR}/no-store"
+    path = f"{CLOUD_DIR}/no-store"
     with open(path, "w", encoding="utf-8"):
         pass
     return path

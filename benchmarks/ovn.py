@@ -5,6 +5,7 @@ Everything runs in a network namespace with its own directories; nothing of a sy
 ovn-nbctl as a daemon, which keeps its connection and its copy of the database, as our client keeps its connection."""
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -46,6 +47,9 @@ class Ovn:
         return self
 
     def __exit__(self, *_):
+        if os.path.exists(self._file("nbctl.pid")):
+            with open(self._file("nbctl.pid"), encoding="utf-8") as file:
+                os.kill(int(file.read()), signal.SIGTERM)
         for process in reversed(self._processes):
             process.terminate()
             try:
@@ -83,9 +87,9 @@ class Ovn:
                     "external_ids:ovn-encap-type=geneve", "external_ids:ovn-encap-ip=127.0.0.1", "--", "--may-exist",
                     "add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=dummy", "fail-mode=secure")
         self._start("controller", "ovn-controller", self._at("conf"), f"--unixctl={self._file('controller.ctl')}")
-        self._start("nbctl", "ovn-nbctl", "--detach", "--no-monitor", f"--unixctl={self._file('nbctl.ctl')}")
-        wait_until("ovn-nbctl's daemon", 10, lambda: os.path.exists(self._file("nbctl.ctl")))
-        os.environ["OVN_NB_DAEMON"] = self._file("nbctl.ctl")
+        # Its daemon leaves our process group: ended by its pid file.
+        os.environ["OVN_NB_DAEMON"] = run("ovn-nbctl", "--detach", f"--pidfile={self._file('nbctl.pid')}",
+                                          f"--log-file={self._file('nbctl.log')}", netns=self.netns).strip()
         self.nbctl("--wait=hv", "sync")
 
     def _vsctl(self, *arguments):
