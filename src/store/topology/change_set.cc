@@ -2,6 +2,7 @@
 #include "store/topology/change_set.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
@@ -161,7 +162,10 @@ Result<void> ChangeSet::move_claims(const std::vector<Object*>& touched) {
       if (!taken.ok()) return taken.error();
       if (*taken && (*taken)->id() == object->id.raw()) transaction_.remove(claim.path);
     }
-    claimed.push_back(std::move(*now));
+    std::vector<Claim> fresh;
+    std::set_difference(now->begin(), now->end(), before->begin(), before->end(),
+                        std::back_inserter(fresh));
+    claimed.push_back(std::move(fresh));
   }
   for (size_t i = 0; i < touched.size(); ++i) {
     blamed_ = touched[i]->operation;

@@ -36,6 +36,11 @@ Result<void> Transaction::prefetch(const std::vector<std::string>& paths) {
   return Ok{};
 }
 
+const std::string* Transaction::peek(const std::string& path) const {
+  const auto found = entries_.find(path);
+  return found == entries_.end() || !found->second.now ? nullptr : &*found->second.now;
+}
+
 Result<const std::string*> Transaction::read(const std::string& path) {
   auto found = entries_.find(path);
   if (found == entries_.end()) {
@@ -46,6 +51,7 @@ Result<const std::string*> Transaction::read(const std::string& path) {
     if (entry.stored) entry.now = entry.stored->value;
     found = entries_.emplace(path, std::move(entry)).first;
   }
+  found->second.used = true;
   return found->second.now ? &*found->second.now : nullptr;
 }
 
@@ -100,10 +106,12 @@ bool Transaction::changes_anything() const {
 }
 
 size_t Transaction::bytes() const {
-  constexpr size_t kOverhead = 64;  // type, lengths, version, access
+  constexpr size_t kOverhead = 64;         // type, lengths, version
+  constexpr size_t kCreateOverhead = 160;  // and who has access
   size_t sum = 0;
   for (const Step& step : steps()) {
-    sum += path_of(step).size() + kOverhead;
+    const bool creates = std::holds_alternative<Create>(step);
+    sum += path_of(step).size() + (creates ? kCreateOverhead : kOverhead);
     if (const auto* made = std::get_if<Create>(&step)) sum += made->value.size();
     if (const auto* set = std::get_if<Set>(&step)) sum += set->value.size();
     if (const auto* append = std::get_if<Append>(&step)) sum += append->value.size();
@@ -115,8 +123,7 @@ std::vector<Step> Transaction::steps() const {
   // Checks first; parents before children when they come, children before parents when they go.
   std::vector<Step> steps, removals;
   for (const auto& [path, entry] : entries_) {
-    if (entry.changed() || (!entry.stored && entry.absence_trusted)) continue;
-    steps.push_back(CheckVersion{path, entry.version()});
+    if (entry.counts()) steps.push_back(CheckVersion{path, entry.version()});
   }
   for (const auto& [path, entry] : entries_) {
     if (!entry.changed()) continue;
@@ -139,7 +146,9 @@ Result<Revision> Transaction::commit() {
 
 Result<bool> Transaction::still_valid() {
   std::vector<Step> checks;
-  for (const auto& [path, entry] : entries_) checks.push_back(CheckVersion{path, entry.version()});
+  for (const auto& [path, entry] : entries_) {
+    if (entry.used) checks.push_back(CheckVersion{path, entry.version()});
+  }
   auto done = store_.transact(checks);
   if (done.ok()) return true;
   if (done.error().code == ErrorCode::conflict) return false;

@@ -28,8 +28,11 @@ class Transaction {
  public:
   explicit Transaction(Store& store) : store_(store) {}
 
-  /// Reads several at once, those not read yet: one round trip.
+  /// Fetches several at once, those not fetched yet: one round trip. What is not read() then does
+  /// not count as read.
   Result<void> prefetch(const std::vector<std::string>& paths);
+  /// What has been fetched, without reading it; nullptr: absent, or not fetched.
+  [[nodiscard]] const std::string* peek(const std::string& path) const;
   /// The value, as this transaction has left it; nullptr: absent. Valid until the next write to it.
   Result<const std::string*> read(const std::string& path);
   /// Writes or removes what has been read before. A new record gets access_of(path), unless
@@ -78,11 +81,14 @@ class Transaction {
     std::optional<Record> stored;
     std::optional<std::string> now;
     std::optional<Access> access;
+    bool used = false;  ///< read, not only prefetched
     bool absence_trusted = false;
     [[nodiscard]] bool changed() const {
       return (access && now) || stored.has_value() != now.has_value() ||
              (now && *now != stored->value);
     }
+    /// The commit must check that it is still as it was.
+    [[nodiscard]] bool counts() const { return used && !changed() && (stored || !absence_trusted); }
     [[nodiscard]] int64_t version() const { return stored ? stored->version : 0; }
   };
   [[nodiscard]] std::vector<Step> steps() const;

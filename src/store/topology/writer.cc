@@ -4,6 +4,7 @@
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
 #include "store/topology/change_set.h"
+#include "store/topology/foresight.h"
 #include "store/topology/layout.h"
 #include "store/topology/removal.h"
 #include "store/topology/rules.h"
@@ -85,6 +86,7 @@ class Batch {
   [[nodiscard]] size_t blamed() const { return blamed_; }
 
   Result<BatchDone> run(const Author& author) {
+    if (auto read = foresee(); !read.ok()) return read.error();
     for (size_t i = 0; i < operations_.size(); ++i) {
       blamed_ = i;
       changes_.begin(i);
@@ -117,6 +119,37 @@ class Batch {
   }
 
  private:
+  /// Fetches in a few round trips what the operations are about to read.
+  Result<void> foresee() {
+    Transaction& transaction = changes_.transaction();
+    Foresight foresight(transaction);
+    for (size_t i = 0; i < operations_.size(); ++i) {
+      if (created_[i]) {
+        foresight.change(nullptr, created_[i].get());
+      } else {
+        foresight.object(*operations_[i].type, operations_[i].id);
+      }
+    }
+    if (auto done = foresight.fetch(); !done.ok()) return done;
+    for (const Operation& operation : operations_) {
+      if (operation.kind == Operation::Kind::create) continue;
+      const std::string* raw =
+          transaction.peek(object_path(options_of(*operation.type).singular(), operation.id));
+      auto before = new_message(*operation.type);
+      if (raw == nullptr || !before->ParseFromString(*raw)) continue;
+      if (operation.kind == Operation::Kind::remove) {
+        foresight.removal(*before);
+        continue;
+      }
+      // One alone is foreseen when it has been edited; of many each is edited once more.
+      if (operations_.size() == 1) continue;
+      std::unique_ptr<Message> now(before->New());
+      now->CopyFrom(*before);
+      if (operation.edit(*now).ok()) foresight.change(before.get(), now.get());
+    }
+    return foresight.fetch();
+  }
+
   Result<void> apply(size_t i) {
     const Operation& operation = operations_[i];
     const Uuid id = operation.kind == Operation::Kind::create ? id_of(*created_[i]) : operation.id;
@@ -158,6 +191,11 @@ class Batch {
     if (auto ok = merge_onto_stored(*was, *object.now); !ok.ok()) return ok;
     fill_in_defaults(*object.now);
     if (auto ok = validate_resource(*object.now); !ok.ok()) return ok;
+    if (operations_.size() == 1) {
+      Foresight foresight(changes_.transaction());
+      foresight.change(was.get(), object.now.get());
+      if (auto done = foresight.fetch(); !done.ok()) return done;
+    }
     return apply_rules(changes_, object);
   }
 
@@ -338,6 +376,9 @@ Result<Round> removal_round(Transaction& transaction, const Descriptor& type, co
   const int64_t is = transaction.version_read(object.path);
   if (version && *version != is) return wrong_version(*object.before, is, *version);
   const bool begun = is_deleting(*object.before);
+  Foresight foresight(transaction);
+  foresight.removal(*object.before);
+  if (auto done = foresight.fetch(); !done.ok()) return done.error();
   Removal removal(changes, kRemovalBatch);
   auto all = removal.remove(object);
   if (!all.ok()) return all.error();
