@@ -26,8 +26,12 @@ std::vector<std::string> changed_fields(const Message& before, const Message& no
   std::vector<std::string> names;
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor* field = type.field(i);
+    // The differencer takes an unset field for one that holds its default.
+    const bool presence =
+        !field->is_repeated() && before.GetReflection()->HasField(before, field) !=
+                                     now.GetReflection()->HasField(now, field);
     google::protobuf::util::MessageDifferencer differencer;
-    if (!differencer.CompareWithFields(before, now, {field}, {field})) {
+    if (presence || !differencer.CompareWithFields(before, now, {field}, {field})) {
       names.push_back(field->name());
     }
   }

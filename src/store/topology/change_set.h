@@ -31,6 +31,7 @@ class ChangeSet {
     std::unique_ptr<Message> before;  ///< null: it is new, or does not exist
     std::unique_ptr<Message> now;     ///< null: it goes, or does not exist
     size_t operation = 0;             ///< the last one that meant it or, so far, loaded it
+    bool meant = false;               ///< an operation is about it, it does not only follow
     [[nodiscard]] const Message* either() const { return now ? now.get() : before.get(); }
   };
 
@@ -46,7 +47,10 @@ class ChangeSet {
   /// Which one of several operations is at work: what it loads is its doing.
   void begin(size_t operation) { operation_ = operation; }
   /// The operation at work means this object.
-  void mean(Object& object) const { object.operation = operation_; }
+  void mean(Object& object) const {
+    object.operation = operation_;
+    object.meant = true;
+  }
   /// The operation that is to blame for the error that finish() returned.
   [[nodiscard]] size_t blamed() const { return blamed_; }
 

@@ -375,6 +375,7 @@ Result<Round> removal_round(Transaction& transaction, const Descriptor& type, co
   if (!object.before) return not_found(type, id);
   const int64_t is = transaction.version_read(object.path);
   if (version && *version != is) return wrong_version(*object.before, is, *version);
+  changes.mean(object);
   const bool begun = is_deleting(*object.before);
   Foresight foresight(transaction);
   foresight.removal(*object.before);
