@@ -142,8 +142,9 @@ std::vector<ChangeSet::Object*> ChangeSet::touched() {
         (object->now && object->now->SerializeAsString() != object->before->SerializeAsString());
     if (changed) touched.push_back(object.get());
   }
-  std::stable_sort(touched.begin(), touched.end(),
-                   [](const Object* a, const Object* b) { return a->operation < b->operation; });
+  std::stable_sort(touched.begin(), touched.end(), [](const Object* a, const Object* b) {
+    return std::pair(a->operation, !a->meant) < std::pair(b->operation, !b->meant);
+  });
   return touched;
 }
 
