@@ -17,110 +17,15 @@
 #include <random>
 #include <thread>
 
-#include "base/ids.h"
+#include "store/conformance_fixture.h"
 #include "store/store.h"
-#include "store/test_directory.h"
 
 namespace plexus::store {
 namespace {
 
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-/// One store of one provider, fresh for each test.
-class Provider {
- public:
-  virtual ~Provider() = default;
-  [[nodiscard]] virtual std::string address() const = 0;
-};
-
-class EmbeddedProvider : public Provider {
- public:
-  [[nodiscard]] std::string address() const override { return "embedded:" + dir_.path("store"); }
-
- private:
-  TestDirectory dir_;
-};
-
-struct ProviderKind {
-  const char* name;
-  std::unique_ptr<Provider> (*make)();
-};
-const ProviderKind kProviders[] = {
-    {"embedded", [] { return std::unique_ptr<Provider>(new EmbeddedProvider); }},
-};
-
-/// Collects what a watch says and lets a test wait for a condition on it.
-class Seen {
- public:
-  WatchCallback callback() {
-    return [this](const WatchEvent& event) {
-      std::lock_guard lock(mutex_);
-      events_.push_back(event);
-      changed_.notify_all();
-    };
-  }
-  template <typename Condition>
-  bool wait(Condition condition, milliseconds limit = seconds(20)) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, limit, [&] { return condition(events_); });
-  }
-  bool wait_for_value(const std::string& value) {
-    return wait([&](const auto& events) {
-      return !events.empty() && events.back().record && events.back().record->value == value;
-    });
-  }
-  bool wait_for_absent() {
-    return wait([](const auto& events) { return !events.empty() && !events.back().record; });
-  }
-  std::vector<WatchEvent> events() {
-    std::lock_guard lock(mutex_);
-    return events_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<WatchEvent> events_;
-};
-
-template <typename Condition>
-bool eventually(Condition condition, milliseconds limit = seconds(20)) {
-  const auto end = std::chrono::steady_clock::now() + limit;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(milliseconds(2));
-  }
-  return true;
-}
-
-class Conformance : public ::testing::TestWithParam<ProviderKind> {
- protected:
-  Conformance() : provider_(GetParam().make()) {}
-
-  std::unique_ptr<Store> open() {
-    auto opened = open_store(provider_->address());
-    EXPECT_TRUE(opened.ok()) << opened.error().message;
-    return opened.ok() ? std::move(*opened) : nullptr;
-  }
-  static void must(Store& store, const std::vector<Step>& steps) {
-    auto done = store.transact(steps);
-    ASSERT_TRUE(done.ok()) << done.error().message;
-  }
-  static std::optional<Record> read(Store& store, std::string_view path) {
-    auto got = store.get(path);
-    EXPECT_TRUE(got.ok()) << got.error().message;
-    return got.ok() ? *got : std::nullopt;
-  }
-  static std::string value_of(Store& store, std::string_view path) {
-    auto record = read(store, path);
-    return record ? record->value : "(absent)";
-  }
-
-  std::unique_ptr<Provider> provider_;
-};
 INSTANTIATE_TEST_SUITE_P(Stores, Conformance, ::testing::ValuesIn(kProviders),
                          [](const auto& p) { return std::string(p.param.name); });
 
@@ -176,7 +81,7 @@ TEST_P(Conformance, FailedStepsSayWhatAndChangeNothing) {
     EXPECT_EQ(value_of(*store, "/x"), "2");
     EXPECT_EQ(read(*store, "/x")->version, 2);
   }
-  EXPECT_EQ(*store->sync(), before);
+  EXPECT_GE(*store->sync(), before);
 }
 
 TEST_P(Conformance, AStepSeesWhatEarlierOnesDid) {
@@ -228,12 +133,17 @@ TEST_P(Conformance, AChildNeedsNoParentRecord) {
 
 TEST_P(Conformance, ChecksAloneChangeNothing) {
   auto store = open();
-  must(*store, {Create{"/a", ""}});
+  must(*store, {Create{"/a", "x"}});
+  const auto record = read(*store, "/a");
   const Revision before = *store->sync();
-  EXPECT_EQ(*store->transact({CheckVersion{"/a", 1}, CheckVersion{"/b", 0}}), before);
-  EXPECT_EQ(*store->transact({}), before);
+  // Revisions may grow without a commit.
+  EXPECT_GE(*store->transact({CheckVersion{"/a", 1}, CheckVersion{"/b", 0}}), before);
+  EXPECT_GE(*store->transact({}), before);
   EXPECT_FALSE(store->transact({CheckVersion{"/a", 2}}).ok());
-  EXPECT_EQ(*store->sync(), before);
+  EXPECT_FALSE(store->transact({CheckVersion{"/a", 1}, CheckVersion{"/b", 1}}).ok());
+  EXPECT_GE(*store->sync(), before);
+  EXPECT_EQ(read(*store, "/a")->revision, record->revision);
+  EXPECT_EQ(read(*store, "/b"), std::nullopt);
 }
 
 TEST_P(Conformance, ReadsManyListsAndScans) {
@@ -495,7 +405,7 @@ TEST_P(Conformance, EphemeralRecordsOfAKilledProcessGo) {
   const pid_t child = fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    auto store = open_store(provider_->address());
+    auto store = provider_->open();
     const bool put = store.ok() && (*store)->put_ephemeral("/live/dead", "soon").ok();
     [[maybe_unused]] auto n = write(ready[1], put ? "y" : "n", 1);
     while (true) pause();
@@ -559,7 +469,7 @@ TEST_P(Conformance, AWriterKilledAtAnyMomentLeavesAWholeStore) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      auto store = open_store(provider_->address());
+      auto store = provider_->open();
       if (!store.ok()) _exit(1);
       auto a = (*store)->get("/k/a"), b = (*store)->get("/k/b");
       if (!a.ok() || !b.ok() || !*a || !*b) _exit(1);
@@ -597,13 +507,12 @@ TEST_P(Conformance, AWriterKilledAtAnyMomentLeavesAWholeStore) {
 
 // A watcher in another process hears of a commit whose writer died at once after it.
 TEST_P(Conformance, CommitsOfADeadWriterAreReported) {
-  auto address = provider_->address();
   int go[2];
   ASSERT_EQ(pipe(go), 0);
   const pid_t child = fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    auto store = open_store(address);
+    auto store = provider_->open();
     char c = 0;
     if (!store.ok() || ::read(go[0], &c, 1) != 1) _exit(1);
     for (int i = 0; i < 20; ++i) {
@@ -642,7 +551,11 @@ TEST(OpenStore, RefusesAddressesItDoesNotKnow) {
       {"/var/lib/plexus", ErrorCode::invalid, "embedded:"},
       {"embeded:/x", ErrorCode::invalid, "embedded:"},
       {"embedded:", ErrorCode::invalid, "directory"},
-      {"zookeeper:h1:2181", ErrorCode::unsupported, "zookeeper"},
+      {"zookeeper:", ErrorCode::invalid, "HOST:PORT"},
+      {"zookeeper:h1", ErrorCode::invalid, "'h1' is not HOST:PORT"},
+      {"zookeeper:h1:2181,h2", ErrorCode::invalid, "'h2' is not HOST:PORT"},
+      {"zookeeper:h1:99999", ErrorCode::invalid, "HOST:PORT"},
+      {"zookeeper:h1:2181/", ErrorCode::invalid, "chroot"},
   };
   for (const auto& c : cases) {
     auto opened = open_store(c.address);

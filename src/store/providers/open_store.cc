@@ -3,11 +3,11 @@
 // one place that knows them all.
 #include "store/embedded/embedded_store.h"
 #include "store/store.h"
+#include "store/zookeeper/zookeeper_store.h"
 
 namespace plexus::store {
 
 Result<std::unique_ptr<Store>> open_store(std::string_view address, const OpenOptions& options) {
-  (void)options;
   const size_t colon = address.find(':');
   const std::string_view scheme = address.substr(0, colon);
   const std::string_view rest =
@@ -20,12 +20,11 @@ Result<std::unique_ptr<Store>> open_store(std::string_view address, const OpenOp
     return EmbeddedStore::open(std::string(rest));
   }
   if (colon != std::string_view::npos && scheme == "zookeeper") {
-    return Error{ErrorCode::unsupported,
-                 "store address '" + std::string(address) +
-                     "': this build has no zookeeper store yet; use embedded:DIRECTORY"};
+    return ZookeeperStore::open(rest, options);
   }
   return Error{ErrorCode::invalid, "store address '" + std::string(address) +
-                                       "': want embedded:DIRECTORY (one machine)"};
+                                       "': want embedded:DIRECTORY (one machine) or "
+                                       "zookeeper:HOST:PORT[,HOST:PORT...][/CHROOT]"};
 }
 
 }  // namespace plexus::store
