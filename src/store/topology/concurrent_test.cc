@@ -310,8 +310,8 @@ std::string follow(const std::string& address, int stop) {
 }
 
 TEST(Concurrent, WhateverManyDoTheTopologyStaysWhole) {
-  TestDirectory dir(true);
-  const std::string address = "embedded:" + dir.path("store");
+  const TestStore fresh;
+  const std::string& address = fresh.address();
   const auto seed = static_cast<unsigned>(getpid());
   std::printf("seed %u\n", seed);
   std::fflush(stdout);  // or each child prints it again

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests of this directory share: an embedded store, and short ways to write resources. For
+// What the tests of this directory share: a store (test_store.h), and short ways to write resources. For
 // tests only.
 #pragma once
 
@@ -13,7 +13,7 @@
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
 #include "store/store.h"
-#include "store/test_directory.h"
+#include "store/test_store.h"
 #include "store/topology/check.h"
 #include "store/topology/schema.h"
 #include "store/topology/writer.h"
@@ -47,7 +47,7 @@ inline std::vector<std::string> what_is_left(Store& store) {
 class TopologyTest : public ::testing::Test {
  protected:
   TopologyTest() {
-    auto opened = open_store("embedded:" + dir_.path("store"));
+    auto opened = open_store(fresh_.address());
     EXPECT_TRUE(opened.ok()) << opened.error().message;
     store_ = std::move(*opened);
     writer_ = std::make_unique<TopologyWriter>(*store_);
@@ -59,7 +59,7 @@ class TopologyTest : public ::testing::Test {
     for (const std::string& problem : report->problems) ADD_FAILURE() << problem;
   }
 
-  [[nodiscard]] std::string address() const { return "embedded:" + dir_.path("store"); }
+  [[nodiscard]] std::string address() const { return fresh_.address(); }
 
   template <typename M>
   M create(const M& wanted) {
@@ -125,7 +125,7 @@ class TopologyTest : public ::testing::Test {
     return route;
   }
 
-  TestDirectory dir_{true};
+  TestStore fresh_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<TopologyWriter> writer_;
 };
