@@ -141,7 +141,7 @@ int run_agent(const Invocation& in, Terminal& terminal) {
                                         : in.verb == Verb::agent_ports ? "/v1/ports"
                                                                        : "/v1/status");
   if (!answer) return fail(answer.error(), terminal);
-  if (in.output != Output::text) {
+  if (in.output == Output::json || in.output == Output::yaml) {
     print_document(*answer, in.output, terminal);
   } else if (const Node* text = answer->find("text"); in.verb == Verb::trace && text != nullptr) {
     terminal.out << text->text;
@@ -149,7 +149,7 @@ int run_agent(const Invocation& in, Terminal& terminal) {
   } else if (in.verb == Verb::flows) {
     print_flows(*answer, terminal);
   } else {
-    terminal.out << readable(*answer);
+    terminal.out << readable(*answer, terminal.width);
   }
   return kOk;
 }

@@ -55,7 +55,52 @@ Result<Object> object_of(const ResourceSpec& resource, Node document) {
   return out;
 }
 
+/// What can be done about a status, for servers that do not say it.
+std::string_view remedy_of(int status) {
+  switch (status) {
+    case 401:
+      return "give a token with --token or $PLEXUS_TOKEN; root on the server's machine needs none "
+             "on its unix socket";
+    case 403:
+      return "use a token that may: plexus whoami says what yours is";
+    case 404:
+      return "list what there is";
+    case 409:
+      return "look at what is there, then change or remove that first";
+    case 412:
+      return "somebody changed it meanwhile; look at it again and repeat";
+    case 503:
+      return "the server runs, but its store does not answer it; try again in a moment";
+    default:
+      return {};
+  }
+}
+
+std::string with_remedy(std::string message, int status) {
+  // Servers separate the remedy by a semicolon.
+  const std::string_view remedy = remedy_of(status);
+  if (!remedy.empty() && message.find(';') == std::string::npos)
+    message += "; " + std::string(remedy);
+  return message;
+}
+
+/// Asks for pages of this many.
+constexpr char kPage[] = "1000";
+
 }  // namespace
+
+std::string text_of(const Node& map, std::string_view key) {
+  const Node* n = map.find(key);
+  return n != nullptr && n->is_scalar() ? n->text : std::string();
+}
+
+std::vector<std::string> texts_of(const Node& map, std::string_view key) {
+  std::vector<std::string> out;
+  if (const Node* n = map.find(key)) {
+    for (const Node& item : n->items) out.push_back(item.text);
+  }
+  return out;
+}
 
 std::string query_text(const Query& query) {
   std::string out;
@@ -70,7 +115,8 @@ Error error_of(const HttpReply& reply) {
   Problems problems;
   const Node node = codec::parse_json(reply.body, problems);
   if (!problems.empty() || node.find("detail") == nullptr) {
-    return Error{code, fmt::format("the server answered {}", reply.status)};
+    return Error{code,
+                 with_remedy(fmt::format("the server answered {}", reply.status), reply.status)};
   }
   std::string message;
   if (const Node* errors = node.find("errors")) {
@@ -83,7 +129,8 @@ Error error_of(const HttpReply& reply) {
       message += codec::Problem{text("field"), 0, text("detail"), text("remedy")}.sentence();
     }
   }
-  return Error{code, message.empty() ? node.find("detail")->text : message};
+  if (message.empty()) message = node.find("detail")->text;
+  return Error{code, with_remedy(std::move(message), reply.status)};
 }
 
 Result<Node> ApiClient::call(const std::string& method, const std::string& target,
@@ -92,6 +139,8 @@ Result<Node> ApiClient::call(const std::string& method, const std::string& targe
       http_.request(method, target, body != nullptr ? codec::write_json(*body) : std::string());
   if (!reply) return reply.error();
   if (reply->status >= 300) return error_of(*reply);
+  revision_ = reply->revision;
+  if (reply->body.empty()) return Node::map_of({});
   Problems problems;
   codec::DocumentLimits limits;
   limits.bytes = 256u << 20;
@@ -104,18 +153,78 @@ Result<Node> ApiClient::call(const std::string& method, const std::string& targe
   return node;
 }
 
-Result<std::vector<Object>> ApiClient::list(const ResourceSpec& resource, const Query& query) {
-  auto answer = call("GET", "/v1/" + resource.collection + query_text(query));
-  if (!answer) return answer.error();
-  std::vector<Object> out;
-  for (codec::Member& m : answer->members) {
-    if (m.key != "items") continue;
-    for (Node& item : m.value.items) {
-      auto object = object_of(resource, std::move(item));
-      if (!object) return object.error();
-      out.push_back(std::move(*object));
+Result<std::vector<Node>> ApiClient::items(const std::string& path, const Query& query) {
+  std::vector<Node> out;
+  Query page = query;
+  page.emplace_back("limit", kPage);
+  page.emplace_back("after", "");
+  for (std::string after;;) {
+    page.back().second = after;
+    const Query asked(page.begin(), page.end() - (after.empty() ? 1 : 0));
+    auto answer = call("GET", "/v1/" + path + query_text(asked));
+    if (!answer) return answer.error();
+    for (codec::Member& m : answer->members) {
+      if (m.key != "items") continue;
+      std::move(m.value.items.begin(), m.value.items.end(), std::back_inserter(out));
     }
+    const std::string next = text_of(*answer, "next");
+    if (next.empty()) return out;
+    if (next == after)
+      return Error{ErrorCode::internal, http_.address() + " gives the same page again and again"};
+    after = next;
   }
+}
+
+Result<std::vector<Object>> ApiClient::list(const ResourceSpec& resource, const Query& query) {
+  auto documents = items(resource.collection, query);
+  if (!documents) return documents.error();
+  std::vector<Object> out;
+  out.reserve(documents->size());
+  for (Node& document : *documents) {
+    auto object = object_of(resource, std::move(document));
+    if (!object) return object.error();
+    out.push_back(std::move(*object));
+  }
+  return out;
+}
+
+Result<Node> ApiClient::batch(Node operations, std::optional<size_t>* failed) {
+  Node body = Node::map_of({});
+  body.add("operations", std::move(operations));
+  auto reply = http_.request("POST", "/v1/batch", codec::write_json(body));
+  if (!reply) return reply.error();
+  Problems problems;
+  codec::DocumentLimits limits;
+  limits.bytes = 256u << 20;
+  Node answer = codec::parse_json(reply->body, problems, limits);
+  if (reply->status >= 300) {
+    if (const auto n = codec::parse_number(text_of(answer, "operation")); n && failed != nullptr)
+      *failed = *n;
+    return error_of(*reply);
+  }
+  if (!problems.empty()) return codec::to_error(problems, "the server's answer");
+  revision_ = text_of(answer, "revision");
+  return answer;
+}
+
+Result<Convergence> ApiClient::convergence(const std::string& revision,
+                                           std::chrono::seconds patience) {
+  Query query = {{"timeout", std::to_string(patience.count())}};
+  if (!revision.empty()) query.emplace_back("revision", revision);
+  // The server waits that long on purpose.
+  const auto usual = http_.timeout();
+  http_.set_timeout(
+      std::max<std::chrono::milliseconds>(usual, patience + std::chrono::seconds(10)));
+  const auto answer = call("GET", "/v1/convergence" + query_text(query));
+  http_.set_timeout(usual);
+  if (!answer) return answer.error();
+  Convergence out;
+  out.revision = text_of(*answer, "revision");
+  out.converged = text_of(*answer, "converged") == "true";
+  out.hosts = codec::parse_number(text_of(*answer, "hosts")).value_or(0);
+  out.applied = codec::parse_number(text_of(*answer, "applied")).value_or(0);
+  out.laggards = texts_of(*answer, "laggards");
+  out.unknown = texts_of(*answer, "unknown");
   return out;
 }
 

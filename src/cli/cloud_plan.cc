@@ -10,6 +10,7 @@
 #include "codec/decode.h"
 #include "codec/encode.h"
 #include "codec/json.h"
+#include "codec/yaml.h"
 
 namespace plexus::cli {
 namespace {
@@ -34,6 +35,30 @@ Node difference(const CloudObject& object, const Message& existing) {
   }
   for (const std::string& field : object.cleared) {
     if (now.find(field) != nullptr) out.add(field, Node{});
+  }
+  return out;
+}
+
+/// The value of a field for people. Secrets stay secret.
+std::string words_of(const Message& message, const FieldSpec& field, const NameTable& names) {
+  if (field.secret) return codec::has_field(message, field.name) ? "(secret)" : "";
+  if (field.is_reference()) {
+    const std::string raw = codec::get_raw(message, field.name);
+    return raw.empty() ? "" : names.name_of(raw);
+  }
+  return fmt::format("{}", fmt::join(codec::field_texts(message, field), ", "));
+}
+
+/// What the members of `body` do to `before` (nullptr: nothing there yet).
+std::vector<FieldChange> changes_of(const Node& body, const Message* before, const Message& after,
+                                    const NameTable& names) {
+  std::vector<FieldChange> out;
+  const ResourceSpec& resource = *codec::resource_of(after);
+  for (const codec::Member& m : body.members) {
+    const FieldSpec& field = *resource.field(m.key);
+    if (before == nullptr && (field.name == "id" || field.name == "name")) continue;
+    out.push_back({field.name, before != nullptr ? words_of(*before, field, names) : "",
+                   words_of(after, field, names)});
   }
   return out;
 }
@@ -125,20 +150,20 @@ void hold_back(const CloudObject& object, PlanStep& step, std::vector<PlanStep>&
   PlanStep finish = step;
   finish.kind = PlanStep::Kind::finish;
   finish.body.members.clear();
-  finish.fields.clear();
+  finish.changes.clear();
   for (auto it = step.body.members.begin(); it != step.body.members.end();) {
     if (std::find(object.late.begin(), object.late.end(), it->key) == object.late.end()) {
       ++it;
       continue;
     }
-    finish.fields.push_back(it->key);
     finish.body.members.push_back(std::move(*it));
     it = step.body.members.erase(it);
   }
   if (!finish.body.members.empty()) finishing.push_back(std::move(finish));
 }
 
-PlanStep plan_update(const CloudObject& object, const Message& existing, Problems& problems) {
+PlanStep plan_update(const CloudObject& object, const Message& existing, const NameTable& names,
+                     Problems& problems) {
   PlanStep step = step_for(object, PlanStep::Kind::unchanged);
   step.id = codec::get_text(existing, "id");
   step.body = difference(object, existing);
@@ -150,8 +175,8 @@ PlanStep plan_update(const CloudObject& object, const Message& existing, Problem
            fmt::format("this field of {} can be set at creation only", object.label()),
            "delete the object and create it anew, or leave the field as it is"});
     }
-    step.fields.push_back(m.key);
   }
+  step.changes = changes_of(step.body, &existing, *object.message, names);
   if (!step.body.members.empty()) step.kind = PlanStep::Kind::update;
   return step;
 }
@@ -197,12 +222,18 @@ std::vector<PlanStep> plan_apply(std::vector<CloudObject>& objects, const Existi
     }
     PlanStep step;
     if (matches[i] != nullptr) {
-      step = plan_update(o, *matches[i], problems);
+      step = plan_update(o, *matches[i], matcher.table(), problems);
     } else {
       for (codec::Problem& p : codec::validate(*o.message, o.path, o.line))
         problems.push_back(std::move(p));
       step = step_for(o, PlanStep::Kind::create);
       step.body = codec::encode(*o.message);
+      step.changes = changes_of(step.body, nullptr, *o.message, matcher.table());
+      if (o.resource->singular == "token") {
+        problems.push_back({o.path, o.line,
+                            "a file cannot make tokens: their secret is shown only once",
+                            "make it with plexus token create"});
+      }
     }
     hold_back(o, step, finishing);
     steps.push_back(std::move(step));
@@ -229,6 +260,81 @@ std::vector<PlanStep> plan_delete(std::vector<CloudObject>& objects, const Exist
   }
   std::reverse(steps.begin(), steps.end());
   return steps;
+}
+
+std::vector<const ResourceSpec*> mentioned_types(std::string_view file) {
+  Problems problems;
+  const Node root = codec::parse_yaml(file, problems);
+  std::vector<const ResourceSpec*> out;
+  for (const codec::Member& m : root.members) {
+    if (const ResourceSpec* type = codec::find_collection(m.key)) out.push_back(type);
+  }
+  return out;
+}
+
+Pruning plan_prune(const std::vector<CloudObject>& objects,
+                   const std::vector<const ResourceSpec*>& mentioned,
+                   const std::vector<PlanStep>& steps, const Existing& existing) {
+  Pruning out;
+  std::set<std::string> tenants, kept;
+  for (const CloudObject& o : objects) {
+    if (o.resource->field("tenant") != nullptr) tenants.insert(o.tenant());
+  }
+  for (const PlanStep& step : steps) kept.insert(step.id);
+  std::set<std::string> going;  // ids
+  for (const Message* m : existing) {
+    const ResourceSpec* type = codec::resource_of(*m);
+    if (type->field("tenant") == nullptr || type->singular == "token" ||
+        std::find(mentioned.begin(), mentioned.end(), type) == mentioned.end() ||
+        !tenants.contains(codec::get_text(*m, "tenant")) ||
+        codec::get_text(*m, "deleting") == "true") {
+      continue;
+    }
+    ++out.in_scope;
+    if (!kept.contains(codec::get_text(*m, "id"))) going.insert(codec::get_text(*m, "id"));
+  }
+  // What something refers to that stays, or that must wait itself, has to wait.
+  std::set<std::string> waiting;
+  std::vector<std::string> to_visit;
+  const auto must_wait = [&](const std::string& id) {
+    if (going.contains(id) && waiting.insert(id).second) to_visit.push_back(id);
+  };
+  std::map<std::string, std::vector<std::string>> refers_to;
+  for (const Message* m : existing) {
+    const std::string id = codec::get_text(*m, "id");
+    for (const FieldSpec& f : codec::resource_of(*m)->fields) {
+      if (!f.is_reference() || !codec::has_field(*m, f.name)) continue;
+      const std::string target = codec::get_text(*m, f.name);
+      if (going.contains(id)) {
+        refers_to[id].push_back(target);
+      } else {
+        must_wait(target);
+      }
+    }
+  }
+  while (!to_visit.empty()) {
+    const std::string id = std::move(to_visit.back());
+    to_visit.pop_back();
+    for (const std::string& target : refers_to[id]) must_wait(target);
+  }
+  // Referring types first.
+  std::vector<const Message*> in_order;
+  for (const ResourceSpec& type : codec::resources()) {
+    for (const Message* m : existing) {
+      if (codec::resource_of(*m) == &type && going.contains(codec::get_text(*m, "id")))
+        in_order.push_back(m);
+    }
+  }
+  for (auto it = in_order.rbegin(); it != in_order.rend(); ++it) {
+    PlanStep step;
+    step.kind = PlanStep::Kind::remove;
+    step.resource = codec::resource_of(**it);
+    step.id = codec::get_text(**it, "id");
+    const std::string name = codec::get_text(**it, "name");
+    step.label = step.resource->singular + " " + (name.empty() ? step.id : name);
+    (waiting.contains(step.id) ? out.last : out.first).push_back(std::move(step));
+  }
+  return out;
 }
 
 }  // namespace plexus::cli

@@ -11,6 +11,13 @@
 
 namespace plexus::cli {
 
+/// What becomes of one field, in words for people: references by name.
+struct FieldChange {
+  std::string field;
+  std::string before;  ///< empty: it was not set
+  std::string after;   ///< empty: it will not be set
+};
+
 struct PlanStep {
   enum class Kind : uint8_t {
     create,
@@ -25,8 +32,13 @@ struct PlanStep {
   std::string id;
   std::string label;  ///< "port vm1"
   int line = 0;
-  codec::Node body;                 ///< of the request, for create, update and finish
-  std::vector<std::string> fields;  ///< that an update changes
+  codec::Node body;                  ///< of the request, for create, update and finish
+  std::vector<FieldChange> changes;  ///< of a create or an update, those of a `finish` among them
+
+  [[nodiscard]] bool writes() const {
+    return kind == Kind::create || kind == Kind::finish || kind == Kind::remove ||
+           (kind == Kind::update && !body.members.empty());
+  }
 };
 
 /// All objects there are of the types in `needed_types()`.
@@ -46,5 +58,25 @@ using Existing = std::vector<const google::protobuf::Message*>;
 [[nodiscard]] std::vector<PlanStep> plan_delete(std::vector<codec::CloudObject>& objects,
                                                 const Existing& existing,
                                                 codec::Problems& problems);
+
+/// The types that a cloud file mentions, be it with an empty list.
+[[nodiscard]] std::vector<const codec::ResourceSpec*> mentioned_types(std::string_view file);
+
+/// What --prune removes.
+struct Pruning {
+  /// Those that nothing which stays or is written refers to: they go first, so that what they hold (an interface, an
+  /// address) is free for what comes.
+  std::vector<PlanStep> first;
+  std::vector<PlanStep> last;  ///< the others, when nothing refers to them any more
+  size_t in_scope =
+      0;  ///< how many there are of those types and tenants, those to be removed among them
+};
+
+/// Of the mentioned types that belong to a tenant, the existing objects of the tenants that occur in the file, which
+/// are none of the file's. `steps` is what plan_apply() gave for the same objects. Types without a tenant, and tokens,
+/// are never pruned.
+[[nodiscard]] Pruning plan_prune(const std::vector<codec::CloudObject>& objects,
+                                 const std::vector<const codec::ResourceSpec*>& mentioned,
+                                 const std::vector<PlanStep>& steps, const Existing& existing);
 
 }  // namespace plexus::cli

@@ -104,7 +104,9 @@ TEST(CloudPlan, OnlyWhatDiffersIsSent) {
   const auto steps = cloud.apply(
       "ports: [{name: vm1, host: h2, interface: tap1, mac: ~, addresses: [10.0.1.11]}]\n");
   ASSERT_EQ(summary(steps), "u");
-  EXPECT_EQ(steps[0].fields, (std::vector<std::string>{"host", "mac"}));
+  ASSERT_EQ(steps[0].changes.size(), 2u);
+  EXPECT_EQ(steps[0].changes[0].field, "host");
+  EXPECT_EQ(steps[0].changes[1].field, "mac");
   EXPECT_EQ(steps[0].body.find("mac")->kind, codec::Node::Kind::null);
   EXPECT_EQ(cloud.text("vm1", "mac"), "");
   EXPECT_EQ(cloud.text("vm1", "host"), cloud.text("h2", "id"));

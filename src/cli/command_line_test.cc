@@ -6,8 +6,8 @@
 namespace plexus::cli {
 namespace {
 
-Invocation good(const std::vector<std::string>& arguments, const std::string& environment = {}) {
-  auto parsed = parse_command_line(arguments, environment);
+Invocation good(const std::vector<std::string>& arguments, const std::string& api = {}) {
+  auto parsed = parse_command_line(arguments, {api, {}});
   if (auto* ending = std::get_if<Ending>(&parsed)) {
     ADD_FAILURE() << ending->text;
     return {};

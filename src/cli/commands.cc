@@ -1,14 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/commands.h"
 
-#include "cli/api_client.h"
-#include "cli/topology_view.h"
+#include <fmt/format.h>
+
+#include <fstream>
+
+#include "cli/completion.h"
+#include "cli/man_page.h"
 #include "codec/json.h"
 #include "codec/yaml.h"
 
 namespace plexus::cli {
+namespace {
 
-using codec::Node;
+/// A token as given, or the first line of @FILE.
+Result<std::string> token_of(const std::string& given) {
+  std::string token = given;
+  if (!given.empty() && given[0] == '@') {
+    const std::string path = given.substr(1);
+    std::ifstream in(path);
+    if (!in) return errno_error("reading the token from " + path, errno);
+    token.clear();
+    if (!std::getline(in, token) || token.empty())
+      return Error{ErrorCode::invalid, fmt::format("{} holds no token in its first line", path)};
+  }
+  while (!token.empty() && (token.back() == ' ' || token.back() == '\r')) token.pop_back();
+  for (const char c : token) {
+    if (c < '!' || c > '~')
+      return Error{ErrorCode::invalid,
+                   "the token has a character that no token has; write it as "
+                   "plexus token create printed it, or @FILE"};
+  }
+  return token;
+}
+
+}  // namespace
 
 int run(const Invocation& invocation, Terminal& terminal) {
   switch (invocation.verb) {
@@ -18,23 +44,63 @@ int run(const Invocation& invocation, Terminal& terminal) {
     case Verb::update:
     case Verb::remove:
       return run_resource(invocation, terminal);
+    case Verb::host_drain:
+    case Verb::host_undrain:
+    case Verb::host_fence:
+    case Verb::host_unfence:
+    case Verb::host_credentials:
+      return run_host(invocation, terminal);
+    case Verb::port_bind:
+    case Verb::port_unbind:
+    case Verb::port_migrate:
+      return run_port(invocation, terminal);
     case Verb::apply:
     case Verb::delete_file:
       return run_file(invocation, terminal);
     case Verb::topology:
       return run_topology(invocation, terminal);
+    case Verb::wait:
+      return run_wait(invocation, terminal);
+    case Verb::watch:
+      return run_watch(invocation, terminal);
+    case Verb::audit:
+      return run_audit(invocation, terminal);
+    case Verb::whoami:
+      return run_whoami(invocation, terminal);
     case Verb::agent_status:
     case Verb::agent_ports:
     case Verb::flows:
     case Verb::trace:
       return run_agent(invocation, terminal);
+    case Verb::store:
+      return run_store(invocation, terminal);
+    case Verb::completion:
+      terminal.out << completion_script(invocation.shell);
+      return kOk;
+    case Verb::man:
+      terminal.out << man_page();
+      return kOk;
+    case Verb::complete:
+      return run_complete(invocation, terminal);
+    case Verb::none:
+      break;
   }
   return kFailed;
+}
+
+Result<std::unique_ptr<HttpClient>> connect(const Invocation& invocation) {
+  auto token = token_of(invocation.token);
+  if (!token) return token.error();
+  auto http = HttpClient::to(invocation.api, {*token, invocation.ca_file});
+  if (!http) return http.error();
+  (*http)->set_timeout(invocation.timeout);
+  return http;
 }
 
 int fail(const Error& error, Terminal& terminal) {
   terminal.err << "plexus: " << error.message << "\n";
   if (error.code == ErrorCode::unavailable) return kUnreachable;
+  if (error.code == ErrorCode::denied) return kDenied;
   // The client reports "no answer in time" with these words; nothing else of it is `internal`.
   if (error.code == ErrorCode::internal &&
       error.message.find("gave no answer within") != std::string::npos) {
@@ -43,7 +109,7 @@ int fail(const Error& error, Terminal& terminal) {
   return kFailed;
 }
 
-void print_document(const Node& node, Output output, Terminal& terminal) {
+void print_document(const codec::Node& node, Output output, Terminal& terminal) {
   if (output == Output::yaml) {
     terminal.out << codec::write_yaml(node);
   } else {
@@ -51,36 +117,12 @@ void print_document(const Node& node, Output output, Terminal& terminal) {
   }
 }
 
-int run_topology(const Invocation& invocation, Terminal& terminal) {
-  auto http = HttpClient::to(invocation.api);
-  if (!http) return fail(http.error(), terminal);
-  (*http)->set_timeout(invocation.timeout);
-  ApiClient api(**http);
-  TopologyDocuments t;
-  const std::pair<const char*, std::vector<Node>*> parts[] = {
-      {"hosts", &t.hosts},
-      {"bridges", &t.bridges},
-      {"routers", &t.routers},
-      {"ports", &t.ports},
-      {"routes", &t.routes},
-      {"status/bindings", &t.bindings},
-      {"status/hosts", &t.host_states},
-  };
-  Node all = Node::map_of({});
-  for (const auto& [path, list] : parts) {
-    auto answer = api.call("GET", std::string("/v1/") + path);
-    if (!answer) return fail(answer.error(), terminal);
-    for (codec::Member& m : answer->members) {
-      if (m.key == "items") *list = m.value.items;
-    }
-    if (invocation.output != Output::text) all.add(path, Node::list_of(*list));
-  }
-  if (invocation.output != Output::text) {
-    print_document(all, invocation.output, terminal);
-  } else {
-    terminal.out << draw_topology(t, terminal.palette);
-  }
-  return kOk;
+bool confirm(const std::string& question, const Invocation& invocation, Terminal& terminal) {
+  if (invocation.yes || terminal.in == nullptr) return true;
+  terminal.err << question << " [y/N] " << std::flush;
+  std::string answer;
+  std::getline(*terminal.in, answer);
+  return answer == "y" || answer == "Y" || answer == "yes";
 }
 
 }  // namespace plexus::cli

@@ -5,9 +5,11 @@
 
 #include "cli/api_client.h"
 #include "cli/commands.h"
+#include "cli/finder.h"
+#include "cli/status_view.h"
+#include "cli/waiting.h"
 #include "codec/decode.h"
 #include "codec/encode.h"
-#include "codec/nearest.h"
 
 namespace plexus::cli {
 namespace {
@@ -20,7 +22,11 @@ using codec::ResourceSpec;
 class ResourceCommand {
  public:
   ResourceCommand(const Invocation& invocation, ApiClient& api, Terminal& terminal)
-      : in_(invocation), resource_(*invocation.resource), api_(api), terminal_(terminal) {}
+      : in_(invocation),
+        resource_(*invocation.resource),
+        api_(api),
+        terminal_(terminal),
+        finder_(api) {}
 
   int run() {
     switch (in_.verb) {
@@ -59,7 +65,7 @@ class ResourceCommand {
     const Problems problems = codec::decode(given, options, *message);
     if (!problems.empty()) return codec::to_error(problems);
     for (const codec::NameReference& r : names) {
-      auto id = id_of(r.field->target(), tenant, r.name);
+      auto id = finder_.reference(r.field->target(), tenant, r.name);
       if (!id) return id.error().in(r.field->name);
       codec::set_raw(*message, r.field->name, id->raw());
     }
@@ -69,40 +75,6 @@ class ResourceCommand {
       if (field->secret) out.add(field->name, Node::of_text(values[0]));
     }
     return out;
-  }
-
-  Result<Uuid> id_of(const ResourceSpec& type, const std::string& tenant, const std::string& name) {
-    codec::NameTable table;
-    auto some = api_.list(type, {{"name", name}});
-    if (!some) return some.error();
-    for (const Object& o : *some) table.add(*o.message);
-    if (const auto id = table.id_of(type, tenant, name)) return *id;
-    if (some->size() == 1) {
-      return Error{
-          ErrorCode::not_found,
-          fmt::format("the {} '{}' is of tenant '{}'; give --tenant, or its id", type.singular,
-                      name, codec::get_text(*(*some)[0].message, "tenant"))};
-    }
-    return missing(type, name);
-  }
-
-  Error missing(const ResourceSpec& type, const std::string& name) {
-    Error error{ErrorCode::not_found,
-                fmt::format("there is no {} {}", type.singular, codec::in_quotes(name))};
-    codec::NameTable table;
-    if (api_.learn_names(type, table)) {
-      const std::string hint = codec::suggestion(name, table.names(type));
-      if (!hint.empty()) error.message += "; " + hint;
-    }
-    return error;
-  }
-
-  /// An error about `object`: with the nearest name if there is no such object.
-  Error explain(Error error) {
-    if (error.code == ErrorCode::not_found && !Uuid::parse(in_.object)) {
-      return missing(resource_, in_.object);
-    }
-    return error;
   }
 
   [[nodiscard]] Query scope() const {
@@ -136,20 +108,72 @@ class ResourceCommand {
     return fmt::format("{}", fmt::join(codec::field_texts(message, field), " "));
   }
 
-  int print(const Object& object) {
-    if (in_.output != Output::text) {
-      print_document(object.document, in_.output, terminal_);
+  /// What hosts say about objects of this type; nothing where there is nothing to say, or a token may not see it.
+  Result<std::optional<StatusView>> status_of(codec::NameTable& names) {
+    if (!StatusView::exists_for(resource_)) return std::optional<StatusView>();
+    auto view = StatusView::load(api_, resource_, names);
+    if (view) return std::optional<StatusView>(std::move(*view));
+    if (view.error().code == ErrorCode::denied) return std::optional<StatusView>();
+    return view.error();
+  }
+
+  static std::string name_or_id(const Object& object) {
+    const std::string name = object.name();
+    return name.empty() ? object.id() : name;
+  }
+
+  int print(const Object& object, bool with_status) {
+    if (in_.output == Output::name) {
+      terminal_.out << name_or_id(object) << "\n";
       return kOk;
     }
-    auto names = names_for({object.message.get()});
-    if (!names) return fail(names.error(), terminal_);
+    std::optional<StatusView> status;
+    codec::NameTable names;
+    if (in_.output == Output::text) {
+      auto learned = names_for({object.message.get()});
+      if (!learned) return fail(learned.error(), terminal_);
+      names = std::move(*learned);
+    }
+    if (with_status) {
+      auto loaded = status_of(names);
+      if (!loaded) return fail(loaded.error(), terminal_);
+      status = std::move(*loaded);
+    }
+    if (in_.output != Output::text) {
+      Node document = object.document;
+      if (status) document.add("status", status->document(*object.message, names));
+      print_document(document, in_.output, terminal_);
+      return kOk;
+    }
     std::vector<std::pair<std::string, std::string>> rows;
     for (const FieldSpec& field : resource_.fields) {
-      const std::string value = cell(*object.message, field, *names);
+      const std::string value = cell(*object.message, field, names);
       if (!value.empty()) rows.emplace_back(field.name, value);
     }
+    if (status) {
+      const Row headers = StatusView::headers(resource_);
+      const Row cells = status->cells(*object.message, names);
+      for (size_t i = 0; i < headers.size(); ++i) {
+        if (!cells[i].empty()) rows.emplace_back(headers[i], cells[i]);
+      }
+    }
+    // A token's secret: the schema does not know it, it is never seen again.
+    const std::string secret = text_of(object.document, "secret");
+    if (!secret.empty()) rows.emplace_back("secret", secret);
     terminal_.out << fields(rows);
     return kOk;
+  }
+
+  /// After a change: what became of it, and with --wait, when all hosts have it.
+  int done(const Object& object) {
+    const std::string revision = api_.revision();
+    const bool has_secret = !text_of(object.document, "secret").empty();
+    if (!in_.quiet || in_.output != Output::text || has_secret) {
+      if (const int status = print(object, false); status != kOk) return status;
+    }
+    if (has_secret && in_.output == Output::text)
+      terminal_.err << "Keep the secret: it is shown this once and cannot be read again.\n";
+    return in_.wait ? wait_and_say(api_, revision, in_, terminal_) : kOk;
   }
 
   int create() {
@@ -157,7 +181,7 @@ class ResourceCommand {
     if (!request) return fail(request.error(), terminal_);
     auto object = api_.create(resource_, *request);
     if (!object) return fail(object.error(), terminal_);
-    return print(*object);
+    return done(*object);
   }
 
   int update() {
@@ -165,32 +189,42 @@ class ResourceCommand {
     if (!request) return fail(request.error(), terminal_);
     for (const std::string& field : in_.clear) request->add(field, Node{});
     auto object = api_.patch(resource_, in_.object, *request, scope());
-    if (!object) return fail(explain(object.error()), terminal_);
-    return print(*object);
+    if (!object) return fail(finder_.explain(object.error(), resource_, in_.object), terminal_);
+    return done(*object);
   }
 
   int show() {
-    auto object = api_.get(resource_, in_.object, scope());
-    if (!object) return fail(explain(object.error()), terminal_);
-    return print(*object);
+    auto object = finder_.find(resource_, in_.object, in_.tenant);
+    if (!object) return fail(object.error(), terminal_);
+    return print(*object, true);
   }
 
   int remove() {
     auto answer = api_.remove(resource_, in_.object, scope());
-    if (!answer) return fail(explain(answer.error()), terminal_);
-    if (in_.output != Output::text) {
-      print_document(*answer, in_.output, terminal_);
-      return kOk;
+    if (!answer) return fail(finder_.explain(answer.error(), resource_, in_.object), terminal_);
+    const std::string revision = api_.revision();
+    say_removed(*answer);
+    return in_.wait ? wait_and_say(api_, revision, in_, terminal_) : kOk;
+  }
+
+  void say_removed(const Node& answer) {
+    if (in_.output == Output::json || in_.output == Output::yaml) {
+      print_document(answer, in_.output, terminal_);
+      return;
     }
+    if (in_.output == Output::name) {
+      terminal_.out << in_.object << "\n";
+      return;
+    }
+    if (in_.quiet) return;
     terminal_.out << "deleted " << resource_.singular << " " << in_.object;
     const auto also = [&](std::string_view key, std::string_view words) {
-      const Node* n = answer->find(key);
-      if (n != nullptr && n->text != "0") terminal_.out << ", " << n->text << " " << words;
+      const std::string n = text_of(answer, key);
+      if (!n.empty() && n != "0") terminal_.out << ", " << n << " " << words;
     };
     also("cascaded", "more with it");
     also("cleared", "references to it cleared");
     terminal_.out << "\n";
-    return kOk;
   }
 
   int list() {
@@ -198,59 +232,93 @@ class ResourceCommand {
     for (const auto& [field, values] : in_.values) {
       std::string value = values[0];
       if (field->is_reference() && !Uuid::parse(value)) {
-        auto id = id_of(field->target(), {}, value);
-        if (!id) return fail(id.error(), terminal_);
-        value = id->str();
+        auto object = finder_.find(field->target(), value);
+        if (!object) return fail(object.error(), terminal_);
+        value = object->id();
       }
       query.emplace_back(field->name, value);
     }
     auto objects = api_.list(resource_, query);
     if (!objects) return fail(objects.error(), terminal_);
+    if (in_.output == Output::name) {
+      for (const Object& o : *objects) terminal_.out << name_or_id(o) << "\n";
+      return kOk;
+    }
+    std::vector<const google::protobuf::Message*> messages;
+    for (const Object& o : *objects) messages.push_back(o.message.get());
+    codec::NameTable names;
+    if (in_.output == Output::text) {
+      auto learned = names_for(messages);
+      if (!learned) return fail(learned.error(), terminal_);
+      names = std::move(*learned);
+    }
+    std::optional<StatusView> status;
+    if (!objects->empty()) {
+      auto loaded = status_of(names);
+      if (!loaded) return fail(loaded.error(), terminal_);
+      status = std::move(*loaded);
+    }
     if (in_.output != Output::text) {
       Node items = Node::list_of({});
-      for (Object& o : *objects) items.items.push_back(std::move(o.document));
+      for (Object& o : *objects) {
+        if (status) o.document.add("status", status->document(*o.message, names));
+        items.items.push_back(std::move(o.document));
+      }
       Node out = Node::map_of({});
       out.add("items", std::move(items));
       print_document(out, in_.output, terminal_);
       return kOk;
     }
-    std::vector<const google::protobuf::Message*> messages;
-    for (const Object& o : *objects) messages.push_back(o.message.get());
-    auto names = names_for(messages);
-    if (!names) return fail(names.error(), terminal_);
-    // The name first and the id, long and dull, last.
+    if (objects->empty() && !in_.quiet)
+      terminal_.err << "no " << resource_.collection << (query.empty() ? "" : " like that") << "\n";
+    print_table(messages, names, status);
+    return kOk;
+  }
+
+  /// The name first and the id, long and dull, last.
+  void print_table(const std::vector<const google::protobuf::Message*>& messages,
+                   const codec::NameTable& names, const std::optional<StatusView>& status) {
+    const Row more = status ? StatusView::headers(resource_) : Row{};
     std::vector<const FieldSpec*> columns;
     for (const FieldSpec& f : resource_.fields) {
-      if (f.name != "id" && f.name != "min_reader") columns.push_back(&f);
+      if (f.name == "id" || f.name == "min_reader" || f.secret) continue;
+      if (!status || !StatusView::replaces(resource_, f.name)) columns.push_back(&f);
     }
     columns.push_back(resource_.field("id"));
+    const auto insert_more = [&](const FieldSpec* behind, Row& row, const Row& cells) {
+      if (status && behind->name == StatusView::behind(resource_))
+        row.insert(row.end(), cells.begin(), cells.end());
+    };
     Row headers;
-    for (const FieldSpec* f : columns) headers.push_back(f->name);
+    for (const FieldSpec* f : columns) {
+      headers.push_back(f->name);
+      insert_more(f, headers, more);
+    }
     std::vector<Row> rows;
     for (const auto* m : messages) {
+      const Row cells = status ? status->cells(*m, names) : Row{};
       Row row;
-      for (const FieldSpec* f : columns) row.push_back(cell(*m, *f, *names));
+      for (const FieldSpec* f : columns) {
+        row.push_back(cell(*m, *f, names));
+        insert_more(f, row, cells);
+      }
       rows.push_back(std::move(row));
     }
-    if (rows.empty()) {
-      terminal_.err << "no " << resource_.collection << (query.empty() ? "" : " like that") << "\n";
-    }
-    terminal_.out << table(headers, rows);
-    return kOk;
+    terminal_.out << table(headers, rows, terminal_.width);
   }
 
   const Invocation& in_;
   const ResourceSpec& resource_;
   ApiClient& api_;
   Terminal& terminal_;
+  Finder finder_;
 };
 
 }  // namespace
 
 int run_resource(const Invocation& invocation, Terminal& terminal) {
-  auto http = HttpClient::to(invocation.api);
+  auto http = connect(invocation);
   if (!http) return fail(http.error(), terminal);
-  (*http)->set_timeout(invocation.timeout);
   ApiClient api(**http);
   return ResourceCommand(invocation, api, terminal).run();
 }

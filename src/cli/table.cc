@@ -36,6 +36,9 @@ std::string cell(const Node& node) {
   }
 }
 
+/// No column is cut below this.
+constexpr size_t kLeastColumn = 6;
+
 void trim_right(std::string& line) {
   while (!line.empty() && line.back() == ' ') line.pop_back();
 }
@@ -46,7 +49,7 @@ bool is_table(const Node& node) {
                      [](const Node& n) { return n.kind == Node::Kind::map; });
 }
 
-std::string table_of(const Node& list) {
+std::string table_of(const Node& list, size_t width) {
   Row headers;
   for (const Node& item : list.items) {
     for (const codec::Member& m : item.members) {
@@ -63,7 +66,7 @@ std::string table_of(const Node& list) {
     }
     rows.push_back(std::move(row));
   }
-  return table(headers, rows);
+  return table(headers, rows, width);
 }
 
 std::string indented(std::string_view text) {
@@ -96,24 +99,52 @@ std::string padded(std::string_view text, size_t width) {
   return out;
 }
 
-std::string table(const Row& headers, const std::vector<Row>& rows) {
+std::string cut(std::string_view text, size_t width) {
+  if (display_width(text) <= width) return std::string(text);
+  if (width == 0) return {};
+  std::string out;
+  size_t columns = 0;
+  bool coloured = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\x1b') {
+      coloured = true;
+      while (i < text.size() && text[i] != 'm') out += text[i++];
+      if (i < text.size()) out += 'm';
+      continue;
+    }
+    if ((static_cast<uint8_t>(text[i]) & 0xc0) != 0x80 && ++columns == width) break;
+    out += text[i];
+  }
+  return out + "…" + (coloured ? "\x1b[0m" : "");
+}
+
+std::string table(const Row& headers, const std::vector<Row>& rows, size_t width) {
   if (rows.empty()) return {};
   std::vector<size_t> widths(headers.size(), 0);
   for (const Row& row : rows) {
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
   }
-  std::string out, line;
+  size_t total = 0;
   for (size_t i = 0; i < headers.size(); ++i) {
     if (widths[i] == 0) continue;
     widths[i] = std::max(widths[i], display_width(headers[i]));
-    line += padded(upper(headers[i]), widths[i]) + "  ";
+    total += widths[i] + 2;
+  }
+  for (; width > 0 && total > width + 2; --total) {
+    size_t& widest = *std::max_element(widths.begin(), widths.end());
+    if (widest <= kLeastColumn) break;
+    --widest;
+  }
+  std::string out, line;
+  for (size_t i = 0; i < headers.size(); ++i) {
+    if (widths[i] > 0) line += padded(cut(upper(headers[i]), widths[i]), widths[i]) + "  ";
   }
   trim_right(line);
   out = line + "\n";
   for (const Row& row : rows) {
     line.clear();
     for (size_t i = 0; i < row.size(); ++i) {
-      if (widths[i] > 0) line += padded(row[i], widths[i]) + "  ";
+      if (widths[i] > 0) line += padded(cut(row[i], widths[i]), widths[i]) + "  ";
     }
     trim_right(line);
     out += line + "\n";
@@ -129,14 +160,14 @@ std::string fields(const std::vector<std::pair<std::string, std::string>>& rows)
   return out;
 }
 
-std::string readable(const Node& node) {
-  if (is_table(node)) return table_of(node);
+std::string readable(const Node& node, size_t width) {
+  if (is_table(node)) return table_of(node, width);
   if (node.kind != Node::Kind::map) return cell(node) + "\n";
   std::vector<std::pair<std::string, std::string>> rows;
   std::vector<std::pair<std::string, std::string>> sections;
   for (const codec::Member& m : node.members) {
     if (is_table(m.value)) {
-      sections.emplace_back(m.key, table_of(m.value));
+      sections.emplace_back(m.key, table_of(m.value, width));
     } else if (m.value.kind == Node::Kind::map) {
       if (!m.value.members.empty()) sections.emplace_back(m.key, indented(readable(m.value)));
     } else if (m.value.kind != Node::Kind::list || !m.value.items.empty()) {

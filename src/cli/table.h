@@ -17,13 +17,16 @@ namespace plexus::cli {
 
 using Row = std::vector<std::string>;
 /// Columns aligned two blanks apart, headers in upper case, no blanks at line ends. Columns that are empty in all rows
-/// are left out. "" for no rows.
-[[nodiscard]] std::string table(const Row& headers, const std::vector<Row>& rows);
+/// are left out. "" for no rows. Lines longer than `width` (0: any length) are made to fit: the widest columns are cut
+/// first, with a dot dot dot.
+[[nodiscard]] std::string table(const Row& headers, const std::vector<Row>& rows, size_t width = 0);
+/// The text cut to that many columns, the last of them an ellipsis.
+[[nodiscard]] std::string cut(std::string_view text, size_t width);
 /// "name:  web" lines, aligned.
 [[nodiscard]] std::string fields(const std::vector<std::pair<std::string, std::string>>& rows);
 
 /// Any document for people: a map as fields, maps and lists of maps in it as sections and tables, empty ones left out.
-[[nodiscard]] std::string readable(const codec::Node& node);
+[[nodiscard]] std::string readable(const codec::Node& node, size_t width = 0);
 
 /// Colour sequences, or nothing at all.
 class Palette {
