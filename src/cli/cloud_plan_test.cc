@@ -4,6 +4,7 @@
 #include <google/protobuf/message.h>
 #include <gtest/gtest.h>
 
+#include "cli/plan_text.h"
 #include "codec/decode.h"
 #include "codec/json.h"
 
@@ -25,6 +26,21 @@ class Cloud {
     auto objects = codec::parse_cloud_file(text, problems);
     if (!problems.empty()) return {};
     return plan_apply(objects, existing(), problems);
+  }
+
+  /// What --prune removes for a file that was applied already: "first | last".
+  std::string pruned(std::string_view text, size_t* in_scope = nullptr) {
+    codec::Problems problems;
+    auto objects = codec::parse_cloud_file(text, problems);
+    const auto steps = plan_apply(objects, existing(), problems);
+    EXPECT_TRUE(problems.empty()) << problems[0].str();
+    const Pruning p = plan_prune(objects, mentioned_types(text), steps, existing());
+    if (in_scope != nullptr) *in_scope = p.in_scope;
+    std::string out;
+    for (const PlanStep& s : p.first) out += s.label + ", ";
+    out += "|";
+    for (const PlanStep& s : p.last) out += " " + s.label + ",";
+    return out;
   }
 
   std::vector<PlanStep> plan_removal(std::string_view text) {
@@ -168,6 +184,88 @@ TEST(CloudPlan, RemovalGoesBackwardsAndStandsWhatIsGone) {
                                  "routes: [{router: r1, destination: 1.0.0.0/8}, {router: nope, "
                                  "destination: 0.0.0.0/0}]\n")),
       "aaar");
+}
+
+TEST(CloudPlan, ChangesAreSaidByName) {
+  Cloud cloud;
+  cloud.apply(kCloud);
+  codec::Problems problems;
+  const auto steps = cloud.plan(
+      "ports: [{name: vm1, host: h2, mac: ~}, {name: vm2, bridge: web, peer: ~}]", problems);
+  ASSERT_EQ(summary(steps), "uc");
+  EXPECT_EQ(diff_text(steps[0], Palette(false)),
+            "~ port vm1  line 1\n    host: h1 -> h2\n    mac: 02:00:00:00:00:01 -> (unset)\n");
+  EXPECT_EQ(diff_text(steps[1], Palette(false)), "+ port vm2  line 1\n    bridge: web\n");
+  EXPECT_EQ(codec::write_json(*diff_document(steps[0]).find("fields")),
+            R"({"host":{"from":"h1","to":"h2"},"mac":{"from":"02:00:00:00:00:01"}})");
+}
+
+TEST(CloudPlan, AFileMakesNoTokens) {
+  Cloud cloud;
+  codec::Problems problems;
+  cloud.plan("tokens: [{name: t, role: admin}]", problems);
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_NE(problems[0].str().find("plexus token create"), std::string::npos);
+}
+
+TEST(CloudPlan, BatchesAreInOrderAndBounded) {
+  std::string text = "bridges: [{name: w}]\nports:\n";
+  for (int i = 0; i < 450; ++i) text += "- {name: p" + std::to_string(i) + ", bridge: w}\n";
+  Cloud cloud;
+  codec::Problems problems;
+  const auto steps = cloud.plan(text, problems);
+  std::vector<size_t> sizes;
+  size_t seen = 0;
+  for (size_t at = 0; at < steps.size();) {
+    const Batch batch = next_batch(steps, at);
+    EXPECT_EQ(batch.first, at);
+    EXPECT_EQ(batch.operations.items.size(), batch.steps.size());
+    for (const size_t step : batch.steps) EXPECT_EQ(step, seen++);
+    sizes.push_back(batch.steps.size());
+    at = batch.end;
+  }
+  EXPECT_EQ(sizes, (std::vector<size_t>{200, 200, 51}));
+  cloud.apply(text);
+  const auto again = cloud.plan(text, problems);
+  EXPECT_TRUE(next_batch(again, 0).steps.empty());
+  EXPECT_EQ(next_batch(again, 0).end, again.size());
+}
+
+TEST(CloudPlan, PruneTakesWhatTheFileNoLongerNames) {
+  Cloud cloud;
+  cloud.apply(kCloud);
+  cloud.apply(
+      "bridges: [{name: blue, tenant: b}, {name: old, tenant: b}]\n"
+      "ports: [{name: p, tenant: b, bridge: blue}]\ntokens: []\n");
+  const struct {
+    const char* file;
+    const char* pruned;
+    size_t in_scope;
+  } cases[] = {
+      {kCloud, "|", 7},                    // all but the hosts
+      {"bridges: [{name: web}]", "|", 1},  // one type, no tenant: nothing of tenant b
+      {"bridges: [{name: blue, tenant: b}]", "bridge old, |",
+       2},                              // another tenant's, not those without
+      {"hosts: [{name: h1}]", "|", 0},  // hosts never
+      {"bridges: [{name: blue, tenant: b}]\nports: []", "port p, bridge old, |",
+       3},  // an empty list mentions
+      // r1-web is what a route of the file goes out by: it stays in use until the file is applied.
+      {"bridges: [{name: web}]\nrouters: [{name: r1}]\nports: [{name: vm1}, {name: web-r1}]\n",
+       "| port r1-web,", 5},
+  };
+  for (const auto& c : cases) {
+    size_t in_scope = 0;
+    EXPECT_EQ(cloud.pruned(c.file, &in_scope), c.pruned) << c.file;
+    EXPECT_EQ(in_scope, c.in_scope) << c.file;
+  }
+}
+
+TEST(CloudPlan, PruneFreesNamesAndInterfacesBeforeTheyAreTaken) {
+  Cloud cloud;
+  cloud.apply(kCloud);
+  std::string renamed(kCloud);
+  renamed.replace(renamed.find("name: vm1"), 9, "name: vm9");
+  EXPECT_EQ(cloud.pruned(renamed), "port vm1, |");
 }
 
 }  // namespace

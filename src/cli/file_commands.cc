@@ -249,7 +249,8 @@ class FileCommand {
     return Ok{};
   }
 
-  /// One request. Objects to be removed that are gone already (with something else, or by somebody else) are left out.
+  /// One request. Objects to be removed that are gone already (with something else, or by somebody else) are left out;
+  /// what is too large for one transaction goes in halves.
   Result<void> send(const std::vector<PlanStep>& steps, Batch& batch) {
     while (!batch.steps.empty()) {
       std::optional<size_t> failed;
@@ -258,22 +259,44 @@ class FileCommand {
         revision_ = api_.revision();
         return Ok{};
       }
-      Error error = answer.error();
-      if (!failed || *failed >= batch.steps.size()) return error;
-      const PlanStep& step = steps[batch.steps[*failed]];
-      if (error.code == ErrorCode::not_found && step.kind == Kind::remove) {
-        const auto n = static_cast<ptrdiff_t>(*failed);
-        gone_.insert(step.id);
-        batch.steps.erase(batch.steps.begin() + n);
-        batch.operations.items.erase(batch.operations.items.begin() + n);
+      const Error& error = answer.error();
+      const bool blamed = failed && *failed < batch.steps.size();
+      if (!blamed && error.code == ErrorCode::invalid && batch.steps.size() > 1) {
+        Batch half = batch.split();
+        if (auto r = send(steps, batch); !r) return r;
+        batch = std::move(half);
         continue;
       }
-      error.message = step.line > 0 ? fmt::format("{}:{}: {}: {}", source_, step.line, step.label,
-                                                  error.message)
-                                    : fmt::format("{}: {}", step.label, error.message);
-      return error;
+      if (!blamed && batch.steps.size() > 1) return error;
+      const size_t at = blamed ? *failed : 0;
+      const PlanStep& step = steps[batch.steps[at]];
+      if (step.kind == Kind::remove && error.code == ErrorCode::not_found) {
+        gone_.insert(step.id);
+        batch.drop(at);
+        continue;
+      }
+      if (step.kind == Kind::remove && error.code == ErrorCode::invalid && batch.steps.size() == 1)
+        return remove_alone(step);
+      return at_step(step, error);
     }
     return Ok{};
+  }
+
+  /// A removal of its own may take as many transactions as it needs.
+  Result<void> remove_alone(const PlanStep& step) {
+    const auto answer = api_.remove(*step.resource, step.id);
+    if (!answer && answer.error().code == ErrorCode::not_found) {
+      gone_.insert(step.id);
+      return Ok{};
+    }
+    if (!answer) return at_step(step, answer.error());
+    revision_ = api_.revision();
+    return Ok{};
+  }
+
+  [[nodiscard]] Error at_step(const PlanStep& step, const Error& error) const {
+    return error.in(step.line > 0 ? fmt::format("{}:{}: {}", source_, step.line, step.label)
+                                  : step.label);
   }
 
   /// After a step is done.

@@ -52,8 +52,11 @@ size_t on_header(char* data, size_t size, size_t count, void* user) {
 }
 
 bool is_local(std::string_view base) {
-  const std::string_view host = base.substr(base.find("://") + 3);
-  return host.starts_with("127.") || host.starts_with("localhost:") || host.starts_with("[::1]:");
+  std::string_view host = base.substr(base.find("://") + 3);
+  host = host.substr(0, host.rfind(':'));
+  return host == "localhost" || host == "[::1]" ||
+         (host.starts_with("127.") &&
+          host.find_first_not_of("0123456789.") == std::string_view::npos);
 }
 
 Result<Endpoint> parse_address(const std::string& address) {

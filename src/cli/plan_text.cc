@@ -60,6 +60,26 @@ Node diff_document(const PlanStep& step) {
   return out;
 }
 
+Batch Batch::split() {
+  Batch half;
+  half.first = first;
+  half.end = end;
+  half.operations = Node::list_of({});
+  const auto middle = static_cast<ptrdiff_t>(steps.size() / 2);
+  half.steps.assign(steps.begin() + middle, steps.end());
+  std::move(operations.items.begin() + middle, operations.items.end(),
+            std::back_inserter(half.operations.items));
+  steps.resize(static_cast<size_t>(middle));
+  operations.items.resize(static_cast<size_t>(middle));
+  return half;
+}
+
+void Batch::drop(size_t operation) {
+  const auto at = static_cast<ptrdiff_t>(operation);
+  steps.erase(steps.begin() + at);
+  operations.items.erase(operations.items.begin() + at);
+}
+
 Batch next_batch(const std::vector<PlanStep>& steps, size_t first) {
   Batch out;
   out.first = out.end = first;

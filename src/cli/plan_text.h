@@ -22,6 +22,11 @@ struct Batch {
   size_t first = 0, end = 0;
   std::vector<size_t> steps;  ///< the step of each operation
   codec::Node operations;
+
+  /// Takes the later half away and returns it.
+  Batch split();
+  /// Leaves one operation out.
+  void drop(size_t operation);
 };
 
 /// The next batch, from step `first` on: at most `kMostOperations`, and not much more than `kMostBytes` of bodies.
