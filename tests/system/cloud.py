@@ -12,6 +12,7 @@ import tempfile
 
 from daemon import Daemon, programs
 from netns import PREFIX, Capture, Namespace, Pinger, RawPort, ping, wait_until
+import stores
 
 _numbers = itertools.count(1)
 
@@ -101,6 +102,7 @@ class Host:
         self.agent = None
         self.state_dir = cloud.dir / f"state-{name}"
         self.state_dir.mkdir()
+        self.options = []  # of its agent, beside the usual ones
         # 1,700 bytes on the fabric leave the machines their 1,500.
         cloud.fabric.run("ip", "link", "add", f"to-{name}", "mtu", 1700, "type", "veth", "peer", "name", "uplink", "mtu",
                          1700, "netns", self.namespace.name)
@@ -111,7 +113,7 @@ class Host:
     def agent_command(self, *extra):
         return self.namespace.command(self.cloud.bin / "plexus-agent", "--name", self.name, "--run-dir",
                                       self.cloud.run_dir, "--state-dir", self.state_dir, "--store",
-                                      f"embedded:{self.cloud.store_dir}", *extra)
+                                      self.cloud.store.address, *self.options, *extra)
 
     def start_agent(self, wait=True):
         self.agent = Daemon(self.agent_command(), self.cloud.dir / "log" / f"agent-{self.name}")
@@ -156,27 +158,31 @@ class Host:
 
 
 class Cloud:
-    def __init__(self, hosts=3, zone=True, start=True):
+    """store: "embedded", "zookeeper", or what PLEXUS_TEST_STORE says; identities: everybody proves who he is to it."""
+
+    def __init__(self, hosts=3, zone=True, start=True, store=None, identities=False):
         self.bin = programs()
         self.tag = f"{os.getpid()}-{next(_numbers)}"
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX + self.tag + "-"))
-        self.store_dir = self.dir / "store"
         self.run_dir = self.dir / "run"
-        for d in (self.store_dir, self.run_dir, self.dir / "log"):
+        for d in (self.run_dir, self.dir / "log"):
             d.mkdir()
         self.environment = {**os.environ, "PLEXUS_API": f"unix:{self.dir}/api.sock", "PLEXUS_RUN": str(self.run_dir)}
         self.daemons, self.hosts, self.machines = [], {}, {}
-        self.api = None
+        self.api = self.store = None
         self.problems = []
         self.fabric = Namespace(self.namespace_name("fabric"))
         try:
             self.fabric.run("ip", "link", "add", "fabric0", "type", "bridge", "mcast_snooping", "0")
             self.fabric.run("ip", "link", "set", "fabric0", "up")
+            self.store = stores.make(store or stores.chosen(), self, identities)
             self.start_api()
             if zone:
                 self.cli("tunnel-zone", "create", "--name", "fabric", "--prefixes", "192.0.2.0/24")
             for n in range(1, hosts + 1):
                 self.hosts[f"h{n}"] = Host(self, f"h{n}", f"192.0.2.{n}")
+                if identities:
+                    self.give_identity(self.hosts[f"h{n}"])
             if start:
                 for host in self.hosts.values():
                     host.start_agent(wait=False)
@@ -201,14 +207,37 @@ class Cloud:
     # ---- control plane ----
 
     def start_api(self):
-        self.api = Daemon([self.bin / "plexus-api", "--store", f"embedded:{self.store_dir}", "--listen",
-                           self.environment["PLEXUS_API"]], self.dir / "log" / "api")
+        self.api = self.another_api(self.environment["PLEXUS_API"], "api")
         self.daemons.append(self.api)
 
         def answers():
             assert self.api.alive(), f"the API server ended:\n{self.api.text()}"
             return self.cli("bridge", "list", check=False).status == 0
         wait_until(answers, 10, "the API server to answer")
+
+    def another_api(self, listen, log, *options):
+        """Starts an API server; it is not waited for, nor stopped with the cloud."""
+        if self.store.identity is not None:
+            options = ("--identity", self.store.identity, *options)
+        return Daemon(self.store.command(self.bin / "plexus-api", "--store", self.store.address, "--listen", listen,
+                                         *options), self.dir / "log" / log)
+
+    def give_identity(self, host):
+        """Makes the host known, and gives it the file that proves who it is."""
+        host_id = self.json("host", "create", "--name", host.name)["id"]
+        answer = self.ask("POST", f"/v1/hosts/{host_id}/credentials")
+        path = self.dir / f"{host.name}.identity"
+        path.write_text(json.loads(answer)["identity"])
+        path.chmod(0o600)
+        host.options += ["--host-id", host_id, "--identity", path]
+
+    def ask(self, method, path, body=None, *options):
+        """A request to the API by curl, over its unix socket; the answer's body."""
+        command = ["curl", "-sS", "--max-time", "30", "--unix-socket", self.dir / "api.sock", "-X", method, *options]
+        if body is not None:
+            command += ["-H", "Content-Type: application/json", "--data", json.dumps(body)]
+        return subprocess.run([*command, f"http://localhost{path}"], capture_output=True, text=True, check=True,
+                              timeout=60).stdout
 
     def stop_api(self, how=signal.SIGTERM):
         status = self.api.stop(how)
@@ -303,6 +332,8 @@ class Cloud:
                 if left.status != 0 and checked:
                     self.problems.append(f"--leave on {host.name}: {left!r}")
             host.namespace.delete()
+        if self.store is not None:
+            self.store.end()
         self.fabric.delete()
         remains = mounts_below(self.dir)
         for mount in remains:

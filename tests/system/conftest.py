@@ -96,8 +96,20 @@ def own_cloud(request):
 
 @pytest.fixture
 def empty_cloud(request):
-    """One host without an agent, no tunnel zone, nothing in the store."""
-    yield from _kept(request, Cloud(hosts=1, zone=False, start=False))
+    """One host without an agent, no tunnel zone, nothing in the store, which is a directory."""
+    yield from _kept(request, Cloud(hosts=1, zone=False, start=False, store="embedded"))
+
+
+@pytest.fixture
+def own_zookeeper_cloud(request):
+    """As own_cloud, on ZooKeeper whatever PLEXUS_TEST_STORE says."""
+    yield from _kept(request, two_switches(store="zookeeper"))
+
+
+@pytest.fixture
+def own_embedded_cloud(request):
+    """As own_cloud, on the embedded store whatever PLEXUS_TEST_STORE says."""
+    yield from _kept(request, two_switches(store="embedded"))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -22,8 +22,8 @@ def small_store(empty_cloud):
     """An API server on a store of 2 MB, and what fills it."""
     cloud = empty_cloud
     cloud.stop_api()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "plexus-system", cloud.store_dir], check=True)
-    filler = cloud.store_dir / "filler"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "plexus-system", cloud.store.directory], check=True)
+    filler = cloud.store.directory / "filler"
 
     def fill():
         with open(filler, "wb", buffering=0) as f:
@@ -42,9 +42,8 @@ def small_store(empty_cloud):
             cloud.stop_api()
         if cloud.h1.agent is not None and cloud.h1.agent.alive():
             cloud.h1.stop_agent()
-        subprocess.run(["umount", "-l", cloud.store_dir], check=True)
-        cloud.store_dir = cloud.dir / "store-after"
-        cloud.store_dir.mkdir()
+        subprocess.run(["umount", "-l", cloud.store.directory], check=True)
+        cloud.store.use(cloud.dir / "store-after")
 
 
 def test_full_disk(small_store):
@@ -139,7 +138,7 @@ def test_a_store_that_is_something_else(empty_cloud):
     cloud = empty_cloud
     other = cloud.dir / "other"
     other.mkdir()
-    for file in cloud.store_dir.iterdir():
+    for file in cloud.store.directory.iterdir():
         if file.is_file():
             (other / file.name).write_bytes(b"these are my notes, not a database\n" * 200)
     before = {f.name: f.read_bytes() for f in other.iterdir()}

@@ -220,6 +220,6 @@ def test_garbage_does_not_end_the_servers(cloud, garbage):
 
 @pytest.mark.parametrize("address", ["0.0.0.0:9999", "[::]:9999", "192.0.2.1:9999"])
 def test_the_api_listens_on_nothing_public(cloud, address):
-    done = CommandResult(subprocess.run([cloud.bin / "plexus-api", "--store", f"embedded:{cloud.store_dir}", "--listen", address],
+    done = CommandResult(subprocess.run([cloud.bin / "plexus-api", "--store", cloud.store.address, "--listen", address],
                                         capture_output=True, text=True, timeout=10, check=False))
     assert done.status == 2 and address in done.text and "authentication" in done.text, done

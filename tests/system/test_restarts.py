@@ -139,7 +139,7 @@ def test_a_cloned_host_is_refused(cloud):
     run_dir = cloud.dir / "run-clone"
     run_dir.mkdir()
     clone = Daemon(h4.namespace.command(cloud.bin / "plexus-agent", "--name", "h1", "--run-dir", run_dir, "--state-dir",
-                                        h4.state_dir, "--store", f"embedded:{cloud.store_dir}"),
+                                        h4.state_dir, "--store", cloud.store.address),
                    cloud.dir / "log" / "agent-clone")
     try:
         status = clone.wait(10)
@@ -181,8 +181,7 @@ def test_api_restarts(cloud, how):
 def test_changes_reach_agents_through_another_api_server(cloud):
     """Two API servers on one store: what one writes the other reads, and agents follow both."""
     first = cloud.environment["PLEXUS_API"]
-    second = Daemon([cloud.bin / "plexus-api", "--store", f"embedded:{cloud.store_dir}", "--listen",
-                     f"unix:{cloud.dir}/api2.sock"], cloud.dir / "log" / "api2")
+    second = cloud.another_api(f"unix:{cloud.dir}/api2.sock", "api2")
     try:
         cloud.environment["PLEXUS_API"] = f"unix:{cloud.dir}/api2.sock"
         wait_until(lambda: cloud.cli("bridge", "list", check=False).status == 0, 10, "the second API server")
