@@ -29,9 +29,9 @@ std::string digest_id(const std::string& name, const std::string& secret) {
 }  // namespace
 
 AccessLists::AccessLists(std::optional<Identity> identity) : identity_(std::move(identity)) {
+  open_ = std::make_shared<const Acl>(Acl{{kAll, "world", "anyone"}});
   if (!identity_) {
-    plain_ = std::make_shared<const Acl>(Acl{{kAll, "world", "anyone"}});
-    directory_ = beacons_ = own_ = plain_;
+    plain_ = directory_ = beacons_ = own_ = open_;
     return;
   }
   hosts_ = digest_id("hosts", identity_->shared);

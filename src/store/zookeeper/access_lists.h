@@ -34,6 +34,7 @@ class AccessLists {
   [[nodiscard]] std::shared_ptr<const Acl> of(const Access& access);
   [[nodiscard]] std::shared_ptr<const Acl> directory() const { return directory_; }
   [[nodiscard]] std::shared_ptr<const Acl> beacons() const { return beacons_; }
+  [[nodiscard]] std::shared_ptr<const Acl> open() const { return open_; }
   [[nodiscard]] std::shared_ptr<const Acl> own() const { return own_; }
   /// What a session proves to be.
   [[nodiscard]] std::vector<Session::Credential> credentials() const;
@@ -45,7 +46,7 @@ class AccessLists {
 
   const std::optional<Identity> identity_;
   std::string api_, hosts_, me_;  ///< digest ids; api_ is empty for a host
-  std::shared_ptr<const Acl> plain_, directory_, beacons_, own_;
+  std::shared_ptr<const Acl> open_, plain_, directory_, beacons_, own_;
   std::mutex mutex_;
   std::map<HostId, std::string> host_ids_;
 };

@@ -227,13 +227,15 @@ void Follower::make_beacon(Lane& lane, bool may_make_directories) {
                       });
 }
 
+// What lies above our root is not ours: open to all, as ZooKeeper's own root is by default.
+//
 // Each by itself: those that are there stay as they are. The requests are answered in order, so the
 // beacon's comes after all.
 void Follower::make_directories(Lane& lane) {
   for (size_t slash = root_.find('/', 1); slash != std::string::npos;
        slash = root_.find('/', slash + 1)) {
     lane.session->multi(
-        {{Operation::Kind::create, root_.substr(0, slash), {}, 0, access_.directory(), 0}},
+        {{Operation::Kind::create, root_.substr(0, slash), {}, 0, access_.open(), 0}},
         [](int, size_t, int64_t) {});
   }
   lane.session->multi({{Operation::Kind::create, root_, {}, 0, access_.directory(), 0}},

@@ -86,7 +86,7 @@ const std::string& test_zookeeper() {
 
 Result<std::unique_ptr<Store>> open_test_zookeeper(const std::string& place) {
   ZookeeperOptions options;
-  options.session_timeout = std::chrono::milliseconds(1000);
+  options.session_timeout = std::chrono::milliseconds(2000);
   options.expiry_delay = std::chrono::milliseconds(50);
   return ZookeeperStore::open(place, {}, options);
 }
