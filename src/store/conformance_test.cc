@@ -146,6 +146,84 @@ TEST_P(Conformance, ChecksAloneChangeNothing) {
   EXPECT_EQ(read(*store, "/b"), std::nullopt);
 }
 
+// What a resource with thousands of dependents takes, and what one change of many does.
+TEST_P(Conformance, ATransactionOfTwoThousandSteps) {
+  constexpr int kCount = 2000;
+  auto store = open();
+  const auto path = [](int i) {
+    return "/p1/o/port/" + std::to_string(i % 200) + "/" +
+           Uuid::derived("port", std::to_string(i)).str();
+  };
+  const std::string value(100, 'v');
+  std::vector<Step> create, change, remove;
+  for (int i = 0; i < kCount; ++i) {
+    create.push_back(Create{path(i), value});
+    change.push_back(i % 2 == 0 ? Step{CheckVersion{path(i), 1}} : Step{Set{path(i), value, 1}});
+    remove.push_back(Delete{path(i), i % 2 == 0 ? 1 : 2});
+  }
+  must(*store, create);
+  must(*store, change);
+  EXPECT_EQ(store->scan("/p1")->size(), static_cast<size_t>(kCount));
+  remove.push_back(CheckVersion{"/p1/other", 1});
+  EXPECT_FALSE(store->transact(remove).ok());
+  EXPECT_EQ(store->scan("/p1")->size(), static_cast<size_t>(kCount));
+  remove.pop_back();
+  must(*store, remove);
+  EXPECT_TRUE(store->scan("/p1")->empty());
+}
+
+TEST_P(Conformance, ATransactionThatIsTooLargeSaysSo) {
+  auto store = open();
+  std::vector<Step> steps;
+  for (int i = 0; i < 40; ++i) {
+    steps.push_back(Create{"/big/" + std::to_string(i), std::string(kMaxValueBytes, 'x')});
+  }
+  const auto done = store->transact(steps);
+  if (done.ok()) return;  // this store has no limit
+  EXPECT_EQ(done.error().code, ErrorCode::no_space);
+  EXPECT_THAT(done.error().message, HasSubstr("too large"));
+  EXPECT_TRUE(store->list("/big")->empty());
+}
+
+// What was below a record does not keep it from being deleted and made again.
+TEST_P(Conformance, EmptyDirectoriesAreInNobodysWay) {
+  auto store = open();
+  auto other = open();
+  for (int round = 0; round < 3; ++round) {
+    must(*store, {Create{"/o/t/aa/1", "parent"}, Create{"/o/t/aa/1/by/0/x", "child"},
+                  Create{"/o/t/aa/1/by/1", "child"}});
+    must(*other, {Delete{"/o/t/aa/1/by/0/x", 1}, CheckVersion{"/o/t/aa/1/by/0/x", 0}});
+    EXPECT_THAT(*store->list("/o/t/aa/1/by"), ElementsAre("1"));
+    must(*store,
+         {Delete{"/o/t/aa/1/by/1", 1}, Delete{"/o/t/aa/1", 1}, CheckVersion{"/o/t/aa/1", 0}});
+    EXPECT_TRUE(store->list("/o/t")->empty());
+    EXPECT_TRUE(store->scan("/o")->empty());
+  }
+}
+
+// Directories come and go below the feet of those who write into them.
+TEST_P(Conformance, WritersInOneDirectoryDoNotDisturbEachOther) {
+  constexpr int kThreads = 4, kEach = 80;
+  std::vector<std::thread> threads;
+  std::atomic<int> failures{0};
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      auto store = open();
+      const std::string path = "/p/q/r/s/t/" + std::to_string(t);
+      for (int i = 0; i < kEach; ++i) {
+        const auto made = store->transact({CheckVersion{path, 0}, Create{path, ""}});
+        const auto gone = store->transact({Delete{path, 1}});
+        if (!made.ok() || !gone.ok()) {
+          ADD_FAILURE() << (made.ok() ? gone : made).error().message;
+          ++failures;
+        }
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(failures, 0);
+}
+
 TEST_P(Conformance, ReadsManyListsAndScans) {
   auto store = open();
   must(*store, {Create{"/d/b", "B"}, Create{"/d/a", "A"}, Create{"/d/a/x/1", "1"},
@@ -365,6 +443,41 @@ TEST_P(Conformance, SettledStatesAreConsistent) {
   EXPECT_TRUE(eventually([&] { return last_revision >= last.value; }));
   EXPECT_GT(settled, 0);
   EXPECT_EQ(torn, 0);
+}
+
+// A process that is stopped in the middle of its work keeps nobody from reading, nor (where the store
+// is not in the hands of its clients: see the embedded store's own test) from writing.
+TEST_P(Conformance, AStoppedWriterKeepsNobodyFromReading) {
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    auto store = provider_->open();
+    if (!store.ok() || !(*store)->transact({Create{"/n", "0"}}).ok()) _exit(1);
+    [[maybe_unused]] auto n = write(ready[1], "y", 1);
+    for (int64_t version = 1;; ++version) {
+      if (!(*store)->transact({Set{"/n", "x", version}}).ok()) _exit(1);
+    }
+  }
+  char answer = 0;
+  ASSERT_EQ(::read(ready[0], &answer, 1), 1);
+  close(ready[0]);
+  close(ready[1]);
+  auto store = open();
+  const bool zookeeper = store->kind() == "zookeeper";
+  for (int round = 0; round < 20; ++round) {
+    ASSERT_EQ(kill(child, SIGSTOP), 0);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, WUNTRACED), child);
+    ASSERT_TRUE(WIFSTOPPED(status)) << "the writer failed";
+    EXPECT_EQ(value_of(*store, "/n").size(), 1u);
+    EXPECT_TRUE(store->sync().ok());
+    if (zookeeper) must(*store, {Create{"/other/" + std::to_string(round), ""}});
+    ASSERT_EQ(kill(child, SIGCONT), 0);
+  }
+  ASSERT_EQ(kill(child, SIGKILL), 0);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
 }
 
 TEST_P(Conformance, SettledIsCalledThoughNothingIsWatched) {

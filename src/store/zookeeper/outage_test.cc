@@ -372,5 +372,103 @@ TEST_F(ZookeeperOutage, TheBeaconIsMadeAgainWhenSomebodyRemovesIt) {
   EXPECT_EQ(value_of(*store, "/a"), "(absent)");
 }
 
+/// What the server's "wchs" says: watches in all.
+int watches_of_server(const std::string& address) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.find(':') + 1))));
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  std::string text;
+  if (connect(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0 &&
+      send(fd, "wchs", 4, MSG_NOSIGNAL) == 4) {
+    char bytes[512];
+    for (ssize_t n = 0; (n = recv(fd, bytes, sizeof bytes, 0)) > 0;) {
+      text.append(bytes, static_cast<size_t>(n));
+    }
+  }
+  close(fd);
+  const std::string label = "Total watches:";
+  const size_t found = text.find(label);
+  return found == std::string::npos ? -1 : std::stoi(text.substr(found + label.size()));
+}
+
+// Watches that ended leave the server in the end, and do not use up the budget of a session.
+TEST_F(ZookeeperOutage, EndedWatchesAreTakenFromTheServer) {
+  TestDirectory dir(true);
+  ZookeeperServer server(dir.path("zookeeper"));
+  server.start();
+  CuttableProxy proxy(server.address());
+  ZookeeperOptions options = quick();
+  options.watched_bytes = 20'000;
+  auto store = open_at(proxy.address(), options);
+  const auto paths = many_paths(100);
+  set_all(*store, paths, 0);
+  for (int round = 0; round < 20; ++round) {
+    Board board(*store, paths);
+    ASSERT_TRUE(eventually([&] { return board.all(0); }));
+    for (int i = 0; i < 100; ++i) {
+      Seen seen;
+      auto watch =
+          store->watch("/none/" + std::to_string(round) + "/" + std::to_string(i), seen.callback());
+      ASSERT_TRUE(seen.wait_for_absent());
+    }
+  }
+  // 100 that were read again and again and 2,000 that come once: a quarter of a budget is left.
+  EXPECT_TRUE(eventually([&] { return watches_of_server(server.address()) < 300; }));
+  EXPECT_LE(proxy.connections(), 2u);
+  // And watches made now work.
+  Board board(*store, paths);
+  ASSERT_TRUE(eventually([&] { return board.all(0); }));
+  must(*store, {Set{paths[3], "7", 1}});
+  EXPECT_TRUE(eventually([&] { return board.number(3) == 7; }));
+}
+
+// Watches that are spread over several sessions settle as one.
+TEST_F(ZookeeperOutage, SeveralSessionsSettleAsOne) {
+  ZookeeperOptions options = quick();
+  options.session_timeout = milliseconds(10'000);
+  options.watched_bytes = 100;  // one path each
+  CuttableProxy proxy(test_zookeeper());
+  auto store = open_at(proxy.address() + chroot_, options);
+  auto other = open_steady(direct_);
+  constexpr size_t kCount = 4;
+  const auto path = [](size_t i) { return "/c/" + std::to_string(i); };
+  std::vector<Step> steps;
+  for (size_t i = 0; i < kCount; ++i) steps.push_back(Create{path(i), "0"});
+  must(*other, steps);
+  // Touched on the store's thread only, but for the atomics.
+  std::array<std::string, kCount> values;
+  std::atomic<int> settled{0}, torn{0};
+  std::atomic<int64_t> last_revision{0};
+  std::vector<std::unique_ptr<Watch>> watches;
+  for (size_t i = 0; i < kCount; ++i) {
+    watches.push_back(store->watch(
+        path(i), [&, i](const WatchEvent& event) { values[i] = event.record->value; }));
+  }
+  watches.push_back(store->watch_settled([&](Revision revision) {
+    ++settled;
+    for (const std::string& value : values) {
+      if (value != values[0]) ++torn;
+    }
+    if (revision.value < last_revision) ++torn;
+    last_revision = revision.value;
+  }));
+  ASSERT_TRUE(eventually([&] { return settled > 0; }));
+  EXPECT_GE(proxy.connections(), kCount);
+  Revision last;
+  for (int round = 1; round <= 200; ++round) {
+    steps.clear();
+    for (size_t i = 0; i < kCount; ++i) steps.push_back(Set{path(i), std::to_string(round), round});
+    last = *other->transact(steps);
+    if (round % 10 == 0) {
+      ASSERT_TRUE(eventually([&] { return last_revision >= last.value; }));
+    }
+  }
+  EXPECT_TRUE(eventually([&] { return last_revision >= last.value; }));
+  EXPECT_GE(settled, 20);
+  EXPECT_EQ(torn, 0);
+}
+
 }  // namespace
 }  // namespace plexus::store

@@ -14,10 +14,10 @@ namespace {
 struct Gathering {
   std::mutex mutex;
   std::condition_variable changed;
-  size_t open = 0;  ///< asked, not answered
+  size_t open = 0;    ///< asked, not answered
+  size_t wanted = 0;  ///< tell when so few are open
 };
 
-// Enough to keep the server busy, few enough to be polite to other requests of the session.
 constexpr std::chrono::milliseconds kPause{20};
 
 }  // namespace
@@ -49,7 +49,11 @@ Result<std::vector<Answer>> ZookeeperStore::ask_all(const std::vector<std::strin
     for (const size_t i : to_ask) {
       {
         std::unique_lock lock(gathering.mutex);
-        gathering.changed.wait(lock, [&] { return gathering.open < options_.in_flight; });
+        if (gathering.open >= options_.in_flight) {
+          // Half of them, so that it does not wake for each.
+          gathering.wanted = options_.in_flight / 2;
+          gathering.changed.wait(lock, [&] { return gathering.open <= gathering.wanted; });
+        }
         ++gathering.open;
       }
       ask(*main->session, znode(paths[i]), [&, i](int code, Answer answer) {
@@ -62,11 +66,11 @@ Result<std::vector<Answer>> ZookeeperStore::ask_all(const std::vector<std::strin
         } else {
           error = read_error(code, paths[i]);
         }
-        --gathering.open;
-        gathering.changed.notify_all();
+        if (--gathering.open <= gathering.wanted) gathering.changed.notify_all();
       });
     }
     std::unique_lock lock(gathering.mutex);
+    gathering.wanted = 0;
     gathering.changed.wait(lock, [&] { return gathering.open == 0; });
     if (error) return *error;
     if (!again.empty()) {
