@@ -20,15 +20,6 @@ std::string target_field(const v1::Port* port) {
   return port != nullptr ? port->migrating_to() : "";
 }
 
-/// Whoever may say where the port is: where it is wanted, and where it is about to go.
-Access binding_access(const v1::Port& port) {
-  Access access;
-  for (const std::string* raw : {&port.host(), &port.migrating_to()}) {
-    if (const auto host = Uuid::from_bytes(*raw)) access.hosts.push_back(HostId{*host});
-  }
-  return access;
-}
-
 Result<void> keep_binding(Transaction& transaction, const Uuid& id, const v1::Port* before,
                           const v1::Port& now) {
   if (host_field(before) == now.host() && target_field(before) == now.migrating_to()) return Ok{};
@@ -64,6 +55,14 @@ Result<void> drop(Transaction& transaction, const std::string& path, bool guarde
 }
 
 }  // namespace
+
+Access binding_access(const v1::Port& port) {
+  Access access;
+  for (const std::string* raw : {&port.host(), &port.migrating_to()}) {
+    if (const auto host = Uuid::from_bytes(*raw)) access.hosts.push_back(HostId{*host});
+  }
+  return access;
+}
 
 Result<void> keep_belongings(Transaction& transaction, const ChangeSet::Object& object) {
   if (const v1::Port* port = as_port(object.now.get())) {

@@ -7,10 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "plexus/v1/resources.pb.h"
 #include "store/topology/change_set.h"
 
 namespace plexus::store {
 
+/// Whoever may say where the port is: the host where it is wanted, and the one it is about to go to.
+[[nodiscard]] Access binding_access(const v1::Port& port);
 /// After a change of `object`: makes what is missing, says who may write it now.
 Result<void> keep_belongings(Transaction& transaction, const ChangeSet::Object& object);
 /// The object goes: its belongings, indexes of who refers to it among them, go too. internal:

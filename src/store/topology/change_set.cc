@@ -9,6 +9,7 @@
 #include "store/topology/belongings.h"
 #include "store/topology/index.h"
 #include "store/topology/layout.h"
+#include "store/topology/level.h"
 #include "store/topology/rules.h"
 #include "store/topology/usage.h"
 #include "store/topology/validate.h"
@@ -214,6 +215,7 @@ Result<void> ChangeSet::finish(const Author& author) {
   for (Object* object : all) {
     blamed_ = object->operation;
     if (object->now) {
+      if (auto ok = apply_level(transaction_, *object->now); !ok.ok()) return ok;
       transaction_.write_message(object->path, *object->now);
       if (auto done = keep_belongings(transaction_, *object); !done.ok()) return done;
     } else {

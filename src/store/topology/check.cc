@@ -105,6 +105,11 @@ class Check {
       return;
     }
     if (area == "h" && parts.size() == 4 && parts[3] == "live") return;
+    if (path == loading_path()) {
+      problem("{}: a load ({}) was interrupted: run it again", path, value);
+      return;
+    }
+    if (path == level_path()) return;
     if (area == "log" || area == "q" || area == "removing" || area == "barrier" || area == "w")
       return;
     problem("{}: no such record is part of the layout", path);

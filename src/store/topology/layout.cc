@@ -100,7 +100,21 @@ std::string barrier_answers_path(const Uuid& barrier) {
   return "/p1/w/" + barrier.str();
 }
 std::string removing_path(const Uuid& id) {
-  return "/p1/removing/" + id.str();
+  return removals_path() + "/" + id.str();
+}
+std::string removals_path() {
+  return "/p1/removing";
+}
+std::string level_path() {
+  return "/p1/level";
+}
+std::string loading_path() {
+  return "/p1/loading";
+}
+
+bool is_passing(std::string_view path) {
+  return path == barrier_path() || path.starts_with("/p1/w/") ||
+         (path.starts_with("/p1/h/") && path.ends_with("/live"));
 }
 
 Access access_of(std::string_view path) {

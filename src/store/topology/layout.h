@@ -17,6 +17,8 @@
 //   /p1/barrier                         Barrier: the newest convergence question
 //   /p1/w/<barrier>/<host>              empty: that host's answer
 //   /p1/removing/<id>                   Removal: begun, not finished
+//   /p1/level                           text: the lowest schema level of all hosts; absent: 1
+//   /p1/loading                         a dump is being loaded, or was until that was interrupted
 #pragma once
 
 #include <string>
@@ -51,6 +53,11 @@ inline constexpr std::string_view kRoot = "/p1";
 [[nodiscard]] std::string barrier_path();
 [[nodiscard]] std::string barrier_answers_path(const Uuid& barrier);
 [[nodiscard]] std::string removing_path(const Uuid& id);
+[[nodiscard]] std::string removals_path();
+[[nodiscard]] std::string level_path();
+[[nodiscard]] std::string loading_path();
+/// Goes away with a process or is of interest for a moment only: a copy of the store does without.
+[[nodiscard]] bool is_passing(std::string_view path);
 
 /// Who may write a record at this path. The record of a binding is the exception: its writers are
 /// the hosts that the port is wanted on, which its path does not say.

@@ -416,13 +416,12 @@ Result<Removed> TopologyWriter::remove(const Descriptor& type, const Uuid& id,
 }
 
 Result<size_t> resume_removals(Store& store, const Author& author) {
-  constexpr std::string_view kDirectory = "/p1/removing";
-  auto names = store.list(kDirectory);
+  auto names = store.list(removals_path());
   if (!names.ok()) return names.error();
   size_t finished = 0;
   Result<size_t> outcome = finished;
   for (const std::string& name : *names) {
-    const std::string path = std::string(kDirectory) + "/" + name;
+    const std::string path = removals_path() + "/" + name;
     auto record = store.get(path);
     if (!record.ok()) return record.error();
     if (!*record) continue;  // somebody else was faster
