@@ -49,6 +49,9 @@ class Check {
     check_claims();
     check_router_networks();
     check_what_hosts_wrote();
+    check_log();
+    check_usage();
+    check_removals();
     std::sort(report_.problems.begin(), report_.problems.end());
     report_.records = records_.size();
     report_.resources = objects_.size();
@@ -104,14 +107,46 @@ class Check {
       if (auto keys = parse<v1::TunnelKeys>(path, value)) next_keys_[path] = keys->next();
       return;
     }
-    if (area == "h" && parts.size() == 4 && parts[3] == "live") return;
+    sort_in_the_rest(path, parts, value);
+  }
+
+  void sort_in_the_rest(const std::string& path, const std::vector<std::string_view>& parts,
+                        const std::string& value) {
+    const std::string_view area = parts.size() > 1 ? parts[1] : "";
     if (path == loading_path()) {
-      problem("{}: a load ({}) was interrupted: run it again", path, value);
+      return problem("{}: a load ({}) was interrupted: run it again", path, value);
+    }
+    if (path == level_path()) {
+      if (value.empty() || value.find_first_not_of("0123456789") != std::string::npos) {
+        problem("{}: holds no level", path);
+      }
       return;
     }
-    if (path == level_path()) return;
-    if (area == "log" || area == "q" || area == "removing" || area == "barrier" || area == "w")
+    if (path == barrier_path()) {
+      parse<v1::Barrier>(path, value);
       return;
+    }
+    if (area == "h" && parts.size() == 4 && parts[3] == "live") {
+      parse<v1::LiveHost>(path, value);
+      return;
+    }
+    if (area == "w" && parts.size() == 4 && Uuid::parse(parts[2]) && Uuid::parse(parts[3])) return;
+    if (path.starts_with(log_path() + "/e") && parts.size() == 4) {
+      const auto number =
+          static_cast<uint32_t>(std::strtoul(std::string(parts[3].substr(1)).c_str(), nullptr, 10));
+      if (sequence_path(log_path(), number) == path) {
+        if (auto entry = parse<v1::LogEntry>(path, value)) log_[number] = std::move(*entry);
+        return;
+      }
+    }
+    if (area == "q" && parts.size() == 3) {
+      if (auto usage = parse<v1::TenantUsage>(path, value)) usages_[path] = std::move(*usage);
+      return;
+    }
+    if (area == "removing" && parts.size() == 3) {
+      if (auto removal = parse<v1::Removal>(path, value)) removals_[path] = std::move(*removal);
+      return;
+    }
     problem("{}: no such record is part of the layout", path);
   }
 
@@ -123,7 +158,11 @@ class Check {
         object_path(parts[2], *id) != path.substr(0, object_path(parts[2], *id).size())) {
       return problem("{}: no such record is part of the layout", path);
     }
-    if (parts.size() == 7) {
+    const bool index = std::any_of(
+        references_to(*type).begin(), references_to(*type).end(), [&](const ReferenceField& r) {
+          return parts.size() == 7 && !r.symmetric && r.index_name() == parts[5];
+        });
+    if (index) {
       return sort_in_index(path, object_path(parts[2], *id) + "/" + std::string(parts[5]), parts[6],
                            value);
     }
@@ -138,6 +177,7 @@ class Check {
                      const std::string& value) {
     auto& index = indexes_[directory];
     if (last == "h") {
+      index.has_head = true;
       if (auto head = parse<v1::IndexHead>(path, value)) index.depth = head->depth();
       return;
     }
@@ -223,6 +263,10 @@ class Check {
       if (!id || type == nullptr || find(*type, *id) == nullptr) {
         problem("{}: an index of an object that does not exist", directory);
         continue;
+      }
+      if (!index.has_head) problem("{}: has no head", directory);
+      for (uint32_t b = 0; index.depth <= kMaxDepth && b < 1u << index.depth; ++b) {
+        if (!index.buckets.contains(b)) problem("{}: bucket {} is missing", directory, b);
       }
       std::set<Uuid> listed;
       for (const auto& [number, bucket] : index.buckets) {
@@ -331,7 +375,76 @@ class Check {
     }
     for (const auto& [path, table] : neighbours_) {
       const auto id = Uuid::parse(split(path).back());
-      if (!id || port(*id) == nullptr) problem("{}: of a port that does not exist", path);
+      const v1::Port* owner = id ? port(*id) : nullptr;
+      if (owner == nullptr) {
+        problem("{}: of a port that does not exist", path);
+      } else if (!owner->has_router()) {
+        problem("{}: of {}, which is no router's", path, describe(*owner));
+      }
+    }
+  }
+
+  void check_log() {
+    if (log_.empty()) return;
+    uint32_t expected = log_.begin()->first;
+    for (const auto& [number, entry] : log_) {
+      const std::string path = sequence_path(log_path(), number);
+      if (number != expected) problem("{}: the entry before it is missing", path);
+      expected = number + 1;
+      if (entry.changes_size() == 0) problem("{}: says of no change", path);
+      for (const auto& change : entry.changes()) {
+        if (!Uuid::from_bytes(change.id()) || change.type().empty() ||
+            change.verb() == v1::LOG_VERB_UNSPECIFIED) {
+          problem("{}: does not say what changed", path);
+        }
+      }
+    }
+  }
+
+  void check_usage() {
+    std::map<std::string, std::map<std::string, uint32_t>> real;
+    for (const auto& [path, object] : objects_) {
+      const std::string tenant = tenant_of(*object);
+      if (tenant.empty()) continue;
+      ++real[usage_path(tenant)][options_of(*object->GetDescriptor()).singular()];
+      usages_.try_emplace(usage_path(tenant));
+    }
+    for (const auto& [path, usage] : usages_) {
+      auto& counts = real[path];
+      std::string last;
+      for (const auto& count : usage.counts()) {
+        if (count.type() <= last) problem("{}: is not sorted", path);
+        last = count.type();
+        if (counts[count.type()] != count.count()) {
+          problem("{}: counts {} of type {}, but there are {}", path, count.count(), count.type(),
+                  counts[count.type()]);
+        }
+        counts.erase(count.type());
+      }
+      for (const auto& [type, count] : counts) {
+        if (count > 0) problem("{}: counts no {}, but there are {}", path, type, count);
+      }
+    }
+  }
+
+  void check_removals() {
+    std::set<const Message*> going;
+    for (const auto& [path, removal] : removals_) {
+      const Uuid id = uuid_of(removal.id());
+      const Descriptor* type = find_resource_type(removal.type());
+      const Message* object = type != nullptr ? find(*type, id) : nullptr;
+      if (removing_path(id) != path) problem("{}: holds the id {}", path, id.str());
+      if (object == nullptr) {
+        problem("{}: of an object that does not exist", path);
+      } else if (!is_deleting(*object)) {
+        problem("{}: {} is not being removed", path, describe(*object));
+      }
+      going.insert(object);
+    }
+    for (const auto& [path, object] : objects_) {
+      if (is_deleting(*object) && !going.contains(object.get())) {
+        problem("{}: {} is being removed, but nobody will go on with it", path, describe(*object));
+      }
     }
   }
 
@@ -345,6 +458,7 @@ class Check {
   }
 
   struct IndexRecords {
+    bool has_head = false;
     uint32_t depth = 0;
     std::map<uint32_t, v1::RefBucket> buckets;
   };
@@ -359,6 +473,9 @@ class Check {
   std::map<std::string, uint32_t> next_keys_;
   std::map<std::string, v1::Binding> bindings_;
   std::map<std::string, v1::NeighbourTable> neighbours_;
+  std::map<uint32_t, v1::LogEntry> log_;
+  std::map<std::string, v1::TenantUsage> usages_;
+  std::map<std::string, v1::Removal> removals_;
 };
 
 }  // namespace

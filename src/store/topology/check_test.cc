@@ -34,7 +34,9 @@ class CheckTest : public TopologyTest {
 };
 
 TEST_F(CheckTest, FindsEachKindOfDamage) {
-  const auto blue = bridge("blue");
+  auto owned = named<v1::Bridge>("blue");
+  owned.set_tenant("acme");
+  const auto blue = create(owned);
   const auto core = router("core");
   const auto h1 = host("h1");
   HostRecords records(*store_, HostId{uuid(h1.id())});
@@ -82,6 +84,42 @@ TEST_F(CheckTest, FindsEachKindOfDamage) {
     b.set_active(true);
     return b.SerializeAsString();
   };
+  const auto usage = [](uint32_t bridges) {
+    v1::TenantUsage u;
+    auto* count = u.add_counts();
+    count->set_type("bridge");
+    count->set_count(bridges);
+    return u.SerializeAsString();
+  };
+  const auto going = [&](const std::string& id) {
+    v1::Removal r;
+    r.set_type("bridge");
+    r.set_id(id);
+    return r.SerializeAsString();
+  };
+  const auto marked = [&] {
+    auto b = blue;
+    b.set_deleting(true);
+    return b.SerializeAsString();
+  };
+  const auto misfiled = [&] {
+    v1::RefBucket b;
+    b.add_entries()->set_id(vm.id());
+    b.add_entries()->set_id(inside.id());
+    if (vm.id() < inside.id()) b.mutable_entries()->SwapElements(0, 1);
+    return b.SerializeAsString();
+  };
+  const auto two_ids = [&] {
+    v1::HostState state;
+    state.set_id(nobody.raw());
+    return state.SerializeAsString();
+  };
+  const std::string bridge_index = index_path("bridge", uuid(blue.id()), "port.bridge");
+  const auto deep = [] {
+    v1::IndexHead head;
+    head.set_depth(1);
+    return head.SerializeAsString();
+  };
   const struct {
     const char* what;
     std::string path;
@@ -108,11 +146,35 @@ TEST_F(CheckTest, FindsEachKindOfDamage) {
       {"an index of nothing", index_bucket_path(index_path("router", nobody, "port.router"), 0), "",
        "object that does not exist"},
       {"something unknown", "/p1/x/y", "z", "no such record"},
+      {"an unknown index", object_path("bridge", uuid(blue.id())) + "/port.colour/0", "",
+       "no such record"},
+      {"a lost head", index_head_path(bridge_index), std::nullopt, "has no head"},
+      {"a wrong depth", index_head_path(bridge_index), deep(), "bucket 1 is missing"},
+      {"a bucket out of order", bucket, misfiled(), "not sorted"},
+      {"neighbours of a bridge's port", neighbours_path(uuid(vm.id())), "", "no router's"},
+      {"a state of another host", host_state_path(uuid(h1.id())), two_ids(), "holds the id"},
+      {"a log entry that is none", sequence_path(log_path(), 1), "\xff", "cannot be decoded"},
+      {"a log entry of nothing", sequence_path(log_path(), 1), "", "of no change"},
+      {"a gap in the log", sequence_path(log_path(), 2), std::nullopt, "before it is missing"},
+      {"something else in the log", log_path() + "/x1", "", "no such record"},
+      {"a wrong count", usage_path("acme"), usage(2), "but there are 1"},
+      {"a lost count", usage_path("acme"), std::nullopt, "counts no bridge"},
+      {"a count of nothing", usage_path("nobody"), usage(1), "but there are 0"},
+      {"a removal of nothing", removing_path(nobody), going(nobody.raw()), "does not exist"},
+      {"a removal of what stays", removing_path(uuid(blue.id())), going(blue.id()),
+       "is not being removed"},
+      {"a removal that nobody goes on with", object_path("bridge", uuid(blue.id())), marked(),
+       "nobody will go on"},
+      {"a level that is none", level_path(), "high", "holds no level"},
+      {"a barrier that is none", barrier_path(), "\xff", "cannot be decoded"},
+      {"an interrupted load", loading_path(), "dump of yesterday", "interrupted"},
+      {"no life", gen_path(), "x", "holds no id"},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.what);
     const auto before = store_->get(c.path);
     ASSERT_TRUE(before.ok());
+    ASSERT_TRUE(c.value || *before);
     if (c.value) {
       put(c.path, *c.value);
     } else {
