@@ -138,7 +138,8 @@ Result<void> write_file(const std::string& path, const std::string& text) {
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   const UniqueFd parent(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent.valid() || ::fsync(parent.get()) != 0) return errno_error("writing " + directory, errno);
+  if (!parent.valid() || ::fsync(parent.get()) != 0)
+    return errno_error("writing " + directory, errno);
   return Ok{};
 }
 

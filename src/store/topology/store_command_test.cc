@@ -8,6 +8,7 @@
 
 #include <fstream>
 
+#include "store/test_directory.h"
 #include "store/topology/counting_store.h"
 #include "store/topology/dump.h"
 #include "store/topology/host_records.h"
@@ -43,6 +44,7 @@ class StoreCommandTest : public TopologyTest {
     for (FILE* file : {in, out, err}) fclose(file);
     return outcome;
   }
+  TestDirectory dir_{true};
   std::string other(const char* name) { return "embedded:" + dir_.path(name); }
   static std::string read(const std::string& path) {
     std::ifstream file(path);

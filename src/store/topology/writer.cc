@@ -18,9 +18,6 @@ using google::protobuf::Message;
 
 namespace {
 
-/// Dependents that one transaction of a removal takes along.
-constexpr size_t kRemovalBatch = 200;
-
 Error not_found(const Descriptor& type, const Uuid& id) {
   return {ErrorCode::not_found, "there is no " + options_of(type).singular() + " " + id.str()};
 }
@@ -79,8 +76,11 @@ Result<std::unique_ptr<Message>> prepare_creation(const Message& resource) {
 class Batch {
  public:
   Batch(Transaction& transaction, const std::vector<Operation>& operations,
-        const std::vector<std::unique_ptr<Message>>& created)
-      : operations_(operations), created_(created), changes_(transaction) {}
+        const std::vector<std::unique_ptr<Message>>& created, size_t removal_batch)
+      : operations_(operations),
+        created_(created),
+        removal_batch_(removal_batch),
+        changes_(transaction) {}
 
   /// Which operation is to blame when run() fails.
   [[nodiscard]] size_t blamed() const { return blamed_; }
@@ -204,17 +204,18 @@ class Batch {
     if (is_deleting(*object.now)) {
       return Error{ErrorCode::conflict, what + " is being removed already"};
     }
-    Removal removal(changes_, kRemovalBatch);
+    Removal removal(changes_, removal_batch_);
     auto all = removal.remove(object);
     if (!all.ok()) return all.error();
     if (*all) return Ok{};
-    return Error{ErrorCode::invalid, what + " has more than " + std::to_string(kRemovalBatch) +
+    return Error{ErrorCode::invalid, what + " has more than " + std::to_string(removal_batch_) +
                                          " others that depend on it: remove it by itself, not in "
                                          "a batch"};
   }
 
   const std::vector<Operation>& operations_;
   const std::vector<std::unique_ptr<Message>>& created_;
+  const size_t removal_batch_;
   ChangeSet changes_;
   std::vector<const ChangeSet::Object*> objects_;
   size_t blamed_ = 0;
@@ -249,7 +250,7 @@ Result<BatchDone> TopologyWriter::batch(std::vector<Operation>& operations, size
   blamed = 0;
   auto done =
       commit_with_retries<BatchDone>(store_, [&](Transaction& transaction) -> Result<BatchDone> {
-        Batch batch(transaction, operations, created);
+        Batch batch(transaction, operations, created, removal_batch_);
         auto finished = batch.run(author_);
         blamed = batch.blamed();
         return finished;
@@ -367,7 +368,7 @@ Result<Round> begin_removal(Transaction& transaction, const Descriptor& type, co
 
 /// As much of a removal as one transaction takes.
 Result<Round> removal_round(Transaction& transaction, const Descriptor& type, const Uuid& id,
-                            std::optional<int64_t> version, const Author& author) {
+                            std::optional<int64_t> version, size_t batch, const Author& author) {
   ChangeSet changes(transaction);
   auto loaded = changes.load(type, id);
   if (!loaded.ok()) return loaded.error();
@@ -380,7 +381,7 @@ Result<Round> removal_round(Transaction& transaction, const Descriptor& type, co
   Foresight foresight(transaction);
   foresight.removal(*object.before);
   if (auto done = foresight.fetch(); !done.ok()) return done.error();
-  Removal removal(changes, kRemovalBatch);
+  Removal removal(changes, batch);
   auto all = removal.remove(object);
   if (!all.ok()) return all.error();
   if (!*all && !begun) return begin_removal(transaction, type, id, author);
@@ -401,7 +402,8 @@ Result<Removed> TopologyWriter::remove(const Descriptor& type, const Uuid& id,
   Removed removed;
   for (bool first = true;; first = false) {
     auto round = commit_with_retries<Round>(store_, [&](Transaction& transaction) {
-      return removal_round(transaction, type, id, first ? version : std::nullopt, author_);
+      return removal_round(transaction, type, id, first ? version : std::nullopt, removal_batch_,
+                           author_);
     });
     if (!round.ok()) {
       // Somebody else went on with it, and was done first.

@@ -111,9 +111,13 @@ class TopologyWriter {
   Result<Removed> remove(const google::protobuf::Descriptor& type, const Uuid& id,
                          std::optional<int64_t> version = std::nullopt);
 
+  /// How many dependents one transaction of a removal takes along. For tests: smaller.
+  void set_removal_batch(size_t size) { removal_batch_ = size; }
+
  private:
   Store& store_;
   Author author_;
+  size_t removal_batch_ = 200;
 };
 
 /// Goes on with removals that were begun and not finished, because their server died or the store
