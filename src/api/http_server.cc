@@ -10,15 +10,21 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/socket_base.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -28,7 +34,6 @@
 
 #include "api/url.h"
 #include "base/log.h"
-#include "codec/json.h"
 
 namespace plexus::api {
 namespace {
@@ -36,15 +41,21 @@ namespace {
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
+namespace ssl = boost::asio::ssl;
 using boost::system::error_code;
 
-/// One protocol type for TCP and unix sockets, so that the session is compiled once.
+/// One protocol type for TCP and unix sockets, so that the session is compiled once for plain and once for TLS.
 using Generic = asio::generic::stream_protocol;
 using Acceptor = asio::basic_socket_acceptor<Generic, asio::any_io_executor>;
-using Stream = beast::basic_stream<Generic, asio::any_io_executor>;
+using Plain = beast::basic_stream<Generic, asio::any_io_executor>;
+using Encrypted = ssl::stream<Plain>;
+using Executor = asio::any_io_executor;
+using Certificate = std::shared_ptr<ssl::context>;
 constexpr auto kNoThrow = asio::as_tuple(asio::use_awaitable);
 
 constexpr uint32_t kMaxHeader = 16 * 1024;
+/// A handler that answers later does it within this time; the API's longest wait is 60 s.
+constexpr std::chrono::seconds kLatestAnswer{120};
 
 Error io_error(const std::string& what, const error_code& ec) {
   return errno_error(what, ec.value());
@@ -84,19 +95,118 @@ std::string_view view(beast::string_view s) {
   return {s.data(), s.size()};
 }
 
+Result<Certificate> load_certificate(const std::string& certificate, const std::string& key) {
+  auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
+  error_code ec;
+  ec = context->set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 |
+                                ssl::context::no_sslv3 | ssl::context::no_tlsv1 |
+                                ssl::context::no_tlsv1_1 | ssl::context::single_dh_use,
+                            ec);
+  if (!ec) ec = context->use_certificate_chain_file(certificate, ec);
+  if (ec) {
+    return Error{ErrorCode::invalid, fmt::format("the certificate {}: {}; it must be a PEM file",
+                                                 certificate, ec.message())};
+  }
+  ec = context->use_private_key_file(key, ssl::context::pem, ec);
+  if (ec) {
+    return Error{ErrorCode::invalid,
+                 fmt::format("the key {}: {}; it must be the PEM file of the key of {}", key,
+                             ec.message(), certificate)};
+  }
+  // Session tickets would have to be shared between servers; nobody needs them.
+  SSL_CTX_set_options(context->native_handle(), SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+  return context;
+}
+
+/// Whom a connection comes from.
+struct Peer {
+  bool from_network = false;
+  bool encrypted = false;
+  std::string remote;
+  std::optional<uid_t> uid;
+};
+
+template <typename Socket>
+Peer peer_of(Socket& socket, bool from_network) {
+  Peer peer;
+  peer.from_network = from_network;
+  if (!from_network) {
+    ucred credentials{};
+    socklen_t size = sizeof credentials;
+    if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0)
+      peer.uid = credentials.uid;
+    return peer;
+  }
+  // Short answers and events go out at once.
+  const int on = 1;
+  ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  error_code ec;
+  const Generic::endpoint remote = socket.remote_endpoint(ec);
+  if (ec) return peer;
+  asio::ip::tcp::endpoint tcp;
+  std::memcpy(tcp.data(), remote.data(), remote.size());
+  tcp.resize(remote.size());
+  peer.remote = tcp.address().to_string();
+  return peer;
+}
+
+/// What other threads reach of a server: nothing, once it has stopped.
+class Gate {
+ public:
+  template <typename F>
+  void post(const Executor& executor, F&& f) {
+    const std::lock_guard lock(mutex_);
+    if (open_) asio::post(executor, std::forward<F>(f));
+  }
+  void close() {
+    const std::lock_guard lock(mutex_);
+    open_ = false;
+  }
+
+ private:
+  std::mutex mutex_;
+  bool open_ = true;
+};
+
+/// Something that a session waits for and another thread brings.
+struct Waiting {
+  explicit Waiting(const Executor& executor) : timer(executor) {}
+  asio::steady_timer timer;
+  std::optional<Response> response;
+  bool more = false;
+};
+
+/// However a session ends, whoever feeds its stream hears of it.
+struct CloseAtEnd {
+  std::shared_ptr<BodyStream> body;
+  ~CloseAtEnd() { body->close(); }
+};
+
+Plain& plain(Plain& stream) {
+  return stream;
+}
+Plain& plain(Encrypted& stream) {
+  return stream.next_layer();
+}
+
 }  // namespace
 
 struct HttpServer::Running {
   explicit Running(HttpOptions o)
       : options(std::move(o)),
-        io(std::make_unique<asio::io_context>(static_cast<int>(options.threads))) {}
+        io(std::make_unique<asio::io_context>(1)),
+        handlers(std::make_unique<asio::thread_pool>(options.threads)) {}
 
   HttpOptions options;
   std::unique_ptr<asio::io_context> io;  ///< null once stopped
+  std::unique_ptr<asio::thread_pool> handlers;
+  std::shared_ptr<Gate> gate = std::make_shared<Gate>();
   std::vector<ListenAddress> addresses;
   std::vector<std::string> socket_files;
-  std::vector<std::thread> threads;
+  std::thread thread;
   std::atomic<unsigned> connections{0};
+  std::mutex certificate_mutex;
+  Certificate certificate;  ///< guarded by certificate_mutex
 
   Result<void> listen(const ListenAddress& address) {
     return address.is_unix ? listen_unix(address) : listen_tcp(address);
@@ -122,11 +232,18 @@ struct HttpServer::Running {
     ec = acceptor.listen(asio::socket_base::max_listen_connections, ec);
     if (ec) return io_error("listening on " + address.str(), ec);
     addresses.push_back(address);
-    begin(std::move(acceptor), false);
+    begin(std::move(acceptor), false, false);
     return Ok{};
   }
 
   Result<void> listen_tcp(ListenAddress address) {
+    if (address.tls && !certificate) {
+      if (options.tls_certificate.empty() || options.tls_key.empty()) {
+        return Error{ErrorCode::invalid,
+                     address.str() + " needs a certificate and its key; give both files"};
+      }
+      if (auto r = load(); !r) return r;
+    }
     error_code ec;
     const auto ip = asio::ip::make_address(address.host, ec);
     if (ec) return io_error("the address " + address.host, ec);
@@ -144,16 +261,24 @@ struct HttpServer::Running {
     tcp.resize(bound.size());
     address.port = tcp.port();
     addresses.push_back(address);
-    begin(std::move(acceptor), true);
+    begin(std::move(acceptor), true, address.tls);
     return Ok{};
   }
 
-  void begin(Acceptor acceptor, bool from_network) {
-    const auto executor = acceptor.get_executor();
-    asio::co_spawn(executor, accept_loop(std::move(acceptor), from_network), asio::detached);
+  Result<void> load() {
+    auto loaded = load_certificate(options.tls_certificate, options.tls_key);
+    if (!loaded) return loaded.error();
+    const std::lock_guard lock(certificate_mutex);
+    certificate = std::move(*loaded);
+    return Ok{};
   }
 
-  asio::awaitable<void> accept_loop(Acceptor acceptor, bool from_network) {
+  void begin(Acceptor acceptor, bool from_network, bool tls) {
+    const auto executor = acceptor.get_executor();
+    asio::co_spawn(executor, accept_loop(std::move(acceptor), from_network, tls), asio::detached);
+  }
+
+  asio::awaitable<void> accept_loop(Acceptor acceptor, bool from_network, bool tls) {
     asio::steady_timer pause(acceptor.get_executor());
     while (true) {
       if (connections >= options.max_connections) {
@@ -170,47 +295,99 @@ struct HttpServer::Running {
         continue;
       }
       ++connections;
-      const auto executor = socket.get_executor();
-      asio::co_spawn(executor, session(Stream(std::move(socket)), from_network),
-                     [this](const std::exception_ptr&) { --connections; });
+      Executor executor = socket.get_executor();
+      Peer peer = peer_of(socket, from_network);
+      Plain stream(std::move(socket));
+      const auto ended = [this](const std::exception_ptr&) { --connections; };
+      if (!tls) {
+        asio::co_spawn(executor, plain_session(std::move(stream), std::move(peer)), ended);
+      } else {
+        peer.encrypted = true;
+        asio::co_spawn(executor, tls_session(std::move(stream), std::move(peer)), ended);
+      }
     }
   }
 
-  asio::awaitable<void> session(Stream stream, bool from_network) {
-    beast::flat_buffer buffer;
-    while (true) {
-      http::request_parser<http::string_body> parser;
-      parser.header_limit(kMaxHeader);
-      parser.body_limit(options.max_body);
-      stream.expires_after(options.timeout);
-      const auto [read_error, n] = co_await http::async_read(stream, buffer, parser, kNoThrow);
-      if (read_error) {
-        if (auto answer = answer_to(read_error)) {
-          auto message = to_message(std::move(*answer), 11, false, false);
-          stream.expires_after(std::chrono::seconds(1));
-          co_await http::async_write(stream, message, kNoThrow);
-          co_await linger(stream);
-        }
-        break;
-      }
-      const http::request<http::string_body>& request = parser.get();
-      const bool keep_alive = request.keep_alive();
-      auto message = to_message(answer_to(request, from_network), request.version(), keep_alive,
-                                request.method() == http::verb::head);
-      stream.expires_after(options.timeout);
-      const auto [write_error, written] = co_await http::async_write(stream, message, kNoThrow);
-      if (write_error || !message.keep_alive()) break;
-    }
+  asio::awaitable<void> plain_session(Plain stream, Peer peer) {
+    co_await session(stream, peer);
     error_code ignored;
     ignored = stream.socket().shutdown(asio::socket_base::shutdown_send, ignored);
   }
 
+  asio::awaitable<void> tls_session(Plain socket, Peer peer) {
+    Certificate mine;
+    {
+      const std::lock_guard lock(certificate_mutex);
+      mine = certificate;
+    }
+    Encrypted stream(std::move(socket), *mine);
+    plain(stream).expires_after(options.timeout);
+    const auto [ec] = co_await stream.async_handshake(ssl::stream_base::server, kNoThrow);
+    if (ec) co_return;
+    co_await session(stream, peer);
+    plain(stream).expires_after(std::chrono::seconds(1));
+    co_await stream.async_shutdown(kNoThrow);
+  }
+
+  template <typename Stream>
+  asio::awaitable<void> session(Stream& stream, const Peer& peer) {
+    beast::flat_buffer buffer;
+    while (true) {
+      http::request_parser<http::string_body> parser;
+      parser.header_limit(kMaxHeader);
+      parser.body_limit(boost::none);  // known when the target is
+      plain(stream).expires_after(options.timeout);
+      auto [read_error, n] = co_await http::async_read_header(stream, buffer, parser, kNoThrow);
+      size_t limit = options.max_body;
+      if (!read_error) {
+        const auto& head = parser.get();
+        if (options.body_limit)
+          limit = options.body_limit(view(head.method_string()), view(head.target()));
+        parser.body_limit(limit);
+        const auto length = parser.content_length();
+        if (length && *length > limit) {
+          read_error = http::error::body_limit;
+        } else if (!parser.is_done() && beast::iequals(head[http::field::expect], "100-continue")) {
+          static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+          co_await asio::async_write(stream, asio::buffer(kContinue), kNoThrow);
+        }
+      }
+      if (!read_error) {
+        const auto [body_error, m] = co_await http::async_read(stream, buffer, parser, kNoThrow);
+        read_error = body_error;
+      }
+      if (read_error) {
+        if (auto answer = answer_to(read_error, limit)) {
+          auto message = to_message(std::move(*answer), 11, false, false);
+          plain(stream).expires_after(std::chrono::seconds(1));
+          co_await http::async_write(stream, message, kNoThrow);
+          co_await linger(stream);
+        }
+        co_return;
+      }
+      const http::request<http::string_body>& request = parser.get();
+      const bool keep_alive = request.keep_alive();
+      const bool head_only = request.method() == http::verb::head;
+      Response response = co_await answer_to(stream.get_executor(), request, peer);
+      if (response.stream) {
+        co_await send_stream(stream, std::move(response), head_only);
+        co_return;
+      }
+      auto message = to_message(std::move(response), request.version(), keep_alive, head_only);
+      plain(stream).expires_after(options.timeout);
+      const auto [write_error, written] = co_await http::async_write(stream, message, kNoThrow);
+      if (write_error || !message.keep_alive()) co_return;
+    }
+  }
+
   /// Reads on for a moment, so that a client that is still sending sees our answer and not a reset.
+  template <typename Stream>
   asio::awaitable<void> linger(Stream& stream) {
     error_code ec;
-    ec = stream.socket().shutdown(asio::socket_base::shutdown_send, ec);
+    if constexpr (std::is_same_v<Stream, Plain>)
+      ec = stream.socket().shutdown(asio::socket_base::shutdown_send, ec);
     std::array<char, 4096> rest{};
-    stream.expires_after(std::chrono::seconds(1));
+    plain(stream).expires_after(std::chrono::seconds(1));
     for (size_t total = 0; !ec && total < options.max_body * 4;) {
       const auto [e, n] = co_await stream.async_read_some(asio::buffer(rest), kNoThrow);
       ec = e;
@@ -218,14 +395,113 @@ struct HttpServer::Running {
     }
   }
 
+  template <typename Stream>
+  asio::awaitable<void> send_stream(Stream& stream, Response response, bool head_only) {
+    const std::shared_ptr<BodyStream> body = response.stream;
+    const CloseAtEnd at_end{body};
+    const auto waiting = std::make_shared<Waiting>(stream.get_executor());
+    const auto wake = [gate = gate, executor = Executor(stream.get_executor()),
+                       weak = std::weak_ptr<Waiting>(waiting)] {
+      gate->post(executor, [weak] {
+        if (const auto w = weak.lock()) {
+          w->more = true;
+          w->timer.cancel();
+        }
+      });
+    };
+    body->on_more(wake);
+    http::response<http::empty_body> head(static_cast<http::status>(response.status), 11);
+    head.set(http::field::content_type, response.content_type);
+    for (const auto& [name, value] : response.headers) head.set(name, value);
+    head.set(http::field::connection, "close");
+    head.chunked(true);
+    http::response_serializer<http::empty_body> serializer(head);
+    plain(stream).expires_after(options.timeout);
+    auto [ec, n] = co_await http::async_write_header(stream, serializer, kNoThrow);
+    if (ec || head_only) co_return;
+    // Whether the client is still there: it has nothing more to say, so a read ends with its end.
+    plain(stream).expires_never();
+    const auto gone = std::make_shared<bool>(false);
+    const auto reading_done = std::make_shared<bool>(false);
+    asio::co_spawn(
+        stream.get_executor(),
+        [&stream, gone, wake]() -> asio::awaitable<void> {
+          std::array<char, 64> rest{};
+          while (true) {
+            const auto [e, m] = co_await stream.async_read_some(asio::buffer(rest), kNoThrow);
+            if (e) break;
+          }
+          *gone = true;
+          wake();
+        },
+        [reading_done, wake](const std::exception_ptr&) {
+          *reading_done = true;
+          wake();
+        });
+    while (!*gone) {
+      waiting->more = false;
+      BodyStream::Taken taken = body->take();
+      if (taken.broken) break;
+      if (!taken.chunks.empty()) {
+        ec = co_await send_chunks(stream, taken.chunks);
+        if (ec) break;
+        continue;
+      }
+      if (taken.ended) {
+        plain(stream).expires_after(options.timeout);
+        co_await asio::async_write(stream, http::make_chunk_last(), kNoThrow);
+        break;
+      }
+      while (!waiting->more && !*gone) {
+        waiting->timer.expires_at(asio::steady_timer::time_point::max());
+        co_await waiting->timer.async_wait(kNoThrow);
+      }
+    }
+    body->close();
+    // The reader refers to the stream, so it ends first.
+    error_code ignored;
+    ignored = plain(stream).socket().shutdown(asio::socket_base::shutdown_both, ignored);
+    plain(stream).cancel();
+    while (!*reading_done) {
+      waiting->timer.expires_after(std::chrono::milliseconds(10));
+      co_await waiting->timer.async_wait(kNoThrow);
+    }
+  }
+
+  /// At most 256 KB in one write, each within the time limit.
+  template <typename Stream>
+  asio::awaitable<error_code> send_chunks(Stream& stream,
+                                          const std::vector<BodyStream::Chunk>& chunks) {
+    constexpr size_t kOneWrite = 256 * 1024;
+    std::string frame;
+    for (size_t i = 0; i < chunks.size();) {
+      frame.clear();
+      size_t size = 0, end = i;
+      while (end < chunks.size() && (end == i || size + chunks[end]->size() <= kOneWrite))
+        size += chunks[end++]->size();
+      if (size > 0) {
+        frame = fmt::format("{:x}\r\n", size);
+        frame.reserve(frame.size() + size + 2);
+        for (; i < end; ++i) frame += *chunks[i];
+        frame += "\r\n";
+        // The read that looks for the client's end has no limit; this is the write's.
+        plain(stream).expires_after(options.timeout);
+        const auto [ec, n] = co_await asio::async_write(stream, asio::buffer(frame), kNoThrow);
+        if (ec) co_return ec;
+      }
+      i = end;
+    }
+    co_return error_code();
+  }
+
   /// What to say to a request that could not be read; nullopt: nothing, the client is gone.
-  std::optional<Response> answer_to(const error_code& ec) const {
+  static std::optional<Response> answer_to(const error_code& ec, size_t limit) {
     if (ec == http::error::end_of_stream || ec == asio::error::operation_aborted)
       return std::nullopt;
     if (ec == beast::error::timeout) return std::nullopt;
     if (ec == http::error::body_limit) {
-      return problem(413, fmt::format("the body is larger than {} bytes; send less at once",
-                                      options.max_body));
+      return problem(413,
+                     fmt::format("the body is larger than {} bytes; send less at once", limit));
     }
     if (ec == http::error::header_limit || ec == http::error::buffer_overflow) {
       return problem(431, fmt::format("the header is larger than {} bytes", kMaxHeader));
@@ -238,27 +514,75 @@ struct HttpServer::Running {
     return std::nullopt;
   }
 
-  Response answer_to(const http::request<http::string_body>& message, bool from_network) const {
+  static std::optional<Request> to_request(const http::request<http::string_body>& message,
+                                           const Peer& peer) {
     const auto header = [&](http::field name) { return std::string(view(message[name])); };
     auto target = parse_target(view(message.target()));
-    if (!target) return problem(400, "the request target is no path, or has a broken %-escape");
+    if (!target) return std::nullopt;
     Request request;
     request.method = std::string(view(message.method_string()));
     request.path = std::move(target->path);
     request.query = std::move(target->query);
     request.content_type = lower_media_type(header(http::field::content_type));
     request.if_match = header(http::field::if_match);
+    request.if_none_match = header(http::field::if_none_match);
+    request.authorization = header(http::field::authorization);
+    request.request_id = std::string(view(message["X-Request-Id"]));
+    request.last_event_id = std::string(view(message["Last-Event-ID"]));
     request.has_origin = message.count(http::field::origin) > 0;
     request.host = header(http::field::host);
-    request.from_network = from_network;
+    request.from_network = peer.from_network;
+    request.encrypted = peer.encrypted;
+    request.remote = peer.remote;
+    request.uid = peer.uid;
     request.body = message.body();
     if (request.method == "HEAD") request.method = "GET";
+    return request;
+  }
+
+  void handle(const Request& request, const Answer& answer) const {
     try {
-      return options.handler(request);
+      if (options.later_handler) {
+        options.later_handler(request, answer);
+      } else {
+        answer(options.handler(request));
+      }
     } catch (const std::exception& e) {
       log_error("api", "{} {}: {}", request.method, request.path, e.what());
-      return problem(500, "the server failed on this request; its log says why");
+      answer(problem(500, "the server failed on this request; its log says why"));
     }
+  }
+
+  /// The handler runs on its own threads; its answer comes back to the session's.
+  asio::awaitable<Response> answer_to(Executor executor,
+                                      const http::request<http::string_body>& message,
+                                      const Peer& peer) {
+    auto request = to_request(message, peer);
+    if (!request) co_return problem(400, "the request target is no path, or has a broken %-escape");
+    const auto waiting = std::make_shared<Waiting>(executor);
+    waiting->timer.expires_after(kLatestAnswer);
+    Answer answer = [gate = gate, executor, weak = std::weak_ptr<Waiting>(waiting)](Response r) {
+      gate->post(executor, [weak, r = std::move(r)]() mutable {
+        const auto w = weak.lock();
+        if (w == nullptr) {
+          if (r.stream) r.stream->close();
+          return;
+        }
+        if (!w->response) w->response = std::move(r);
+        w->timer.cancel();
+      });
+    };
+    asio::post(*handlers, [this, request = std::move(*request), answer = std::move(answer)] {
+      handle(request, answer);
+    });
+    const auto latest = asio::steady_timer::clock_type::now() + kLatestAnswer;
+    while (!waiting->response) {
+      if (asio::steady_timer::clock_type::now() >= latest) {
+        co_return problem(503, "the server has found no answer in time; try again");
+      }
+      co_await waiting->timer.async_wait(kNoThrow);
+    }
+    co_return std::move(*waiting->response);
   }
 
   static http::response<http::string_body> to_message(Response response, unsigned version,
@@ -275,25 +599,25 @@ struct HttpServer::Running {
   }
 
   void run() {
-    for (unsigned i = 0; i < options.threads; ++i) {
-      threads.emplace_back([this] {
-        while (true) {
-          try {
-            io->run();
-            return;
-          } catch (const std::exception& e) {
-            log_error("api", "in the HTTP server: {}", e.what());
-          }
+    thread = std::thread([this] {
+      while (true) {
+        try {
+          io->run();
+          return;
+        } catch (const std::exception& e) {
+          log_error("api", "in the HTTP server: {}", e.what());
         }
-      });
-    }
+      }
+    });
   }
 
   void stop() {
     if (!io) return;
+    handlers->stop();
+    handlers->join();
+    gate->close();
     io->stop();
-    for (std::thread& t : threads) t.join();
-    threads.clear();
+    if (thread.joinable()) thread.join();
     io.reset();  // ends the sessions and closes their sockets
     for (const std::string& path : socket_files) ::unlink(path.c_str());
     socket_files.clear();
@@ -310,12 +634,20 @@ void HttpServer::stop() {
   running_->stop();
 }
 
+Result<void> HttpServer::reload_certificate() {
+  return running_->options.tls_certificate.empty() ? Result<void>() : running_->load();
+}
+
 const std::vector<ListenAddress>& HttpServer::addresses() const {
   return running_->addresses;
 }
 
+unsigned HttpServer::connections() const {
+  return running_->connections;
+}
+
 Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options) {
-  PLEXUS_CHECK(options.handler && options.threads > 0,
+  PLEXUS_CHECK((options.handler || options.later_handler) && options.threads > 0,
                "an HTTP server needs a handler and a thread");
   auto running = std::make_unique<Running>(std::move(options));
   for (const ListenAddress& address : running->options.listen) {
@@ -326,70 +658,6 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options) {
   }
   running->run();
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(running)));
-}
-
-std::string ListenAddress::str() const {
-  if (is_unix) return "unix:" + path;
-  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port)
-                                             : fmt::format("[{}]:{}", host, port);
-}
-
-Result<ListenAddress> ListenAddress::parse(std::string_view text) {
-  const Error form{
-      ErrorCode::invalid,
-      codec::in_quotes(text) +
-          " is no address to listen on; write unix:/PATH, 127.0.0.1:PORT or [::1]:PORT"};
-  ListenAddress out;
-  if (text.substr(0, 5) == "unix:") {
-    out.is_unix = true;
-    out.path = text.substr(5);
-    if (out.path.empty() || out.path[0] != '/' || out.path.find('\0') != std::string::npos)
-      return form;
-    return out;
-  }
-  const size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos) return form;
-  std::string_view host = text.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  } else if (host.find(':') != std::string_view::npos) {
-    return form;
-  }
-  uint32_t port = 0;
-  const std::string_view digits = text.substr(colon + 1);
-  if (digits.empty() || digits.size() > 5) return form;
-  for (const char c : digits) {
-    if (c < '0' || c > '9') return form;
-    port = port * 10 + static_cast<uint32_t>(c - '0');
-  }
-  if (port > 65535) return form;
-  error_code ec;
-  const auto ip = asio::ip::make_address(std::string(host), ec);
-  if (ec) return form;
-  if (!ip.is_loopback()) {
-    return Error{
-        ErrorCode::invalid,
-        fmt::format("{} can be reached from other machines, and there is no authentication "
-                    "yet; listen on 127.0.0.1:{} or on a unix socket",
-                    text, port)};
-  }
-  out.host = std::string(host);
-  out.port = static_cast<uint16_t>(port);
-  return out;
-}
-
-std::string_view reason_phrase(int status) {
-  return view(http::obsolete_reason(static_cast<http::status>(status)));
-}
-
-Response problem(int status, std::string_view detail, std::string_view extra) {
-  Response r;
-  r.status = status;
-  r.content_type = "application/problem+json";
-  r.body = fmt::format(R"({{"type":"about:blank","title":{},"status":{},"detail":{}{}}})",
-                       codec::json_string(reason_phrase(status)), status,
-                       codec::json_string(detail), extra);
-  return r;
 }
 
 }  // namespace plexus::api

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// HttpServer: a small HTTP/1.1 server on unix sockets and loopback TCP ports: whole request in, whole response out. The
-// API server and the agent's local socket both use it.
+// HttpServer: a small HTTP/1.1 server on unix sockets and TCP ports, with TLS where wanted: whole request in; whole
+// response, or a stream, out. The API server and the agent's local socket both use it.
 //
 // It stands clients that are slow, silent, too many or malformed: requests are bounded in size and time, connections in
-// number; what is no HTTP gets an answer of 400 and is closed.
+// number, streams in what waits for their client; what is no HTTP gets an answer of 400 and is closed.
 //
-// Threads: its own. The handler runs on them: with threads == 1 one call at a time, otherwise several at once.
+// Threads: its own, one for the sockets and some for handlers, so that a handler that waits holds up no stream. With
+// threads == 1 one handler at a time, otherwise several at once. A handler that has to wait for long answers later, from
+// any thread, and occupies none meanwhile.
 #pragma once
 
 #include <chrono>
@@ -13,56 +15,33 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
+#include "api/http_message.h"
+#include "api/listen_address.h"
 #include "base/result.h"
 
 namespace plexus::api {
 
-struct Request {
-  std::string method;  ///< "GET", as sent
-  std::string path;  ///< "/v1/bridges/web", percent-decoded by segment: a segment never gains a '/'
-  std::vector<std::pair<std::string, std::string>> query;  ///< decoded, in order
-  std::string content_type;  ///< lower case, without parameters; empty: none
-  std::string if_match;
-  bool has_origin = false;    ///< a web browser sent it
-  std::string host;           ///< the Host header
-  bool from_network = false;  ///< came over TCP, not over a unix socket
-  std::string body;
-};
-
-struct Response {
-  int status = 200;
-  std::string content_type = "application/json";
-  std::vector<std::pair<std::string, std::string>> headers;
-  std::string body;
-};
-
 using Handler = std::function<Response(const Request&)>;
-
-/// "unix:/run/plexus/api.sock", "127.0.0.1:8080" or "[::1]:8080".
-struct ListenAddress {
-  bool is_unix = false;
-  std::string path;   ///< of a unix socket
-  std::string host;   ///< numeric
-  uint16_t port = 0;  ///< 0: any free one
-
-  [[nodiscard]] std::string str() const;
-  /// invalid: neither of the forms, or not a loopback address (there is no authentication yet).
-  [[nodiscard]] static Result<ListenAddress> parse(std::string_view text);
-};
+/// Takes the answer to a request: to be called once, from any thread. The client may be gone, the server stopped.
+using Answer = std::function<void(Response)>;
+using LaterHandler = std::function<void(const Request&, Answer)>;
 
 struct HttpOptions {
   std::vector<ListenAddress> listen;
-  Handler handler;
-  unsigned threads = 1;
+  Handler handler;                 ///< this one,
+  LaterHandler later_handler;      ///< or this one
+  unsigned threads = 1;            ///< for handlers
   unsigned max_connections = 512;  ///< more wait unaccepted
   size_t max_body = 1u << 20;
+  /// Given: how much a body may have for this method and target (undecoded).
+  std::function<size_t(std::string_view method, std::string_view target)> body_limit = {};
   std::chrono::milliseconds timeout{
       15'000};  ///< for a whole request, for a whole response, and for an idle connection
-  unsigned socket_mode = 0660;  ///< of unix sockets
+  unsigned socket_mode = 0660;       ///< of unix sockets
+  std::string tls_certificate = {};  ///< PEM file with the chain; needed for addresses with TLS
+  std::string tls_key = {};          ///< PEM file
 };
 
 class HttpServer {
@@ -76,19 +55,17 @@ class HttpServer {
 
   /// Closes all connections, waits for running handlers and removes the unix sockets. Not from a handler.
   void stop();
+  /// Reads certificate and key again, for connections from now on. After an error the old ones stay.
+  [[nodiscard]] Result<void> reload_certificate();
   /// Where it listens, with the ports that were chosen.
   [[nodiscard]] const std::vector<ListenAddress>& addresses() const;
+  /// Connections that are open.
+  [[nodiscard]] unsigned connections() const;
 
  private:
   struct Running;
   explicit HttpServer(std::unique_ptr<Running> running);
   std::unique_ptr<Running> running_;
 };
-
-/// A problem document (RFC 9457): {"type":"about:blank","title":...,"status":...,"detail":...}. `extra` is JSON members
-/// to add, each as `,"name":value`; empty: none.
-[[nodiscard]] Response problem(int status, std::string_view detail, std::string_view extra = {});
-/// The reason phrase of a status: "Not Found".
-[[nodiscard]] std::string_view reason_phrase(int status);
 
 }  // namespace plexus::api

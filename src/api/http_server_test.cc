@@ -2,10 +2,13 @@
 #include "api/http_server.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <fstream>
+#include <mutex>
+#include <thread>
 
 #include "api/test_client.h"
 #include "store/test_directory.h"
@@ -146,6 +149,190 @@ TEST_F(HttpServerTest, AHandlerThatThrowsIsAnInternalError) {
   EXPECT_EQ(client.ask(kGet).find("HTTP/1.1 500"), 0u);
 }
 
+TEST_F(HttpServerTest, TellsWhoAsks) {
+  HttpOptions options;
+  options.handler = [](const Request& r) {
+    Response out;
+    out.body = (r.uid ? "uid " + std::to_string(*r.uid) : "from " + r.remote) + " " +
+               r.authorization + " " + r.if_none_match + " " + r.request_id + " " + r.last_event_id;
+    return out;
+  };
+  start(std::move(options));
+  const std::string ask =
+      "GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\nIf-None-Match: \"2\"\r\n"
+      "X-Request-Id: r1\r\nLast-Event-ID: 7\r\n\r\n";
+  TestClient local(server_->addresses()[0]), network(server_->addresses()[1]);
+  EXPECT_NE(local.ask(ask).find("uid " + std::to_string(::getuid()) + " Bearer x \"2\" r1 7"),
+            std::string::npos);
+  EXPECT_NE(network.ask(ask).find("from 127.0.0.1 Bearer x"), std::string::npos);
+}
+
+TEST_F(HttpServerTest, BodiesHaveTheLimitOfTheirRoute) {
+  HttpOptions options;
+  options.max_body = 1000;
+  options.body_limit = [](std::string_view method, std::string_view target) -> size_t {
+    return method == "POST" && target == "/large" ? 5000 : 1000;
+  };
+  options.handler = [](const Request& r) {
+    Response out;
+    out.body = std::to_string(r.body.size());
+    return out;
+  };
+  start(std::move(options));
+  const auto post = [&](const std::string& target, size_t size) {
+    TestClient client(address_);
+    client.send("POST " + target + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: " +
+                std::to_string(size) + "\r\n\r\n" + std::string(size, 'x'));
+    return client.rest();
+  };
+  EXPECT_NE(post("/large", 5000).find("\r\n\r\n5000"), std::string::npos);
+  EXPECT_EQ(post("/large", 5001).find("HTTP/1.1 413"), 0u);
+  EXPECT_NE(post("/small", 1000).find("\r\n\r\n1000"), std::string::npos);
+  EXPECT_EQ(post("/small", 1001).find("HTTP/1.1 413"), 0u);
+
+  // curl asks before it sends much.
+  TestClient polite(address_);
+  ASSERT_TRUE(
+      polite.send("POST /large HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+                  "Content-Length: 3\r\n\r\n"));
+  EXPECT_EQ(polite.until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+  EXPECT_NE(polite.ask("abc").find("\r\n\r\n3"), std::string::npos);
+  TestClient greedy(address_);
+  ASSERT_TRUE(
+      greedy.send("POST /small HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+                  "Content-Length: 3000\r\n\r\n"));
+  EXPECT_EQ(greedy.rest().find("HTTP/1.1 413"), 0u);
+}
+
+TEST_F(HttpServerTest, AHandlerMayAnswerLaterAndOccupiesNothing) {
+  std::mutex mutex;
+  std::vector<Answer> waiting;
+  HttpOptions options;
+  options.later_handler = [&](const Request& r, Answer answer) {
+    if (r.path == "/now") return answer(Response{.body = "now"});
+    const std::lock_guard lock(mutex);
+    waiting.push_back(std::move(answer));
+  };
+  start(std::move(options));  // one handler thread
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (int i = 0; i < 20; ++i) {
+    clients.push_back(std::make_unique<TestClient>(address_));
+    ASSERT_TRUE(clients.back()->send("GET /later HTTP/1.1\r\nHost: h\r\n\r\n"));
+  }
+  TestClient quick(address_);
+  EXPECT_NE(quick.ask("GET /now HTTP/1.1\r\nHost: h\r\n\r\n").find("\r\n\r\nnow"),
+            std::string::npos);
+  const auto arrived = [&] {
+    const std::lock_guard lock(mutex);
+    return waiting.size();
+  };
+  while (arrived() < 20) std::this_thread::yield();
+  clients[3].reset();  // one does not wait for its answer
+  for (Answer& a : waiting) a(Response{.body = "later"});
+  for (auto& c : clients) {
+    if (c) {
+      EXPECT_NE(c->response().find("\r\n\r\nlater"), std::string::npos);
+    }
+  }
+  clients.resize(1);
+  ASSERT_TRUE(clients[0]->send("GET /later HTTP/1.1\r\nHost: h\r\n\r\n"));
+  while (arrived() < 21) std::this_thread::yield();
+  server_->stop();
+  waiting.back()(Response{});  // too late, and no harm
+}
+
+class HttpStreamTest : public HttpServerTest {
+ protected:
+  void serve(size_t limit, HttpOptions options = {}) {
+    options.handler = [this, limit](const Request&) {
+      Response r;
+      r.content_type = "text/event-stream";
+      r.stream = std::make_shared<BodyStream>(limit);
+      const std::lock_guard lock(mutex_);
+      streams_.push_back(r.stream);
+      return r;
+    };
+    start(std::move(options));
+  }
+  std::shared_ptr<BodyStream> stream(size_t i) {
+    while (true) {
+      const std::lock_guard lock(mutex_);
+      if (streams_.size() > i) return streams_[i];
+    }
+  }
+  std::mutex mutex_;
+  std::vector<std::shared_ptr<BodyStream>> streams_;
+};
+
+TEST_F(HttpStreamTest, SendsWhatIsPushedAsItComes) {
+  HttpOptions options;
+  options.timeout = std::chrono::milliseconds(300);
+  serve(1000, std::move(options));
+  TestClient client(address_);
+  ASSERT_TRUE(client.send(kGet));
+  const std::string head = client.until("\r\n\r\n");
+  EXPECT_EQ(head.find("HTTP/1.1 200"), 0u) << head;
+  EXPECT_NE(head.find("text/event-stream"), std::string::npos);
+  EXPECT_NE(head.find("chunked"), std::string::npos);
+  auto body = stream(0);
+  for (const char* text : {"one", "two"}) {
+    // Longer than the time limit of a request: an idle stream stays.
+    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    ASSERT_TRUE(body->push(text));
+    EXPECT_EQ(client.until("\r\n"), "3\r\n");
+    EXPECT_EQ(client.until("\r\n"), std::string(text) + "\r\n");
+  }
+  ASSERT_TRUE(body->push("end"));
+  body->end();
+  EXPECT_EQ(client.rest(), "3\r\nend\r\n0\r\n\r\n");
+  EXPECT_FALSE(body->push("more"));
+}
+
+TEST_F(HttpStreamTest, ASlowClientIsCutOffAGoneOneNoticed) {
+  HttpOptions options;
+  options.timeout = std::chrono::milliseconds(300);
+  serve(100'000, std::move(options));
+  TestClient slow(address_);
+  auto gone = std::make_unique<TestClient>(address_);
+  ASSERT_TRUE(slow.send(kGet));
+  auto first = stream(0);
+  ASSERT_TRUE(gone->send(kGet));
+  auto second = stream(1);
+  gone.reset();
+  while (!second->closed()) std::this_thread::yield();
+  // It reads nothing: what waits for it stays within the limit, and then it is gone.
+  size_t pushed = 0;
+  while (first->push(std::string(1000, 'x')) && pushed < 100'000) {
+    ++pushed;
+    EXPECT_LE(first->waiting(), 100'000u);
+  }
+  EXPECT_LT(pushed, 100'000u);
+  while (server_->connections() > 0) std::this_thread::yield();
+}
+
+TEST_F(HttpStreamTest, TwoThousandIdleStreamsLeaveRoomForOthers) {
+  HttpOptions options;
+  options.max_connections = 4096;
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  if (files.rlim_cur < 5000) GTEST_SKIP() << "too few file descriptors: " << files.rlim_cur;
+  serve(1 << 16, std::move(options));
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (size_t i = 0; i < 2000; ++i) {
+    clients.push_back(std::make_unique<TestClient>(address_));
+    ASSERT_TRUE(clients.back()->send(kGet));
+    ASSERT_FALSE(clients.back()->until("\r\n\r\n").empty());
+  }
+  TestClient other(address_);
+  ASSERT_TRUE(other.send(kGet));
+  EXPECT_EQ(other.until("\r\n\r\n").find("HTTP/1.1 200"), 0u);
+  const auto text = std::make_shared<const std::string>("event");
+  for (size_t i = 0; i < 2000; ++i) ASSERT_TRUE(stream(i)->push(text));
+  for (auto& c : clients) EXPECT_NE(c->until("event").find("event"), std::string::npos);
+}
+
 TEST_F(HttpServerTest, SocketIsForTheGroupAndGoesAway) {
   start();
   struct stat st {};
@@ -214,7 +401,9 @@ TEST_F(HttpServerTest, WhatCannotBeListenedOnIsSaid) {
 }
 
 TEST(ListenAddress, ParsesAndRefuses) {
-  for (const char* good : {"unix:/run/x.sock", "127.0.0.1:8080", "[::1]:8080", "127.1.2.3:0"}) {
+  for (const char* good :
+       {"unix:/run/x.sock", "127.0.0.1:8080", "[::1]:8080", "127.1.2.3:0", "https://0.0.0.0:8443",
+        "https://[2001:db8::1]:443", "https://127.0.0.1:1"}) {
     const auto a = ListenAddress::parse(good);
     ASSERT_TRUE(a.ok()) << good;
     EXPECT_EQ(a->str(), good);
@@ -228,9 +417,11 @@ TEST(ListenAddress, ParsesAndRefuses) {
       {"127.0.0.1:70000", "write unix:"},
       {"::1:80", "write unix:"},
       {"localhost:80", "write unix:"},
-      {"0.0.0.0:80", "no authentication"},
-      {"10.0.0.1:80", "no authentication"},
-      {"[::]:80", "no authentication"},
+      {"0.0.0.0:80", "https://0.0.0.0:80"},
+      {"10.0.0.1:80", "without TLS"},
+      {"[::]:80", "without TLS"},
+      {"http://127.0.0.1:80", "write unix:"},
+      {"https://localhost:80", "write unix:"},
       {"127.0.0.1:", "write unix:"},
   };
   for (const auto& [text, says] : bad) {

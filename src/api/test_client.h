@@ -39,6 +39,7 @@ class TestClient {
   }
 
   [[nodiscard]] bool connected() const { return connected_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
 
   /// False when the server has closed.
   bool send(std::string_view bytes) {
@@ -65,6 +66,17 @@ class TestClient {
       }
       if (!more()) return std::exchange(seen_, {});
     }
+  }
+
+  /// Everything up to the first place with this text; without it what came before the end. Keeps what follows.
+  std::string until(std::string_view text) {
+    size_t at = 0;
+    while ((at = seen_.find(text)) == std::string::npos) {
+      if (!more()) return std::exchange(seen_, {});
+    }
+    std::string out = seen_.substr(0, at + text.size());
+    seen_.erase(0, out.size());
+    return out;
   }
 
   /// Everything until the server closes.
