@@ -1,33 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 // plexus-api: serves the topology in a store over HTTP, until SIGTERM or SIGINT.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "api/api.h"
 #include "base/log.h"
+#include "base/unique_fd.h"
 #include "codec/nearest.h"
 
 namespace plexus::api {
 namespace {
 
 constexpr char kHelp[] =
-    R"(usage: plexus-api [--store ADDRESS] [--listen ADDRESS]... [--log-level LEVEL]
+    R"(usage: plexus-api [--store ADDRESS] [--listen ADDRESS]... [OPTION]...
 
 Serves the virtual topology in a store over HTTP, until SIGTERM.
 
   --store ADDRESS     where the topology lives       (embedded:/var/lib/plexus/store)
-  --listen ADDRESS    unix:/PATH, 127.0.0.1:PORT or [::1]:PORT; may be given several times
-                                                     (unix:/run/plexus/api.sock)
+  --identity FILE     who this server is to the store; needed where the store asks
+  --listen ADDRESS    unix:/PATH, 127.0.0.1:PORT, [::1]:PORT or, with TLS, https://ADDRESS:PORT; may be given
+                      several times                  (unix:/run/plexus/api.sock)
+  --tls-cert FILE     certificate with its chain (PEM), for https; read again at SIGHUP
+  --tls-key FILE      its key (PEM)
   --log-level LEVEL   debug, info, warn or error     (info)
   --help, --version
 
-Unix sockets have mode 0660. There is no authentication yet, so only loopback ports are accepted.
+Over a unix socket (mode 0660) root and the server's own user may do everything. All others, and all over TCP, need a
+token: plexus token create. Addresses that other machines can reach need https.
 Exit status: 0 stopped by a signal, 1 failed, 2 wrong usage.
 )";
 
 struct Options {
   std::string store = "embedded:/var/lib/plexus/store";
+  std::string identity_file, tls_certificate, tls_key;
   std::vector<ListenAddress> listen;
 };
 
@@ -38,8 +47,9 @@ int usage(const std::string& message) {
 
 /// nullopt: go on; otherwise the exit status.
 std::optional<int> read_options(int argc, char** argv, Options& out) {
-  static const std::vector<std::string> kNames = {"--store", "--listen", "--log-level", "--help",
-                                                  "--version"};
+  static const std::vector<std::string> kNames = {"--store",    "--identity", "--listen",
+                                                  "--tls-cert", "--tls-key",  "--log-level",
+                                                  "--help",     "--version"};
   for (int i = 1; i < argc; ++i) {
     std::string name = argv[i];
     std::optional<std::string> value;
@@ -65,6 +75,12 @@ std::optional<int> read_options(int argc, char** argv, Options& out) {
     }
     if (name == "--store") {
       out.store = *value;
+    } else if (name == "--identity") {
+      out.identity_file = *value;
+    } else if (name == "--tls-cert") {
+      out.tls_certificate = *value;
+    } else if (name == "--tls-key") {
+      out.tls_key = *value;
     } else if (name == "--listen") {
       auto address = ListenAddress::parse(*value);
       if (!address) return usage("--listen: " + address.error().message);
@@ -76,29 +92,75 @@ std::optional<int> read_options(int argc, char** argv, Options& out) {
       set_log_level(level);
     }
   }
+  if (out.tls_certificate.empty() != out.tls_key.empty())
+    return usage("--tls-cert and --tls-key go together");
+  for (const ListenAddress& address : out.listen) {
+    if (address.tls && out.tls_key.empty())
+      return usage("--listen " + address.str() + " needs --tls-cert and --tls-key");
+  }
   if (out.listen.empty()) out.listen.push_back(*ListenAddress::parse("unix:/run/plexus/api.sock"));
   return std::nullopt;
 }
 
+/// A secret of ours in a file: nobody else may read it.
+Result<std::string> read_secret_file(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return errno_error("opening " + path, errno);
+  struct stat st {};
+  if (::fstat(fd.get(), &st) != 0) return errno_error("looking at " + path, errno);
+  if ((st.st_mode & (S_IRWXO | S_IWGRP)) != 0) {
+    return Error{ErrorCode::denied, path + " can be read or changed by others; chmod 600 " + path};
+  }
+  std::string text(4096, '\0');
+  const ssize_t n = ::read(fd.get(), text.data(), text.size());
+  if (n < 0) return errno_error("reading " + path, errno);
+  text.resize(static_cast<size_t>(n));
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+/// Each watch stream is a descriptor.
+void raise_file_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int run(const Options& options) {
   // Before any thread starts, so that all inherit it: only sigwait() below sees these signals.
-  sigset_t ends;
-  sigemptyset(&ends);
-  sigaddset(&ends, SIGTERM);
-  sigaddset(&ends, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int s : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, s);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  raise_file_limit();
 
-  auto store = store::open_store(options.store);
+  ApiOptions api_options;
+  if (!options.identity_file.empty()) {
+    auto identity = read_secret_file(options.identity_file);
+    if (!identity) {
+      log_error("api", "{}", identity.error().message);
+      return 1;
+    }
+    api_options.identity = std::move(*identity);
+  }
+  auto store = store::open_store(options.store, {.identity = api_options.identity});
   if (!store) {
     log_error("api", "opening the store {}: {}", options.store, store.error().message);
     return 1;
   }
-  Api api(**store);
+  Api api(**store, std::move(api_options));
   HttpOptions http;
   http.listen = options.listen;
-  http.threads = 4;
-  http.handler = [&](const Request& request) { return api.handle(request); };
+  http.threads = 8;
+  http.max_connections = 4096;
+  http.body_limit = Api::body_limit;
+  http.tls_certificate = options.tls_certificate;
+  http.tls_key = options.tls_key;
+  http.later_handler = [&](const Request& request, Answer answer) {
+    api.handle(request, std::move(answer));
+  };
   for (const ListenAddress& address : http.listen) {
     // /run is empty after a boot: make the socket's folder, nothing above it.
     if (address.is_unix) ::mkdir(address.path.substr(0, address.path.rfind('/')).c_str(), 0755);
@@ -112,7 +174,14 @@ int run(const Options& options) {
     log_info("api", "serving {} on {}", options.store, address.str());
   }
   int received = 0;
-  sigwait(&ends, &received);
+  while (sigwait(&signals, &received) == 0 && received == SIGHUP) {
+    const auto done = (*server)->reload_certificate();
+    if (done) {
+      log_info("api", "SIGHUP: read the certificate again");
+    } else {
+      log_error("api", "SIGHUP: the old certificate stays: {}", done.error().message);
+    }
+  }
   log_info("api", "stopping: {}", received == SIGTERM ? "SIGTERM" : "SIGINT");
   (*server)->stop();
   return 0;

@@ -2,65 +2,14 @@
 // The API over a real embedded store.
 #include "api/api.h"
 
-#include <gtest/gtest.h>
-
-#include "codec/json.h"
-#include "store/test_directory.h"
+#include "api/api_fixture.h"
 
 namespace plexus::api {
 namespace {
 
 using codec::Node;
 
-class ApiTest : public testing::Test {
- protected:
-  ApiTest() {
-    auto store = store::open_store("embedded:" + dir_.path("store"));
-    PLEXUS_CHECK(store.ok(), store.ok() ? "" : store.error().message);
-    store_ = std::move(*store);
-    api_ = std::make_unique<Api>(*store_);
-  }
-
-  Response ask(const std::string& method, const std::string& path, const std::string& body = {},
-               const std::string& if_match = {},
-               std::vector<std::pair<std::string, std::string>> query = {}) {
-    Request r;
-    r.method = method;
-    r.path = path;
-    r.query = std::move(query);
-    r.body = body;
-    r.if_match = if_match;
-    r.content_type = body.empty() ? "" : "application/json";
-    return api_->handle(r);
-  }
-
-  static Node json(const Response& r) {
-    codec::Problems problems;
-    Node n = codec::parse_json(r.body, problems);
-    EXPECT_TRUE(problems.empty()) << r.body;
-    return n;
-  }
-  static std::string field(const Response& r, std::string_view name) {
-    const Node n = json(r);
-    const Node* f = n.find(name);
-    return f != nullptr ? f->text : "(no " + std::string(name) + ")";
-  }
-  static std::string header(const Response& r, std::string_view name) {
-    for (const auto& [k, v] : r.headers) {
-      if (k == name) return v;
-    }
-    return {};
-  }
-  std::string created(const std::string& collection, const std::string& body) {
-    const Response r = ask("POST", "/v1/" + collection, body);
-    EXPECT_EQ(r.status, 201) << r.body;
-    return field(r, "id");
-  }
-
-  store::TestDirectory dir_;
-  std::unique_ptr<store::Store> store_;
-  std::unique_ptr<Api> api_;
-};
+class ApiTest : public ApiFixture {};
 
 TEST_F(ApiTest, CreatesReadsChangesAndRemoves) {
   const Response made = ask("POST", "/v1/bridges", R"({"name":"web"})");
@@ -149,11 +98,12 @@ TEST_F(ApiTest, TellsWhatIsWrongWithABody) {
   EXPECT_FALSE(errors.find("errors")->items[1].find("remedy")->text.empty());
 
   Request r;
+  r.uid = 0;
   r.method = "POST";
   r.path = "/v1/bridges";
   r.body = R"({"name":"x"})";
   r.content_type = "text/plain";
-  EXPECT_EQ(api_->handle(r).status, 415);
+  EXPECT_EQ(servers_[0].api->handle(r).status, 415);
 }
 
 TEST_F(ApiTest, UniqueNamesImmutableFieldsAndIntegrityHold) {
@@ -228,7 +178,8 @@ TEST_F(ApiTest, HealthMetricsAndStatus) {
   EXPECT_EQ(ask("GET", "/v1/status/x").status, 404);
   (void)ask("GET", "/v1/bridges/nope");
   const std::string text = ask("GET", "/metrics").body;
-  EXPECT_NE(text.find(R"(plexus_api_requests_total{method="GET",code="404"} 2)"), std::string::npos)
+  EXPECT_NE(text.find(R"(plexus_api_requests_total{method="GET",code="404",route="object"} 1)"),
+            std::string::npos)
       << text;
 }
 
@@ -236,8 +187,9 @@ TEST_F(ApiTest, WebPagesAreRefused) {
   Request r;
   r.method = "GET";
   r.path = "/v1/bridges";
+  r.authorization = "Bearer " + secret_of(R"({"name":"ops","role":"admin"})");
   r.has_origin = true;
-  EXPECT_EQ(api_->handle(r).status, 403);
+  EXPECT_EQ(servers_[0].api->handle(r).status, 403);
   r.has_origin = false;
   r.from_network = true;
   const std::pair<const char*, int> hosts[] = {{"127.0.0.1:8080", 200},    {"localhost:8080", 200},
@@ -245,8 +197,80 @@ TEST_F(ApiTest, WebPagesAreRefused) {
                                                {"evil.example:8080", 403}, {"", 403}};
   for (const auto& [host, status] : hosts) {
     r.host = host;
-    EXPECT_EQ(api_->handle(r).status, status) << host;
+    EXPECT_EQ(servers_[0].api->handle(r).status, status) << host;
   }
+}
+
+TEST_F(ApiTest, PagesSurviveInsertsAndRemovals) {
+  std::set<std::string> ids;
+  for (int i = 0; i < 25; ++i)
+    ids.insert(created("bridges", R"({"name":"b)" + std::to_string(i) + "\"}"));
+  std::vector<std::string> seen;
+  std::string after;
+  int pages = 0;
+  while (true) {
+    Query query = {{"limit", "10"}};
+    if (!after.empty()) query.emplace_back("after", after);
+    const Response r = ask("GET", "/v1/bridges", {}, {}, query);
+    ASSERT_EQ(r.status, 200) << r.body;
+    const Node page = json(r);
+    for (const Node& item : page.find("items")->items) seen.push_back(field(item, "id"));
+    ++pages;
+    if (page.find("next") == nullptr) break;
+    EXPECT_EQ(page.find("items")->items.size(), 10u);
+    after = field(page, "next");
+    // What comes and goes between two pages disturbs nothing.
+    created("bridges", R"({"name":"n)" + std::to_string(pages) + "\"}");
+    EXPECT_EQ(ask("DELETE", "/v1/bridges/" + seen.front()).status, 200);
+    ids.erase(seen.front());
+    seen.erase(seen.begin());
+  }
+  EXPECT_EQ(pages, 3);
+  EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
+  EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()).size(), seen.size());
+  for (const std::string& id : ids)
+    EXPECT_NE(std::find(seen.begin(), seen.end(), id), seen.end()) << id;
+
+  // Filters count before the limit.
+  const Response one = ask("GET", "/v1/bridges", {}, {}, {{"limit", "1"}, {"name", "b24"}});
+  EXPECT_EQ(json(one).find("items")->items.size(), 1u);
+  EXPECT_EQ(json(one).find("next"), nullptr);
+  for (const auto& bad : {Query{{"limit", "0"}}, Query{{"limit", "1001"}}, Query{{"after", "x"}}})
+    EXPECT_EQ(ask("GET", "/v1/bridges", {}, {}, bad).status, 400);
+}
+
+TEST_F(ApiTest, IfNoneMatchSparesTheBody) {
+  created("bridges", R"({"name":"web"})");
+  const auto get = [&](const std::string& tag) {
+    return ask({.path = "/v1/bridges/web", .if_none_match = tag});
+  };
+  const Response same = get("\"1\"");
+  EXPECT_EQ(same.status, 304);
+  EXPECT_EQ(same.body, "");
+  EXPECT_EQ(header(same, "ETag"), "\"1\"");
+  EXPECT_EQ(get("*").status, 304);
+  EXPECT_EQ(get("\"2\"").status, 200);
+  EXPECT_EQ(get("nonsense").status, 200);
+}
+
+TEST_F(ApiTest, RequestIdsAreTakenOrMade) {
+  EXPECT_EQ(header(ask({.path = "/v1", .request_id = "abc-1"}), "Plexus-Request-Id"), "abc-1");
+  for (const std::string& bad : {std::string(), std::string(65, 'x'), std::string("a\nb")}) {
+    const std::string made = header(ask({.path = "/v1", .request_id = bad}), "Plexus-Request-Id");
+    EXPECT_NE(made, bad);
+    EXPECT_FALSE(made.empty());
+  }
+  const Response bad = ask({.path = "/v1/bridges/none", .request_id = "find-me"});
+  EXPECT_EQ(field(bad, "request_id"), "find-me") << bad.body;
+}
+
+TEST_F(ApiTest, QuotasAreConflictsThatNameTheLimit) {
+  created("tenants", R"({"name":"blue","max_bridges":1})");
+  created("bridges", R"({"name":"a","tenant":"blue"})");
+  const Response r = ask("POST", "/v1/bridges", R"({"name":"b","tenant":"blue"})");
+  EXPECT_EQ(r.status, 409) << r.body;
+  EXPECT_EQ(field(r, "code"), "quota");
+  EXPECT_NE(field(r, "detail").find("blue"), std::string::npos);
 }
 
 TEST_F(ApiTest, ManyWritersAtOnceLoseNothing) {

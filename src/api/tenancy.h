@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tenancy: what keeps a tenant's token within its own things when it changes something. Foreign objects are as if they
+// did not exist: the answer to a reference to one is the answer to a reference to nothing. For other callers everything
+// passes.
+//
+// Threads: one Tenancy serves one request.
+#pragma once
+
+#include <google/protobuf/message.h>
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "api/caller.h"
+#include "api/http_message.h"
+#include "base/result.h"
+#include "codec/node.h"
+#include "store/store.h"
+
+namespace plexus::api {
+
+class Tenancy {
+ public:
+  Tenancy(store::Store& store, const Caller& caller) : store_(store), caller_(caller) {}
+
+  /// Objects that are made by the same request and that later parts of it may refer to.
+  void will_exist(const google::protobuf::Message& message);
+
+  /// A new object: gives it the caller's tenant and says what is wrong with it. An Error means that the store did not
+  /// answer. `path`: the prefix of fields in problems.
+  Result<codec::Problems> check_new(const codec::ResourceSpec& resource,
+                                    google::protobuf::Message& message, const std::string& path);
+
+  /// A changed one: what the caller may not decide stays as it was unless the body asked to change it, which is a
+  /// problem. `body`: the document that made `now` of `before`.
+  Result<codec::Problems> check_change(const codec::ResourceSpec& resource,
+                                       const google::protobuf::Message& before,
+                                       google::protobuf::Message& now, const codec::Node& body,
+                                       const std::string& path);
+
+  /// not_found: there is no such object for this caller. in_use: something that is not the caller's depends on it.
+  Result<void> check_removal(const codec::ResourceSpec& resource, const Uuid& id);
+
+  /// not_found: there is no such object for this caller.
+  Result<void> check_exists(const codec::ResourceSpec& resource, const Uuid& id);
+
+ private:
+  Result<bool> own(const codec::ResourceSpec& resource, const Uuid& id);
+  Result<void> check_reference(const codec::FieldSpec& field,
+                               const google::protobuf::Message& message, const Uuid& from,
+                               const std::string& path, codec::Problems& problems);
+  Result<bool> foreign_dependents(const codec::ResourceSpec& resource, const Uuid& id, int depth);
+
+  store::Store& store_;
+  const Caller& caller_;
+  std::map<Uuid, std::string> new_;  ///< id -> tenant
+};
+
+}  // namespace plexus::api
