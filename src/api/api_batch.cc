@@ -4,13 +4,14 @@
 
 #include "api/answers.h"
 #include "api/api.h"
-#include "api/batch_document.h"
+#include "codec/batch_document.h"
 #include "codec/decode.h"
 #include "plexus/v1/resources.pb.h"
 #include "store/topology/schema.h"
 
 namespace plexus::api {
 
+using codec::BatchOperation;
 using codec::Node;
 using codec::Problems;
 using google::protobuf::Message;
@@ -20,8 +21,8 @@ Response Api::batch(const Call& call) {
   auto body = body_of(call.request);
   if (auto* answer = std::get_if<Response>(&body)) return std::move(*answer);
   Problems problems;
-  BatchDocument document =
-      parse_batch(std::move(std::get<Node>(body)), store::TopologyWriter::kMaxOperations, problems);
+  codec::BatchDocument document = codec::parse_batch(
+      std::move(std::get<Node>(body)), store::TopologyWriter::kMaxOperations, problems);
   const auto blame = [](size_t index) { return fmt::format(",\"operation\":{}", index); };
   if (!problems.empty())
     return failure(422, problems, document.failed ? blame(*document.failed) : std::string());

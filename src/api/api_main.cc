@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/unique_fd.h"
 #include "codec/nearest.h"
+#include "store/identity.h"
 
 namespace plexus::api {
 namespace {
@@ -141,6 +142,13 @@ int run(const Options& options) {
     auto identity = read_secret_file(options.identity_file);
     if (!identity) {
       log_error("api", "{}", identity.error().message);
+      return 1;
+    }
+    const auto parsed = store::parse_identity(*identity);
+    if (!parsed || parsed->role != store::Identity::Role::api) {
+      log_error("api", "{}: {}", options.identity_file,
+                parsed ? "this is a host's identity; an API server needs its own: api:SECRET"
+                       : parsed.error().message);
       return 1;
     }
     api_options.identity = std::move(*identity);

@@ -12,6 +12,7 @@
 #include "codec/nearest.h"
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
+#include "store/identity.h"
 #include "store/topology/layout.h"
 #include "store/topology/schema.h"
 
@@ -97,8 +98,11 @@ Response Api::audit(const Call& call) {
   if (auto bad = unknown_parameter(request, {"since", "limit"})) return std::move(*bad);
   const auto limit = number_parameter(request, "limit", kNormalAudit, kMaxAudit);
   if (!limit) return problem(400, limit.error().message);
-  auto entries = feed_.entries(request.parameter("since"), *limit);
+  const auto since = request.parameter("since");
+  auto entries = feed_.entries(since, size_t{*limit} + (since ? 1 : 0));
   if (!entries) return lost(entries.error());
+  const bool more = entries->size() > *limit;
+  if (more) entries->pop_back();
   Node items = Node::list_of({});
   for (const auto& e : *entries) {
     Node item = Node::map_of({});
@@ -123,7 +127,7 @@ Response Api::audit(const Call& call) {
   }
   Node out = Node::map_of({});
   out.add("items", std::move(items));
-  if (!entries->empty()) out.add("next", Node::of_text(feed_.token(entries->back()->revision)));
+  if (more) out.add("next", Node::of_text(feed_.token(entries->back()->revision)));
   return json_answer(200, out);
 }
 
@@ -224,7 +228,18 @@ Response Api::credentials(const Call& call, const std::string& id_or_name) {
   const ResourceSpec& hosts = *codec::find_collection("hosts");
   const auto found = look_up(call, hosts, id_or_name);
   if (!found) return failure(found.error());
-  return problem(409, "this store knows no identities; there is nothing to give out");
+  if (options_.identity.empty()) {
+    return problem(409,
+                   "this server was started without an identity, so its store asks nobody who they "
+                   "are; hosts need no credentials");
+  }
+  auto identity = store::host_identity(options_.identity, HostId{store::id_of(*found->message)});
+  if (!identity) return problem(500, "the identity of this server is not one of an API server");
+  Node out = Node::map_of({});
+  out.add("identity", Node::of_text(*identity));
+  Response r = json_answer(200, out);
+  r.headers.emplace_back("Cache-Control", "no-store");
+  return r;
 }
 
 Response Api::health() {

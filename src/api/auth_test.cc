@@ -453,6 +453,22 @@ TEST_F(TenantTest, ABatchMayBuildOnItself) {
   EXPECT_EQ(field(ask("GET", "/v1/bridges/" + bridge), "tenant"), "blue");
 }
 
+TEST_F(AuthTest, HostsGetTheirCredentialsFromAServerThatHasAnIdentity) {
+  const std::string id = created("hosts", R"({"name":"h1"})");
+  const Response none = ask("POST", "/v1/hosts/h1/credentials");
+  EXPECT_EQ(none.status, 409) << none.body;
+  const std::string secret(40, 'S');
+  Api with(store(), {.identity = "api:" + secret});
+  const Response given =
+      with.handle(request_of({.method = "POST", .path = "/v1/hosts/h1/credentials"}));
+  ASSERT_EQ(given.status, 200) << given.body;
+  EXPECT_EQ(field(given, "identity").find("host:" + id + ":"), 0u);
+  EXPECT_EQ(given.body.find(secret), std::string::npos);
+  EXPECT_EQ(with.handle(request_of({.method = "POST", .path = "/v1/hosts/no/credentials"})).status,
+            404);
+  EXPECT_EQ(ask("GET", "/v1/hosts/h1/credentials").status, 405);
+}
+
 TEST_F(AuthTest, SecretsAreNowhere) {
   testing::internal::CaptureStderr();
   set_log_level(LogLevel::debug);

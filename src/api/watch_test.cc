@@ -273,6 +273,7 @@ TEST_F(WatchTest, TheAuditLogSaysWhoDidWhat) {
   const Node next =
       json(ask({.path = "/v1/audit", .query = {{"since", field(page, "next")}, {"limit", "1"}}}));
   EXPECT_EQ(field(next.find("items")->items[0], "request"), "req-2");
+  EXPECT_EQ(next.find("next"), nullptr);
   const Node newest = json(ask({.path = "/v1/audit", .query = {{"limit", "1"}}}));
   EXPECT_EQ(field(newest.find("items")->items[0], "request"), "req-2");
   EXPECT_EQ(ask({.path = "/v1/audit", .query = {{"limit", "0"}}}).status, 400);

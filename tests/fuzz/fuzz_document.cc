@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any text as a YAML or JSON document and as a cloud file: refused with a line, or read; what was read is written and
-// read again to the same.
+// Any text as a YAML or JSON document, as a cloud file, as a batch and as a merge patch: refused with a line, or read;
+// what was read is written and read again to the same; what a patch does not speak of stays, unknown fields too.
+#include <google/protobuf/message.h>
+#include <google/protobuf/unknown_field_set.h>
+
+#include "codec/batch_document.h"
 #include "codec/cloud_file.h"
+#include "codec/decode.h"
+#include "codec/encode.h"
 #include "codec/json.h"
 #include "codec/yaml.h"
 #include "fuzz.h"
@@ -38,11 +44,75 @@ uint64_t shape(const Node& node, unsigned depth) {
   return sum;
 }
 
+/// A stored object of the type, as a newer schema might have written it.
+MessagePtr stored_object(const ResourceSpec& type) {
+  MessagePtr message = type.new_message();
+  set_raw(*message, "name", "stored");
+  auto* unknown = message->GetReflection()->MutableUnknownFields(message.get());
+  unknown->AddVarint(9001, 7);
+  unknown->AddLengthDelimited(9002, "from the future");
+  return message;
+}
+
+void check_patch(const Node& patch, const ResourceSpec& type, Merge merge) {
+  const MessagePtr before = stored_object(type);
+  MessagePtr now = clone(*before);
+  DecodeOptions options;
+  options.merge = merge;
+  const Problems problems = decode(patch, options, *now);
+  FUZZ_CHECK(problems.size() <= kMaxProblems, all(problems));
+  if (!problems.empty()) return;
+  (void)validate(*now);
+  std::string kept[2];
+  const google::protobuf::Message* sides[] = {before.get(), now.get()};
+  for (int i = 0; i < 2; ++i)
+    sides[i]->GetReflection()->GetUnknownFields(*sides[i]).SerializeToString(&kept[i]);
+  FUZZ_CHECK(kept[0] == kept[1], "unknown fields are lost: " + write_json(patch));
+  if (merge == Merge::patch) {
+    for (const FieldSpec& field : type.fields) {
+      if (patch.find(field.name) == nullptr) {
+        FUZZ_CHECK(get_raw(*now, field.name) == get_raw(*before, field.name), field.name);
+      }
+    }
+  }
+  // What an answer says can be sent back, and then nothing changes.
+  const MessagePtr again = clone(*now);
+  DecodeOptions back;
+  back.merge = Merge::patch;
+  const Problems refused = decode(encode(*now), back, *again);
+  FUZZ_CHECK(refused.empty(), write_json(encode(*now)) + "\n" + all(refused));
+  FUZZ_CHECK(again->SerializeAsString() == now->SerializeAsString(), write_json(patch));
+}
+
+uint64_t check_batch(const Node& node) {
+  Problems problems;
+  const BatchDocument batch = parse_batch(node, 500, problems);
+  FUZZ_CHECK(!problems.empty() || !batch.failed, "an operation to blame without a problem");
+  if (!problems.empty()) return 1 + problems.front().what.size() % 31;
+  for (const BatchOperation& operation : batch.operations) {
+    FUZZ_CHECK(operation.resource != nullptr, operation.path);
+    FUZZ_CHECK((operation.verb == BatchOperation::Verb::create) == operation.id.is_nil() ||
+                   operation.id.is_nil(),
+               operation.path);
+    if (operation.verb == BatchOperation::Verb::update)
+      check_patch(operation.body, *operation.resource, Merge::patch);
+  }
+  return 100 + batch.operations.size();
+}
+
 uint64_t run(std::span<const uint8_t> bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   Problems json_problems, yaml_problems, cloud_problems;
   const Node json = parse_json(text, json_problems);
-  if (json_problems.empty()) check_json(json);
+  uint64_t batch = 0;
+  if (json_problems.empty()) {
+    check_json(json);
+    batch = check_batch(json);
+    for (const ResourceSpec& type : resources()) {
+      check_patch(json, type, Merge::patch);
+      check_patch(json, type, Merge::put);
+    }
+  }
   const Node yaml = parse_yaml(text, yaml_problems);
   if (yaml_problems.empty()) {
     check_json(yaml);
@@ -59,7 +129,7 @@ uint64_t run(std::span<const uint8_t> bytes) {
                             : std::hash<std::string>{}(problems.front().what.substr(0, 12)) % 251;
   };
   return first(json_problems) << 48 ^ first(yaml_problems) << 40 ^ first(cloud_problems) << 32 ^
-         shape(yaml, 3) % 4096 ^ uint64_t { objects.size() } << 24;
+         shape(yaml, 3) % 4096 ^ uint64_t { objects.size() } << 24 ^ batch << 56;
 }
 
 }  // namespace
@@ -78,7 +148,11 @@ int main(int argc, char** argv) {
        "  - {name: vm1, bridge: blue, host: h1, interface: tap1, mac: 02:00:00:00:01:11, "
        "addresses: [10.1.1.11]}\n"
        "routes:\n  - {router: core, prefix: 0.0.0.0/0, port: core-blue, gateway: 10.1.1.254}\n",
-       R"({"bridges": [{"name": "a", "x": null, "n": -1.5e3, "t": true, "s": "\u00e9\n\\"}], "list": [[], {}]})"})
+       R"({"bridges": [{"name": "a", "x": null, "n": -1.5e3, "t": true, "s": "\u00e9\n\\"}], "list": [[], {}]})",
+       R"({"operations": [{"op": "create", "collection": "bridges", "body": {"name": "a"}},
+  {"op": "update", "collection": "ports", "id": "11111111-1111-4111-8111-111111111111", "body": {"mac": "02:00:00:00:00:01", "addresses": ["10.0.0.1"], "peer": null}, "if_match": "\"3\""},
+  {"op": "delete", "collection": "routes", "id": "11111111-1111-4111-8111-111111111111"}]})",
+       R"({"name": "b", "admin_up": false, "metric": 7, "kind": "blackhole", "destination": "10.0.0.0/8", "role": "admin"})"})
     subject.seeds.push_back(fuzz::bytes_of(text));
   subject.words = {"\n  - ", ": ",   "{",     "}",       "[",       "]",      "\"",    "'",
                    "\n",     "  ",   "#",     "&a",      "*a",      "!!str ", "|\n",   ">-\n",

@@ -12,14 +12,14 @@
 #include "codec/node.h"
 #include "codec/schema.h"
 
-namespace plexus::api {
+namespace plexus::codec {
 
 struct BatchOperation {
   enum class Verb : uint8_t { create, update, remove };
   Verb verb = Verb::create;
-  const codec::ResourceSpec* resource = nullptr;
+  const ResourceSpec* resource = nullptr;
   Uuid id;               ///< of update and remove
-  codec::Node body;      ///< of create and update
+  Node body;             ///< of create and update
   std::string if_match;  ///< of update and remove; empty: none
   std::string path;      ///< "operations[3].body"
   int line = 0;
@@ -31,7 +31,6 @@ struct BatchDocument {
 };
 
 /// Stops at the first operation with problems.
-[[nodiscard]] BatchDocument parse_batch(codec::Node document, size_t limit,
-                                        codec::Problems& problems);
+[[nodiscard]] BatchDocument parse_batch(Node document, size_t limit, Problems& problems);
 
-}  // namespace plexus::api
+}  // namespace plexus::codec

@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/batch_document.h"
+#include "codec/batch_document.h"
 
 #include <fmt/format.h>
 
 #include "codec/nearest.h"
 
-namespace plexus::api {
+namespace plexus::codec {
 namespace {
-
-using codec::Node;
-using codec::Problems;
 
 const std::vector<std::string> kVerbs = {"create", "update", "delete"};
 const std::vector<std::string> kMembers = {"op", "collection", "id", "body", "if_match"};
 
-void unknown(const codec::Member& member, const std::string& path,
-             const std::vector<std::string>& known, Problems& problems) {
-  problems.push_back({path, member.line, "unknown field " + codec::in_quotes(member.key),
-                      codec::suggestion(member.key, known)});
+void unknown(const Member& member, const std::string& path, const std::vector<std::string>& known,
+             Problems& problems) {
+  problems.push_back(
+      {path, member.line, "unknown field " + in_quotes(member.key), suggestion(member.key, known)});
 }
 
 /// The text of a member that must be there.
@@ -43,7 +40,7 @@ void parse_one(Node& node, const std::string& path, BatchOperation& out, Problem
                         R"(write {"op":"create","collection":"ports","body":{...}})"});
     return;
   }
-  for (const codec::Member& m : node.members) {
+  for (const Member& m : node.members) {
     if (std::find(kMembers.begin(), kMembers.end(), m.key) == kMembers.end())
       unknown(m, path, kMembers, problems);
   }
@@ -57,16 +54,15 @@ void parse_one(Node& node, const std::string& path, BatchOperation& out, Problem
   } else if (*op == "delete") {
     out.verb = BatchOperation::Verb::remove;
   } else {
-    problems.push_back({path + ".op", node.find("op")->line,
-                        "unknown operation " + codec::in_quotes(*op),
-                        codec::suggestion(*op, kVerbs)});
+    problems.push_back({path + ".op", node.find("op")->line, "unknown operation " + in_quotes(*op),
+                        suggestion(*op, kVerbs)});
     return;
   }
-  out.resource = codec::find_collection(*collection);
+  out.resource = find_collection(*collection);
   if (out.resource == nullptr) {
     problems.push_back({path + ".collection", node.find("collection")->line,
-                        "unknown collection " + codec::in_quotes(*collection),
-                        codec::suggestion(*collection, codec::collection_names())});
+                        "unknown collection " + in_quotes(*collection),
+                        suggestion(*collection, collection_names())});
     return;
   }
   const bool creates = out.verb == BatchOperation::Verb::create;
@@ -87,8 +83,7 @@ void parse_one(Node& node, const std::string& path, BatchOperation& out, Problem
       if (const auto uuid = Uuid::parse(*id)) {
         out.id = *uuid;
       } else {
-        problems.push_back({path + ".id", node.find("id")->line,
-                            codec::in_quotes(*id) + " is no id",
+        problems.push_back({path + ".id", node.find("id")->line, in_quotes(*id) + " is no id",
                             "write the id of a " + out.resource->singular + ", not its name"});
       }
     }
@@ -101,7 +96,7 @@ void parse_one(Node& node, const std::string& path, BatchOperation& out, Problem
   if (removes) {
     has_no("body", "leave it out");
   } else {
-    for (codec::Member& m : node.members) {
+    for (Member& m : node.members) {
       if (m.key == "body") out.body = std::move(m.value);
     }
     if (out.body.kind != Node::Kind::map) {
@@ -129,7 +124,7 @@ BatchDocument parse_batch(Node document, size_t limit, Problems& problems) {
     return out;
   }
   Node* list = nullptr;
-  for (codec::Member& m : document.members) {
+  for (Member& m : document.members) {
     if (m.key == "operations") {
       list = &m.value;
     } else {
@@ -158,4 +153,4 @@ BatchDocument parse_batch(Node document, size_t limit, Problems& problems) {
   return out;
 }
 
-}  // namespace plexus::api
+}  // namespace plexus::codec
