@@ -17,6 +17,7 @@ ErrorCode code_of(int status) {
   switch (status) {
     case 400:
     case 405:
+    case 410:
     case 413:
     case 415:
     case 422:

@@ -17,17 +17,17 @@ constexpr size_t kMaxReply = 256u << 20;
 struct Receiver {
   CURL* curl;
   HttpReply& reply;
-  const HttpClient::OnData* on_data;  ///< nullptr: all into the reply
+  const HttpClient::OnBytes* on_bytes;  ///< nullptr: all into the reply
   bool enough = false;
 };
 
 size_t on_body(char* data, size_t size, size_t count, void* user) {
   auto& r = *static_cast<Receiver*>(user);
-  if (r.on_data != nullptr) {
+  if (r.on_bytes != nullptr) {
     long status = 0;
     curl_easy_getinfo(r.curl, CURLINFO_RESPONSE_CODE, &status);
     if (status == 200) {
-      if ((*r.on_data)({data, size * count})) return size * count;
+      if ((*r.on_bytes)({data, size * count})) return size * count;
       r.enough = true;
       return 0;
     }
@@ -143,18 +143,18 @@ Result<std::unique_ptr<HttpClient>> HttpClient::to(std::string_view addresses,
 }
 
 HttpClient::Attempt HttpClient::ask(const std::string& method, const std::string& target,
-                                    const std::string& body, const OnData* on_data,
+                                    const std::string& body, const OnBytes* on_bytes,
                                     std::chrono::seconds idle) {
   const Endpoint& to = endpoints_[current_];
   CURL* curl = handle_->curl;
   curl_easy_reset(curl);  // options only: the connection stays open
   HttpReply reply;
-  Receiver receiver{curl, reply, on_data};
+  Receiver receiver{curl, reply, on_bytes};
   char error[CURL_ERROR_SIZE] = "";
   const std::string url = to.base + target;
   curl_slist* headers = curl_slist_append(nullptr, "Expect:");
   if (!body.empty()) headers = curl_slist_append(headers, "Content-Type: application/json");
-  if (on_data != nullptr) headers = curl_slist_append(headers, "Accept: text/event-stream");
+  if (on_bytes != nullptr) headers = curl_slist_append(headers, "Accept: text/event-stream");
   if (!credentials_.token.empty()) {
     headers = curl_slist_append(headers, ("Authorization: Bearer " + credentials_.token).c_str());
   }
@@ -167,7 +167,7 @@ HttpClient::Attempt HttpClient::ask(const std::string& method, const std::string
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
-  if (on_data == nullptr) {
+  if (on_bytes == nullptr) {
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(timeout_.count()));
   } else {
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
@@ -205,7 +205,7 @@ HttpClient::Attempt HttpClient::ask(const std::string& method, const std::string
                               : std::string(error[0] != '\0' ? error : curl_easy_strerror(code));
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
-      if (on_data != nullptr) {
+      if (on_bytes != nullptr) {
         return {Error{ErrorCode::unavailable, to.address + " has fallen silent"}};
       }
       return {Error{ErrorCode::internal, fmt::format("{} gave no answer within {} s", to.address,
@@ -241,11 +241,11 @@ HttpClient::Attempt HttpClient::ask(const std::string& method, const std::string
 }
 
 Result<HttpReply> HttpClient::try_servers(const std::string& method, const std::string& target,
-                                          const std::string& body, const OnData* on_data,
+                                          const std::string& body, const OnBytes* on_bytes,
                                           std::chrono::seconds idle) {
   std::string failures;
   for (size_t tried = 1;; ++tried) {
-    Attempt attempt = ask(method, target, body, on_data, idle);
+    Attempt attempt = ask(method, target, body, on_bytes, idle);
     Result<HttpReply>& result = attempt.result;
     const bool down = result.ok() ? result->status == 503
                                   : result.error().code == ErrorCode::unavailable ||
@@ -267,11 +267,11 @@ Result<HttpReply> HttpClient::request(const std::string& method, const std::stri
 }
 
 Result<HttpReply> HttpClient::stream(const std::string& target, std::chrono::seconds idle,
-                                     const OnData& on_data) {
+                                     const OnBytes& on_bytes) {
   delivered_ = false;
-  const OnData noting = [&](std::string_view data) {
+  const OnBytes noting = [&](std::string_view data) {
     delivered_ = true;
-    return on_data(data);
+    return on_bytes(data);
   };
   auto reply = try_servers("GET", target, {}, &noting, idle);
   delivered_ = false;

@@ -54,11 +54,11 @@ class HttpClient {
                             const std::string& body = {});
 
   /// Takes a piece of a body; false: enough.
-  using OnData = std::function<bool(std::string_view)>;
-  /// GET of a body that comes piece by piece, for as long as it comes. Returns when the server ends it, when `on_data`
+  using OnBytes = std::function<bool(std::string_view)>;
+  /// GET of a body that comes piece by piece, for as long as it comes. Returns when the server ends it, when `on_bytes`
   /// has enough, or when nothing came for `idle`. A reply that is not 200 is returned whole instead.
   Result<HttpReply> stream(const std::string& target, std::chrono::seconds idle,
-                           const OnData& on_data);
+                           const OnBytes& on_bytes);
 
   /// Of the server that was asked last.
   [[nodiscard]] const std::string& address() const { return endpoints_[current_].address; }
@@ -71,9 +71,9 @@ class HttpClient {
   struct Attempt;
   HttpClient(std::vector<Endpoint> endpoints, Credentials credentials);
   Attempt ask(const std::string& method, const std::string& target, const std::string& body,
-              const OnData* on_data, std::chrono::seconds idle);
+              const OnBytes* on_bytes, std::chrono::seconds idle);
   Result<HttpReply> try_servers(const std::string& method, const std::string& target,
-                                const std::string& body, const OnData* on_data,
+                                const std::string& body, const OnBytes* on_bytes,
                                 std::chrono::seconds idle);
 
   std::vector<Endpoint> endpoints_;

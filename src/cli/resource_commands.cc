@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <google/protobuf/message.h>
 
+#include <algorithm>
+
 #include "cli/api_client.h"
 #include "cli/commands.h"
 #include "cli/finder.h"
@@ -94,7 +96,9 @@ class ResourceCommand {
       });
       if (!used || std::find(known.begin(), known.end(), &target) != known.end()) continue;
       known.push_back(&target);
-      if (auto r = api_.learn_names(target, table); !r) return r.error();
+      // Ids will do where a token may not see the names.
+      if (auto r = api_.learn_names(target, table); !r && r.error().code != ErrorCode::denied)
+        return r.error();
     }
     return table;
   }
@@ -240,6 +244,8 @@ class ResourceCommand {
     }
     auto objects = api_.list(resource_, query);
     if (!objects) return fail(objects.error(), terminal_);
+    std::stable_sort(objects->begin(), objects->end(),
+                     [](const Object& a, const Object& b) { return a.name() < b.name(); });
     if (in_.output == Output::name) {
       for (const Object& o : *objects) terminal_.out << name_or_id(o) << "\n";
       return kOk;

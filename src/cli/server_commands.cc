@@ -2,6 +2,7 @@
 // What the API server says about the whole: topology, wait, audit, whoami.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ctime>
 
 #include "cli/commands.h"
@@ -73,8 +74,14 @@ int run_topology(const Invocation& invocation, Terminal& terminal) {
   Node all = Node::map_of({});
   for (const auto& [path, list] : parts) {
     auto items = api.items(path);
+    // A tenant's token shows its own things only; hosts are nobody's.
+    const bool may_be_closed = list == &t.hosts || list == &t.host_states;
+    if (!items && may_be_closed && items.error().code == ErrorCode::denied) continue;
     if (!items) return fail(items.error(), terminal);
     *list = std::move(*items);
+    std::stable_sort(list->begin(), list->end(), [](const Node& a, const Node& b) {
+      return text_of(a, "name") < text_of(b, "name");
+    });
     if (is_document(invocation.output)) all.add(path, Node::list_of(*list));
   }
   if (is_document(invocation.output)) {
@@ -129,9 +136,6 @@ int run_audit(const Invocation& invocation, Terminal& terminal) {
   if (rows.empty() && !invocation.quiet) terminal.err << "no changes\n";
   terminal.out << table({"time", "who", "did", "type", "name", "tenant", "fields", "revision"},
                         rows, terminal.width);
-  const std::string next = text_of(*answer, "next");
-  if (!next.empty() && !invocation.quiet)
-    terminal.err << "there is more: plexus audit --since " << next << "\n";
   return kOk;
 }
 

@@ -1,14 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """plexus and plexus-api as a user meets them: processes, a unix socket, a store in a folder. Standard library only."""
+import fcntl
 import http.server
 import json
 import os
 import pathlib
+import pty
+import re
 import signal
+import socket
 import socketserver
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -50,8 +56,9 @@ class Api:
 
     def start(self):
         command = [BIN / "plexus-api", "--store", f"embedded:{self.store}"]
-        for address in self.listen:
-            command += ["--listen", address]
+        for n, address in enumerate(self.listen):
+            is_address = not str(address).startswith("--") and not str(self.listen[n - 1]).startswith("--")
+            command += ["--listen", address] if is_address else [address]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
@@ -96,6 +103,15 @@ class EndToEnd(unittest.TestCase):
         self.assertIn(says, done.stderr)
         return done
 
+    def writes(self):
+        """How many requests the server has answered that were no GET."""
+        self.api.answers()
+        text = subprocess.run(["curl", "-s", "--unix-socket", self.api.socket, "http://localhost/metrics"], capture_output=True, text=True,
+                              timeout=10, check=True).stdout
+        counts = re.findall(r'plexus_api_requests_total\{method="(\w+)"[^}]*\} (\d+)', text)
+        self.assertTrue(counts, text)
+        return sum(int(n) for method, n in counts if method != "GET")
+
     def apply(self, text):
         return self.good("apply", "-f", "-", text=text)
 
@@ -111,7 +127,7 @@ class EndToEnd(unittest.TestCase):
         self.assertRegex(shown, r"(?m)^addresses: +10\.0\.0\.5 fd00::5$")
         self.assertEqual(self.good("port", "show", made["id"]), shown)
         table = self.good("port", "list", "--bridge", "web").splitlines()
-        self.assertRegex(table[0], r"^NAME +BRIDGE +HOST +INTERFACE +MAC +ADDRESSES +ID$")
+        self.assertRegex(table[0], r"^NAME +BRIDGE +HOST +INTERFACE +STATE +MAC +ADDRESSES +ID$")
         self.assertRegex(table[1], r"^vm1 +web +h1 +tap0 ")
         self.assertEqual(len(table), 2)
         self.assertEqual(json.loads(self.good("port", "list", "--name", "no", "--json"))["items"], [])
@@ -141,7 +157,8 @@ class EndToEnd(unittest.TestCase):
 
     def test_apply_and_delete(self):
         dry = self.good("apply", "--dry-run", "-f", "-", text=CLOUD)
-        self.assertIn(f"{OBJECTS} created, 0 updated, 0 unchanged (dry run", dry)
+        self.assertIn(f"{OBJECTS} created, 0 updated, 0 unchanged (dry run: nothing was done; ", dry)
+        self.assertIn("+ port vm1  line 10\n    bridge: web\n    host: h1\n", dry)
         self.assertEqual(json.loads(self.good("bridge", "list", "--json"))["items"], [])
         self.assertIn(f"{OBJECTS} created, 0 updated, 0 unchanged\n", self.apply(CLOUD))
         self.assertEqual(self.apply(CLOUD), f"0 created, 0 updated, {OBJECTS} unchanged\n")
@@ -172,6 +189,230 @@ class EndToEnd(unittest.TestCase):
             path.write_text(text)
             self.bad("apply", "-f", path, says=says)
 
+    def test_apply_again_writes_nothing(self):
+        self.apply(CLOUD)
+        before = self.writes()
+        for arguments in ([], ["--prune"], ["--dry-run"]):
+            self.good("apply", "-f", "-", *arguments, text=CLOUD)
+        self.assertEqual(self.writes(), before)
+        self.apply(CLOUD.replace("tap-vm1", "tap-other"))
+        self.assertEqual(self.writes(), before + 1)
+
+    def test_large_apply(self):
+        ports = 5000
+        lines = ["bridges:", *(f"- {{name: b{i}}}" for i in range(50)), "hosts:", *(f"- {{name: h{i}}}" for i in range(20)), "ports:"]
+        lines += [f"- {{name: vm{i}, bridge: b{i % 50}, host: h{i % 20}, interface: tap{i}, "
+                  f"mac: \"02:00:00:00:{i // 256:02x}:{i % 256:02x}\", addresses: [10.{i % 50}.{i // 250}.{i % 250 + 1}]}}" for i in range(ports)]
+        path = self.dir / "large.yaml"
+        path.write_text("\n".join(lines) + "\n")
+        took = []
+        for expected in (f"{ports + 70} created, 0 updated, 0 unchanged", f"0 created, 0 updated, {ports + 70} unchanged"):
+            before, begin = self.writes(), time.monotonic()
+            done = self.run_plexus("apply", "-f", path, "--quiet", "--json")
+            took.append(time.monotonic() - begin)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            counts = json.loads(done.stdout)
+            self.assertEqual("{created} created, {updated} updated, {unchanged} unchanged".format(**counts), expected)
+            self.assertLessEqual(self.writes() - before, (ports + 70 + 199) // 200 if counts["created"] else 0)
+        print(f"[{ports} ports: {took[0]:.1f} s, again: {took[1]:.1f} s]", end=" ", flush=True)
+        self.assertEqual(len(self.good("port", "list", "-o", "name").splitlines()), ports)
+        self.assertIn("did you mean 'vm4999'?", self.run_plexus("port", "show", "vm49999").stderr)
+
+    def test_apply_goes_on_after_a_failure(self):
+        ports = [f"- {{name: p{i}, bridge: b, host: h, interface: t{i}}}\n" for i in range(450)]
+        ports[430] = "- {name: p430, bridge: b, host: h, interface: t7}\n"
+        cloud = "bridges: [{name: b}]\nhosts: [{name: h}]\nports:\n" + "".join(ports)
+        done = self.bad("apply", "-f", "-", text=cloud, says="standard input:434: port p430: ")
+        self.assertIn("400 created, 0 updated, 0 unchanged\n", done.stdout)
+        self.assertIn("52 created, 0 updated, 400 unchanged\n", self.apply(cloud.replace("interface: t7}\n- {name: p431", "interface: x}\n- {name: p431")))
+
+    def test_prune(self):
+        self.apply(CLOUD)
+        self.apply("bridges: [{name: theirs, tenant: red}]\n")
+        less = CLOUD.replace("  - {name: vm2,", "  # - {name: vm2,").replace("  - {router: r1, destination: 10.66", "  # - {router: r1, destination: 10.66")
+        self.assertEqual(self.apply(less), f"0 created, 0 updated, {OBJECTS - 2} unchanged\n", "without --prune all stay")
+        dry = self.good("apply", "-f", "-", "--prune", "--dry-run", text=less)
+        self.assertIn("- port vm2\n", dry)
+        self.assertIn("- route hole\n", dry)
+        self.assertIn("2 removed (dry run", dry)
+        self.assertIn("2 removed\n", self.good("apply", "-f", "-", "--prune", text=less))
+        self.assertEqual(self.good("port", "list", "-o", "name").split(), ["db-r1", "r1-db", "r1-web", "vm1", "web-r1"])
+        # Renamed: the interface, the MAC and the addresses are free in time.
+        renamed = less.replace("name: vm1,", "name: vm9,")
+        self.assertIn("1 created, 0 updated", self.good("apply", "-f", "-", "--prune", text=renamed))
+        self.bad("apply", "-f", "-", "--prune", "--yes", text="routers: [{name: r1}]\nbridges: []\nports: []\n", says="--force")
+        self.assertIn("theirs", self.good("bridge", "list", "-o", "name"))
+        self.assertIn("h1", self.good("host", "list", "-o", "name"))
+
+    def test_names(self):
+        self.good("tenant", "create", "--name", "red")
+        self.good("bridge", "create", "--name", "web", "--tenant", "red")
+        self.assertIn("red", self.good("bridge", "show", "web"), "the only one of that name")
+        self.good("tenant", "create", "--name", "blue")
+        self.good("bridge", "create", "--name", "web", "--tenant", "blue")
+        done = self.bad("bridge", "show", "web", says="several bridges are called 'web'")
+        for words in ("of tenant red", "of tenant blue", "give --tenant"):
+            self.assertIn(words, done.stderr)
+        self.assertIn("blue", self.good("bridge", "show", "web", "--tenant", "blue"))
+        self.good("bridge", "delete", "web", "--tenant", "red")
+
+    def test_changes_are_waited_for(self):
+        self.assertRegex(self.good("bridge", "create", "--name", "web", "--wait", "-q"), r"^$")
+        self.assertRegex(self.good("bridge", "update", "web", "--admin-up", "false", "--wait"), r"applied on 0 hosts in 0\.\d\d s\n$")
+        self.assertRegex(self.good("wait"), r"^applied on 0 hosts")
+        self.good("host", "create", "--name", "h1")
+        answer = json.loads(self.good("wait", "--json"))
+        self.assertTrue(answer["converged"])
+        self.assertEqual(answer["unknown"], ["h1"])
+
+    def test_hosts_and_ports(self):
+        self.apply(CLOUD)
+        self.assertRegex(self.good("host", "list"), r"(?m)^h1 +never seen +0/1 ")
+        self.good("host", "drain", "h2")
+        self.assertRegex(self.good("host", "list"), r"(?m)^h2 +never seen, draining +0/1 ")
+        self.bad("port", "migrate", "vm1", "--to", "h2", says="drain")
+        self.good("host", "undrain", "h2")
+        self.good("port", "migrate", "vm1", "--to", "h2")
+        self.assertRegex(self.good("port", "list"), r"(?m)^vm1 .* unbound +")
+        self.good("port", "migrate", "vm1", "--to", "h2", "--activate", "--wait")
+        port = json.loads(self.good("port", "show", "vm1", "--json"))
+        self.assertNotIn("migrating_to", port)
+        self.assertEqual(port["host"], json.loads(self.good("host", "show", "h2", "--json"))["id"])
+        self.good("port", "unbind", "vm1")
+        self.good("port", "bind", "vm1", "--host", "h1", "--interface", "tap7")
+        self.assertEqual(json.loads(self.good("port", "show", "vm1", "--json"))["interface"], "tap7")
+        self.good("host", "fence", "h1")
+        self.assertRegex(self.good("host", "show", "h1"), r"state: +never seen, fenced")
+        self.good("host", "unfence", "h1", "--wait")
+        self.bad("host", "credentials", "h1", says="identities")
+
+    def test_tokens(self):
+        made = self.run_plexus("token", "create", "--name", "ops", "--role", "reader")
+        self.assertEqual(made.returncode, 0, made.stderr)
+        secret = re.search(r"secret: +(plx_\S+)", made.stdout).group(1)
+        self.assertIn("cannot be read again", made.stderr)
+        (self.dir / "token").write_text(secret + "\n")
+        for listed in (self.good("token", "list"), self.good("token", "show", "ops", "--json")):
+            self.assertNotIn(secret, listed)
+        self.environment["PLEXUS_TOKEN"] = f"@{self.dir}/token"
+        self.assertRegex(self.good("whoami"), r"who: +token ops")
+        done = self.bad("bridge", "create", "--name", "web", says="; ", status=5)
+        self.assertNotIn(secret, done.stderr)
+        self.bad("bridge", "list", "--token", "plx_wrong", says="the token is unknown", status=5)
+        del self.environment["PLEXUS_TOKEN"]
+        self.assertRegex(self.good("whoami"), r"role: +admin")
+        self.assertRegex(self.good("audit"), r"(?m) created +tokens +ops ")
+
+    def test_watch(self):
+        out = open(self.dir / "watch", "w+", encoding="utf-8")
+        watch = subprocess.Popen([BIN / "plexus", "watch", "bridges", "--json"], stdout=out, stderr=subprocess.PIPE, text=True, env=self.environment)
+        seen = lambda: [json.loads(line) for line in (self.dir / "watch").read_text().splitlines()]
+        number = 0
+
+        def until_seen():
+            """Makes bridges until the stream shows one: it was there before that one."""
+            nonlocal number
+            deadline = time.monotonic() + 20
+            count = len(seen())
+            while len(seen()) == count:
+                self.assertLess(time.monotonic(), deadline)
+                number += 1
+                self.good("bridge", "create", "--name", f"b{number}")
+                time.sleep(0.05)
+
+        try:
+            until_seen()
+            self.assertEqual(self.api.stop(signal.SIGKILL), -signal.SIGKILL)
+            self.api.start()
+            self.good("bridge", "create", "--name", "while-away")
+            until_seen()
+            names = [c["name"] for c in seen()]
+            self.assertIn("while-away", names, "what happened while it was not connected")
+            self.assertEqual(len(names), len(set(names)), "nothing twice")
+            first = seen()[0]
+            self.assertEqual((first["verb"], first["collection"]), ("created", "bridges"))
+            again = self.good("watch", "bridges", "--since", first["revision"], "--count", len(names) - 1, "-o", "name").split()
+            self.assertEqual(again, names[1:])
+        finally:
+            watch.kill()
+            watch.communicate()
+            out.close()
+
+    def test_tls_and_several_servers(self):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                        "-keyout", self.dir / "key", "-out", self.dir / "cert", "-subj", "/CN=plexus",
+                        "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True, timeout=20)
+        secret = json.loads(self.good("token", "create", "--name", "ops", "--role", "admin", "--json"))["secret"]
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        other = self.dir / "second"
+        other.mkdir()
+        second = Api.__new__(Api)
+        second.store, second.socket, second.log = self.api.store, other / "api.sock", other / "log"
+        second.listen = (f"unix:{second.socket}", f"https://127.0.0.1:{port}", "--tls-cert", self.dir / "cert", "--tls-key", self.dir / "key")
+        second.start()
+        try:
+            address = f"https://127.0.0.1:{port}"
+            self.bad("bridge", "list", "--api", address, says="--cacert", status=5)
+            tls = ["--api", address, "--cacert", self.dir / "cert"]
+            self.bad("bridge", "list", *tls, says="--token", status=5)
+            self.good("bridge", "create", "--name", "web", *tls, "--token", secret)
+            several = ["--api", f"unix:{self.dir}/nobody,unix:{self.api.socket},{address}", *tls[2:], "--token", secret]
+            self.good("bridge", "create", "--name", "db", *several)
+            self.assertEqual(self.api.stop(), 0)
+            self.assertEqual(self.good("bridge", "list", "-o", "name", *several), "db\nweb\n")
+            self.assertIn("2 unchanged", self.good("apply", "-f", "-", *several, text="bridges: [{name: web}, {name: db}]\n"))
+            self.api.start()
+        finally:
+            self.assertEqual(second.stop(), 0)
+
+    def on_terminal(self, *arguments, columns=60, typed=""):
+        """Runs plexus on a terminal; its exit status and what was shown."""
+        main, side = pty.openpty()
+        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        process = subprocess.Popen([BIN / "plexus", *map(str, arguments)], stdin=side, stdout=side, stderr=side, env=self.environment)
+        os.close(side)
+        os.write(main, typed.encode())
+        shown = b""
+        while True:
+            try:
+                piece = os.read(main, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(main)
+        return process.wait(20), shown.decode()
+
+    def test_on_a_terminal(self):
+        self.apply(CLOUD)
+        status, shown = self.on_terminal("port", "list")
+        self.assertEqual(status, 0)
+        lines = shown.splitlines()
+        self.assertLessEqual(max(map(len, lines)), 60, shown)
+        self.assertIn("…", shown)
+        self.assertNotIn("…", self.good("port", "list"), "in a pipe nothing is cut")
+        path = self.dir / "less.yaml"
+        path.write_text(CLOUD.replace("  - {name: vm2,", "  # - {name: vm2,"))
+        for typed, left in (("n\n", 6), ("\n", 6), ("y\n", 5)):
+            status, shown = self.on_terminal("apply", "-f", path, "--prune", typed=typed)
+            self.assertIn("Remove 1 object?", shown)
+            self.assertEqual(status, 0 if left == 5 else 1, shown)
+            self.assertEqual(len(self.good("port", "list", "-o", "name").splitlines()), left)
+
+    def test_store(self):
+        if not (BIN / "plexus-store").exists():
+            return
+        self.apply(CLOUD)
+        self.good("store", "check", "--store", f"embedded:{self.api.store}")
+
+    def test_completion_knows_names(self):
+        self.apply(CLOUD)
+        self.assertEqual(self.good("__complete", "port", "show", "vm"), "vm1\nvm2\n")
+        self.assertEqual(self.good("__complete", "port", "list", "--bridge", "=", "d"), "--bridge=db\n")
+
     def test_restart_and_second_server(self):
         self.apply(CLOUD)
         second = subprocess.run([BIN / "plexus-api", "--store", f"embedded:{self.dir}/other", "--listen", f"unix:{self.api.socket}"],
@@ -201,7 +442,7 @@ class EndToEnd(unittest.TestCase):
             self.assertEqual(second.stop(), 0)
 
     def test_usage_of_the_server(self):
-        cases = [(["--lisen", "x"], "did you mean '--listen'?"), (["--listen", "0.0.0.0:80"], "without TLS"),
+        cases = [(["--lisen", "x"], "did you mean '--listen'?"), (["--listen", "0.0.0.0:80"], "TLS"),
                  (["--listen"], "needs a value"), (["--listen", "nonsense"], "no address"), (["--log-level", "loud"], "debug")]
         for arguments, says in cases:
             done = subprocess.run([BIN / "plexus-api", *arguments], capture_output=True, text=True, timeout=10, check=False)
