@@ -37,7 +37,27 @@ std::string cell(const Node& node) {
 }
 
 /// No column is cut below this.
-constexpr size_t kLeastColumn = 6;
+constexpr size_t kLeastColumn = 12;
+
+/// Makes columns narrower, or 0 (left out), until the line is short enough.
+void fit(const Row& headers, size_t width, std::vector<size_t>& widths) {
+  const auto is_too_long = [&] {
+    size_t total = 0;
+    for (const size_t w : widths) total += w > 0 ? w + 2 : 0;
+    return total > width + 2;
+  };
+  // Half an id is of no use to anybody.
+  for (size_t i = 0; i < headers.size() && is_too_long(); ++i) {
+    if (headers[i] == "id") widths[i] = 0;
+  }
+  while (is_too_long()) {
+    size_t& widest = *std::max_element(widths.begin(), widths.end());
+    if (widest <= kLeastColumn) break;
+    --widest;
+  }
+  // What is left is a narrow terminal: the first columns say most.
+  for (size_t i = headers.size(); i > 1 && is_too_long(); --i) widths[i - 1] = 0;
+}
 
 void trim_right(std::string& line) {
   while (!line.empty() && line.back() == ' ') line.pop_back();
@@ -124,17 +144,10 @@ std::string table(const Row& headers, const std::vector<Row>& rows, size_t width
   for (const Row& row : rows) {
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
   }
-  size_t total = 0;
   for (size_t i = 0; i < headers.size(); ++i) {
-    if (widths[i] == 0) continue;
-    widths[i] = std::max(widths[i], display_width(headers[i]));
-    total += widths[i] + 2;
+    if (widths[i] > 0) widths[i] = std::max(widths[i], display_width(headers[i]));
   }
-  for (; width > 0 && total > width + 2; --total) {
-    size_t& widest = *std::max_element(widths.begin(), widths.end());
-    if (widest <= kLeastColumn) break;
-    --widest;
-  }
+  if (width > 0) fit(headers, width, widths);
   std::string out, line;
   for (size_t i = 0; i < headers.size(); ++i) {
     if (widths[i] > 0) line += padded(cut(upper(headers[i]), widths[i]), widths[i]) + "  ";

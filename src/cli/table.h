@@ -17,8 +17,8 @@ namespace plexus::cli {
 
 using Row = std::vector<std::string>;
 /// Columns aligned two blanks apart, headers in upper case, no blanks at line ends. Columns that are empty in all rows
-/// are left out. "" for no rows. Lines longer than `width` (0: any length) are made to fit: the widest columns are cut
-/// first, with a dot dot dot.
+/// are left out. "" for no rows. Lines longer than `width` (0: any length) are made to fit: a column "id" goes, the widest
+/// columns are cut with an ellipsis, and then the last ones go.
 [[nodiscard]] std::string table(const Row& headers, const std::vector<Row>& rows, size_t width = 0);
 /// The text cut to that many columns, the last of them an ellipsis.
 [[nodiscard]] std::string cut(std::string_view text, size_t width);

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <sstream>
+
 #include "codec/json.h"
 
 namespace plexus::cli {
@@ -15,6 +17,39 @@ TEST(Table, AlignsByWhatIsSeen) {
   EXPECT_EQ(table({"a"}, {}), "");
   EXPECT_EQ(display_width("╭─é"), 3u);
   EXPECT_EQ(display_width("\x1b[31mab\x1b[0m"), 2u);
+}
+
+TEST(Table, IsMadeToFit) {
+  const Row headers = {"name", "text", "more", "id"};
+  const std::vector<Row> rows = {{"a", "0123456789abcdefghij", "xyz", "0123456789"},
+                                 {"é", "\x1b[1m0123456789abcdefghij\x1b[0m", "xyz", "0123456789"}};
+  const struct {
+    size_t width;
+    const char* line;  // the first of the rows
+  } cases[] = {
+      {0, "a     0123456789abcdefghij  xyz   0123456789"},
+      {44, "a     0123456789abcdefghij  xyz   0123456789"},
+      {43, "a     0123456789abcdefghij  xyz"},
+      {30, "a     0123456789abcdefg…  xyz"},
+      {24, "a     0123456789a…  xyz"},
+      {23, "a     0123456789a…"},
+      {5, "a"},
+  };
+  for (const auto& c : cases) {
+    const std::string text = table(headers, rows, c.width);
+    std::istringstream lines(text);
+    std::string line;
+    for (size_t n = 0; std::getline(lines, line); ++n) {
+      if (n == 1) {
+        EXPECT_EQ(line, c.line) << c.width;
+      }
+      if (c.width > 0) {
+        EXPECT_LE(display_width(line), c.width) << line;
+      }
+    }
+  }
+  EXPECT_EQ(cut("\x1b[1mabc\x1b[0m", 2), "\x1b[1ma…\x1b[0m");
+  EXPECT_EQ(cut("äbc", 3), "äbc");
 }
 
 TEST(Table, AnyDocumentIsReadable) {
