@@ -123,7 +123,8 @@ std::string_view StatusView::behind(const ResourceSpec& type) {
 }
 
 bool StatusView::replaces(const ResourceSpec& type, std::string_view field) {
-  return type.singular == "host" && (field == "draining" || field == "fenced");
+  if (type.singular == "host") return field == "draining" || field == "fenced";
+  return type.singular == "port" && field == "migrating_to";
 }
 
 Row StatusView::cells(const Message& object, const codec::NameTable& names) const {

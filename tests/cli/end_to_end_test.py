@@ -284,7 +284,7 @@ class EndToEnd(unittest.TestCase):
         self.good("host", "fence", "h1")
         self.assertRegex(self.good("host", "show", "h1"), r"state: +never seen, fenced")
         self.good("host", "unfence", "h1", "--wait")
-        self.bad("host", "credentials", "h1", says="identities")
+        self.bad("host", "credentials", "h1", says="identit")
 
     def test_tokens(self):
         made = self.run_plexus("token", "create", "--name", "ops", "--role", "reader")
