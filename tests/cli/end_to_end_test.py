@@ -367,6 +367,47 @@ class EndToEnd(unittest.TestCase):
         finally:
             self.assertEqual(second.stop(), 0)
 
+    def until(self, condition, seconds=15):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+
+    def test_with_agents(self):
+        """Real agents on a datapath in memory: what --wait says about those that apply, and about one that is stopped."""
+        agent = BIN / "plexus-agent"
+        if not agent.exists() or b"--datapath" not in subprocess.run([agent, "--help"], capture_output=True, timeout=10, check=False).stdout:
+            self.skipTest("no agent that needs no root")
+        run = pathlib.Path(self.environment["PLEXUS_RUN"])
+        agents = {}
+        try:
+            self.good("tunnel-zone", "create", "--name", "fabric", "--prefixes", "127.0.0.0/8")
+            for name in ("h1", "h2"):
+                with open(self.dir / name, "wb") as log:
+                    agents[name] = subprocess.Popen([agent, "--name", name, "--store", f"embedded:{self.api.store}", "--run-dir", run,
+                                                     "--state-dir", self.dir / f"state-{name}", "--datapath", "fake"], stdout=log, stderr=log)
+            self.until(lambda: self.good("host", "list").count(" live ") == 2)
+            self.assertRegex(self.apply("bridges: [{name: web}]\n"), "1 created")
+            done = self.good("port", "create", "--name", "vm1", "--bridge", "web", "--wait")
+            self.assertRegex(done, r"applied on 2 hosts in \d+\.\d\d s\n$")
+            self.assertRegex(self.good("port", "bind", "vm1", "--host", "h1", "--interface", "tap1", "--wait"),
+                             r"applied on 2 hosts in .*\nport vm1 is active on host h1\n$")
+            self.assertRegex(self.good("host", "list"), r"(?m)^h1 +live +1/1 +127\.0\.0\.1 ")
+            self.assertRegex(self.good("port", "migrate", "vm1", "--to", "h2", "--activate", "--wait"), "port vm1 is active on host h2\n$")
+            self.good("host", "drain", "h1", "--wait", "--timeout", "10")
+            agents["h2"].send_signal(signal.SIGSTOP)
+            self.bad("bridge", "update", "web", "--admin-up", "false", "--wait", "--timeout", "1", says="applied on 1 of 2 hosts after", status=3)
+            self.bad("wait", "--timeout", "1", says="not on h2", status=3)
+            self.bad("host", "fence", "h2", says="--yes")
+            self.assertIn("applied on 1 host in", self.good("host", "fence", "h2", "--yes"))
+            agents["h2"].send_signal(signal.SIGCONT)
+            self.assertIn("applied on 2 hosts in", self.good("host", "unfence", "h2", "--wait"))
+        finally:
+            for process in agents.values():
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+                process.wait(10)
+
     def on_terminal(self, *arguments, columns=60, typed=""):
         """Runs plexus on a terminal; its exit status and what was shown."""
         main, side = pty.openpty()
