@@ -78,9 +78,10 @@ std::string_view remedy_of(int status) {
 }
 
 std::string with_remedy(std::string message, int status) {
-  // Servers separate the remedy by a semicolon.
+  // Servers separate the remedy by a semicolon or a colon.
   const std::string_view remedy = remedy_of(status);
-  if (!remedy.empty() && message.find(';') == std::string::npos)
+  if (!remedy.empty() && message.find(';') == std::string::npos &&
+      message.find(": ") == std::string::npos)
     message += "; " + std::string(remedy);
   return message;
 }

@@ -34,9 +34,11 @@ Result<Uuid> Finder::reference(const ResourceSpec& type, const std::string& tena
   for (const Object& o : *some) table.add(*o.message);
   if (const auto id = table.id_of(type, tenant, name)) return *id;
   if (some->empty()) return missing(type, name);
-  return Error{ErrorCode::not_found,
-               fmt::format("the {} '{}' is of tenant '{}'; give --tenant, or its id", type.singular,
-                           name, codec::get_text(*(*some)[0].message, "tenant"))};
+  const std::string owner = codec::get_text(*(*some)[0].message, "tenant");
+  return Error{
+      ErrorCode::not_found,
+      fmt::format("the {} '{}' is of tenant '{}'{}; give its id, or --tenant {}", type.singular,
+                  name, owner, tenant.empty() ? "" : ", not of '" + tenant + "'", owner)};
 }
 
 Error Finder::explain(Error error, const ResourceSpec& type, const std::string& id_or_name) {

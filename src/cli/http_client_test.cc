@@ -141,6 +141,10 @@ TEST(ApiClient, ErrorsSayWhatToDo) {
        "there is no port 'x'; list"},
       {409, R"({"detail":"the name is taken; choose another"})", ErrorCode::exists,
        "the name is taken; choose another"},
+      {409, R"({"detail":"the name is taken"})", ErrorCode::exists,
+       "the name is taken; look at what is there"},
+      {409, R"({"detail":"it is in use by port a: remove that first"})", ErrorCode::exists,
+       "remove that first"},
       {412, R"({"detail":"changed"})", ErrorCode::conflict, "somebody changed it meanwhile"},
       {422,
        R"({"detail":"x","errors":[{"field":"mac","detail":"'x' is no MAC","remedy":"write six bytes"}]})",
@@ -153,6 +157,13 @@ TEST(ApiClient, ErrorsSayWhatToDo) {
     const Error e = error_of({c.status, "", "", c.body});
     EXPECT_EQ(e.code, c.code) << c.status;
     EXPECT_NE(e.message.find(c.says), std::string::npos) << c.status << ": " << e.message;
+  }
+}
+
+TEST(ApiClient, AServersOwnRemedyIsEnough) {
+  for (const char* words : {"it is in use by port a: remove that first", "taken; choose another"}) {
+    EXPECT_EQ(error_of({409, "", "", std::string(R"({"detail":")") + words + "\"}"}).message,
+              words);
   }
 }
 
