@@ -78,10 +78,10 @@ std::string_view remedy_of(int status) {
 }
 
 std::string with_remedy(std::string message, int status) {
-  // Servers separate the remedy by a semicolon or a colon.
+  // Servers separate the remedy by a semicolon or a colon. What they say of headers (401) is nothing to a person.
   const std::string_view remedy = remedy_of(status);
   if (!remedy.empty() && message.find(';') == std::string::npos &&
-      message.find(": ") == std::string::npos)
+      (status == 401 || message.find(": ") == std::string::npos))
     message += "; " + std::string(remedy);
   return message;
 }

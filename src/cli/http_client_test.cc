@@ -136,6 +136,7 @@ TEST(ApiClient, ErrorsSayWhatToDo) {
   } cases[] = {
       {401, R"({"detail":"who are you?"})", ErrorCode::denied,
        "who are you?; give a token with --token"},
+      {401, R"({"detail":"who? send Authorization: Bearer TOKEN"})", ErrorCode::denied, "--token"},
       {403, R"({"detail":"this token may only read"})", ErrorCode::denied, "plexus whoami"},
       {404, R"({"detail":"there is no port 'x'"})", ErrorCode::not_found,
        "there is no port 'x'; list"},
