@@ -483,7 +483,7 @@ class EndToEnd(unittest.TestCase):
             self.assertEqual(second.stop(), 0)
 
     def test_usage_of_the_server(self):
-        cases = [(["--lisen", "x"], "did you mean '--listen'?"), (["--listen", "0.0.0.0:80"], "TLS"),
+        cases = [(["--lisen", "x"], "did you mean '--listen'?"), (["--listen", "0.0.0.0:80"], "without TLS"),
                  (["--listen"], "needs a value"), (["--listen", "nonsense"], "no address"), (["--log-level", "loud"], "debug")]
         for arguments, says in cases:
             done = subprocess.run([BIN / "plexus-api", *arguments], capture_output=True, text=True, timeout=10, check=False)
