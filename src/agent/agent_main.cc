@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // plexus-agent: all the wiring on one page. Which thread owns what: ARCHITECTURE.md, "Threads of an agent".
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 
 #include <csignal>
 #include <cstdio>
 
 #include "agent/control.h"
+#include "agent/host_files.h"
 #include "agent/options.h"
 #include "agent/topology_thread.h"
 #include "agent/worker_thread.h"
@@ -15,7 +16,10 @@
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "datapath/ebpf/ebpf_datapath.h"
+#include "datapath/fake/fake_datapath.h"
 #include "store/store.h"
+#include "store/topology/host_records.h"
+#include "store/topology/reader.h"
 
 namespace plexus::agent {
 namespace {
@@ -44,12 +48,69 @@ void unpublish_ports(const AgentOptions& options, store::Store& store) {
   }
 }
 
+/// The folders an agent needs, and the proof that it is the only one with them.
+struct Places {
+  std::string run_dir;
+  UniqueFd state_lock, host_lock;
+};
+
+Result<Places> take_places(const AgentOptions& options) {
+  Places places{options.run_dir + "/" + options.name, {}, {}};
+  for (const std::string& dir : {options.run_dir, places.run_dir, options.state_dir}) {
+    if (const auto made = make_directory(dir); !made) return made.error();
+  }
+  auto host = lock_file(options.run_dir + "/host-" + options.host.str() + ".lock",
+                        "host " + options.name + " (" + options.host.str() + ")");
+  if (!host) return host.error();
+  auto state = lock_file(options.state_dir + "/agent.lock", "state directory " + options.state_dir);
+  if (!state) return state.error();
+  places.host_lock = std::move(*host);
+  places.state_lock = std::move(*state);
+  return places;
+}
+
+Result<std::unique_ptr<datapath::Datapath>> open_datapath(const AgentOptions& options,
+                                                          const std::string& run_dir,
+                                                          WorkerOptions& worker) {
+  if (options.fake_datapath) {
+    datapath::FakeOptions fake;
+    fake.any_interface = true;
+    return std::unique_ptr<datapath::Datapath>(new datapath::FakeDatapath(fake));
+  }
+  datapath::EbpfOptions ebpf;
+  ebpf.run_dir = run_dir;
+  // New classes a second that one port may ask for: a flood must leave the worker time for the others.
+  ebpf.upcall_rate = 10'000;
+  auto opened = datapath::EbpfDatapath::open(ebpf);
+  if (!opened) return opened.error();
+  // The worker evicts before the kernel refuses: a flow goes in before the one that makes room goes out.
+  worker.max_flows = ebpf.max_flows - 1024;
+  return std::unique_ptr<datapath::Datapath>(std::move(*opened));
+}
+
+/// Only its trouble with the address itself is the user's to mend; a store that does not answer may answer later.
+std::optional<Error> bad_address(const std::string& address) {
+  const auto scheme = address.substr(0, address.find(':'));
+  if (address.find(':') != std::string::npos && (scheme == "embedded" || scheme == "zookeeper") &&
+      scheme.size() + 1 < address.size()) {
+    return std::nullopt;
+  }
+  return Error{ErrorCode::invalid, "--store: '" + address +
+                                       "': want embedded:DIRECTORY (one machine) or "
+                                       "zookeeper:HOST:PORT[,HOST:PORT...]"};
+}
+
 int run(const AgentOptions& options) {
   set_log_level(options.log_level);
-  const std::string run_dir = options.run_dir + "/" + options.name;
-  for (const std::string& dir : {options.run_dir, run_dir}) {
-    if (mkdir(dir.c_str(), 0755) != 0 && errno != EEXIST)
-      return fail(errno_error("making " + dir, errno));
+  if (const auto bad = bad_address(options.store)) return fail(*bad);
+  auto places = take_places(options);
+  if (!places) return fail(places.error());
+  const std::string& run_dir = places->run_dir;
+  store::OpenOptions open;
+  if (!options.identity.empty()) {
+    auto identity = read_identity(options.identity);
+    if (!identity) return fail(identity.error());
+    open.identity = std::move(*identity);
   }
 
   // Signals are read, not handled, and by the main thread only: block them before any thread starts.
@@ -60,29 +121,41 @@ int run(const AgentOptions& options) {
   std::signal(SIGPIPE, SIG_IGN);
   const UniqueFd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC));
 
-  datapath::EbpfOptions ebpf;
-  ebpf.run_dir = run_dir;
-  // New classes a second that one port may ask for: a flood must leave the worker time for the others.
-  ebpf.upcall_rate = 10'000;
-  auto datapath = datapath::EbpfDatapath::open(ebpf);
-  if (!datapath) return fail(datapath.error().in("opening the eBPF datapath"));
-  auto store = store::open_store(options.store);
+  WorkerOptions worker_options;
+  auto datapath = open_datapath(options, run_dir, worker_options);
+  if (!datapath) {
+    return fail(
+        {datapath.error().code, fmt::format("opening the datapath: {}", datapath.error().message)});
+  }
 
   if (options.leave) {
     // The store may be gone for good; the kernel must be clean all the same.
-    if (store) unpublish_ports(options, **store);
-    if (const auto gone = (*datapath)->destroy(); !gone) return fail(gone.error());
+    if (auto store = store::open_store(options.store, open)) unpublish_ports(options, **store);
+    if (auto* ebpf = dynamic_cast<datapath::EbpfDatapath*>(datapath->get())) {
+      if (const auto gone = ebpf->destroy(); !gone) return fail(gone.error());
+    }
     return 0;
   }
-  if (!store) return fail(store.error());
+
+  TopologyThread::Start start;
+  start.machine_id = options.machine_id;
+  if (start.machine_id.empty()) {
+    auto id = machine_id("/etc/machine-id", options.state_dir);
+    if (!id) return fail(id.error());
+    start.machine_id = std::move(*id);
+  }
+  if (const auto count = count_start(options.state_dir)) {
+    start.incarnation = *count;
+  } else {
+    // The store counts, too.
+    log_warn("agent", "counting this start: {}", count.error().message);
+  }
 
   Mailbox<Error> fatal(4);
   LearnedBox learned(1024);
-  WorkerOptions worker_options;
-  // The worker evicts before the kernel refuses: a flow goes in before the one that makes room goes out.
-  worker_options.max_flows = ebpf.max_flows - 1024;
   WorkerThread worker(std::move(*datapath), worker_options, learned);
-  TopologyThread topology(options, **store, worker, learned,
+  StoreLink link(options.store, open, options.host);
+  TopologyThread topology(options, start, link, worker, learned,
                           [&](Error error) { (void)fatal.post(std::move(error)); });
 
   Control control(options.host, topology, worker);

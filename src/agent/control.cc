@@ -21,6 +21,13 @@ Node number(uint64_t value) {
   return Node::of_number(value);
 }
 
+Node seconds(double value) {
+  return Node::of_number(static_cast<uint64_t>(std::max(0.0, value)));
+}
+std::string age_text(double value) {
+  return fmt::format("{} s", static_cast<uint64_t>(std::max(0.0, value)));
+}
+
 /// Everything counted, by metric name; the base of both /v1/status and /metrics.
 struct Counted {
   WorkerCounters worker;
@@ -58,7 +65,9 @@ std::vector<std::pair<const char*, uint64_t>> counters_of(const Counted& c) {
           {"packets_consumed", c.worker.consumed},
           {"packets_parked", c.worker.parked},
           {"packets_generated", c.worker.generated},
-          {"execute_failed", c.worker.execute_failed}};
+          {"execute_failed", c.worker.execute_failed},
+          {"datapath_repaired", c.worker.repaired},
+          {"datapath_repairs_failed", c.worker.repairs_failed}};
 }
 
 const model::Port* find_port(const model::Snapshot& snapshot, std::string_view name_or_id) {
@@ -133,12 +142,36 @@ Result<Node> Control::status() {
   out.add("incarnation", number(topology.incarnation));
   out.add("registered", Node::of_bool(topology.registered));
   out.add("synced", Node::of_bool(topology.synced));
+  if (!topology.waiting_for.empty()) out.add("waiting_for", text(topology.waiting_for));
+  out.add("machine_id", text(topology.machine_id));
   out.add("store", text(topology.store_up ? "up" : "down"));
+  out.add("store_staleness_seconds", seconds(topology.store_staleness_seconds));
+  out.add("topology", text(!topology.synced     ? "none yet"
+                           : topology.from_disk ? "from disk snapshot, age " +
+                                                      age_text(topology.snapshot_age_seconds)
+                                                : "from the store"));
+  out.add("closure", text(fmt::format("{} of {} records resident", topology.resident_keys,
+                                      topology.watched_keys)));
+  out.add("revision", text(std::to_string(topology.revision)));
+  if (topology.snapshot_age_seconds >= 0) {
+    out.add("snapshot_age_seconds", seconds(topology.snapshot_age_seconds));
+  }
+  if (topology.snapshot.written > 0) {
+    out.add("snapshot_revision", text(std::to_string(topology.snapshot.revision.value)));
+    out.add("snapshot_bytes", number(topology.snapshot.bytes));
+  }
+  if (!topology.snapshot.trouble.empty()) {
+    out.add("snapshot_trouble", text(topology.snapshot.trouble));
+  }
+  out.add("publications_waiting", number(topology.link.waiting));
+  if (!topology.link.trouble.empty()) out.add("store_trouble", text(topology.link.trouble));
   std::vector<Node> tunnels;
   for (const IpAddr& a : topology.tunnel_addresses) tunnels.push_back(text(a.str()));
   out.add("tunnel_addresses", Node::list_of(std::move(tunnels)));
   out.add("ports_active", number(topology.ports.size()));
   out.add("ports_failed", number(topology.port_errors.size()));
+  out.add("ports_passive", number(topology.passive_ports));
+  out.add("moved_keys", number(topology.moved_keys));
   out.add("watched_keys", number(topology.watched_keys));
   out.add("epoch", number(topology.epoch));
   out.add("applied_epoch", number(worker_.applied_epoch()));
@@ -304,7 +337,29 @@ Result<std::string> Control::metrics() {
   gauge("flows", counted->flows);
   gauge("packets_waiting", counted->parked);
   gauge("store_up", topology.store_up ? 1 : 0);
+  gauge("store_staleness_seconds", static_cast<uint64_t>(topology.store_staleness_seconds));
   gauge("synced", topology.synced ? 1 : 0);
+  gauge("from_disk_snapshot", topology.from_disk ? 1 : 0);
+  gauge("closure_records", topology.watched_keys);
+  gauge("closure_records_resident", topology.resident_keys);
+  gauge("revision", static_cast<uint64_t>(topology.revision));
+  gauge("epoch", topology.epoch);
+  gauge("applied_epoch", worker_.applied_epoch());
+  gauge("publications_waiting", topology.link.waiting);
+  gauge("ports_passive", topology.passive_ports);
+  gauge("moved_keys", topology.moved_keys);
+  gauge("snapshot_revision", static_cast<uint64_t>(topology.snapshot.revision.value));
+  gauge("snapshot_bytes", topology.snapshot.bytes);
+  if (topology.snapshot_age_seconds >= 0) {
+    gauge("snapshot_age_seconds", static_cast<uint64_t>(topology.snapshot_age_seconds));
+  }
+  const auto counter = [&](std::string_view name, uint64_t value) {
+    out += fmt::format("# TYPE plexus_agent_{0}_total counter\nplexus_agent_{0}_total {1}\n", name,
+                       value);
+  };
+  counter("snapshots_written", topology.snapshot.written);
+  counter("snapshots_failed", topology.snapshot.failed);
+  counter("neighbours_lost", topology.link.neighbours_lost);
   for (const auto& [name, value] : counters_of(*counted)) {
     out += fmt::format("# TYPE plexus_agent_{0}_total counter\nplexus_agent_{0}_total {1}\n", name,
                        value);

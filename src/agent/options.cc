@@ -2,11 +2,12 @@
 #include "agent/options.h"
 
 #include <getopt.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
+
+#include "agent/host_files.h"
 
 namespace plexus::agent {
 namespace {
@@ -22,11 +23,16 @@ constexpr char kHelp[] =
     "name)\n"
     "  --run-dir DIR      sockets and maps live in DIR/NAME (default /run/plexus)\n"
     "  --state-dir DIR    what survives a reboot (default /var/lib/plexus)\n"
+    "  --identity FILE    who the host is to a store that asks (plexus host credentials)\n"
+    "  --machine-id ID    who this machine is (default: /etc/machine-id)\n"
+    "  --datapath KIND    ebpf (default), or fake: in memory, for measurements\n"
+    "  --tunnel-address A use this address instead of looking for one in the tunnel zones\n"
     "  --log-level LEVEL  debug, info, warn or error (default info)\n"
     "  --leave            take ports, tunnel and flows out of the kernel and end\n"
     "  --help             this text\n"
     "\n"
-    "The agent needs root. SIGTERM ends it; what it put into the kernel goes on forwarding and is "
+    "The agent needs root (not with --datapath fake). SIGTERM ends it; what it put into the kernel "
+    "goes on forwarding and is "
     "adopted by the\n"
     "next start. Talk to it with: plexus agent status | ports | flows | trace\n";
 
@@ -53,23 +59,38 @@ Result<HostId> kept_host_id(const std::string& state_dir) {
     }
     return HostId{*id};
   }
-  if (mkdir(state_dir.c_str(), 0755) != 0 && errno != EEXIST) return errno_error(state_dir, errno);
+  if (auto made = make_directory(state_dir); !made) return made.error();
   const Uuid id = Uuid::random();
-  std::ofstream out(path, std::ios::trunc);
-  out << id.str() << '\n' << std::flush;
-  if (!out) return errno_error("writing " + path, errno);
+  if (auto kept = write_small_file(path, id.str() + "\n"); !kept) return kept.error();
   return HostId{id};
 }
 
 }  // namespace
 
 Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
-  enum { kStore = 1, kHostId, kName, kRunDir, kStateDir, kLogLevel, kLeave, kHelpFlag };
+  enum {
+    kStore = 1,
+    kHostId,
+    kName,
+    kRunDir,
+    kStateDir,
+    kLogLevel,
+    kLeave,
+    kIdentity,
+    kMachineId,
+    kDatapath,
+    kTunnelAddress,
+    kHelpFlag
+  };
   static const option kLong[] = {{"store", required_argument, nullptr, kStore},
                                  {"host-id", required_argument, nullptr, kHostId},
                                  {"name", required_argument, nullptr, kName},
                                  {"run-dir", required_argument, nullptr, kRunDir},
                                  {"state-dir", required_argument, nullptr, kStateDir},
+                                 {"identity", required_argument, nullptr, kIdentity},
+                                 {"machine-id", required_argument, nullptr, kMachineId},
+                                 {"datapath", required_argument, nullptr, kDatapath},
+                                 {"tunnel-address", required_argument, nullptr, kTunnelAddress},
                                  {"log-level", required_argument, nullptr, kLogLevel},
                                  {"leave", no_argument, nullptr, kLeave},
                                  {"help", no_argument, nullptr, kHelpFlag},
@@ -102,6 +123,29 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
                              "' is not debug, info, warn or error");
         }
         break;
+      case kIdentity:
+        options.identity = optarg;
+        break;
+      case kMachineId:
+        options.machine_id = optarg;
+        break;
+      case kDatapath: {
+        const std::string_view kind = optarg;
+        if (kind != "ebpf" && kind != "fake") {
+          return usage_error("--datapath: '" + std::string(kind) + "' is not ebpf or fake");
+        }
+        options.fake_datapath = kind == "fake";
+        break;
+      }
+      case kTunnelAddress: {
+        const auto address = IpAddr::parse(optarg);
+        if (!address) {
+          return usage_error(std::string("--tunnel-address: '") + optarg +
+                             "' is not an IP address");
+        }
+        options.tunnel_addresses.push_back(*address);
+        break;
+      }
       case kLeave:
         options.leave = true;
         break;

@@ -5,10 +5,12 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/result.h"
+#include "packet/addr.h"
 
 namespace plexus::agent {
 
@@ -18,6 +20,11 @@ struct AgentOptions {
   std::string name;  ///< how it registers when the store does not know it: the machine's host name
   std::string run_dir = "/run/plexus";  ///< its own folder there is <run_dir>/<name>: socket, bpffs
   std::string state_dir = "/var/lib/plexus";
+  std::string identity;    ///< file that says who we are to the store; empty: nobody in particular
+  std::string machine_id;  ///< empty: what the machine says
+  bool fake_datapath = false;  ///< forwards in memory; interfaces need not exist, no root needed
+  /// Use these instead of looking for the interfaces' addresses in tunnel zones.
+  std::vector<IpAddr> tunnel_addresses;
   LogLevel log_level = LogLevel::info;
   bool leave = false;  ///< take every trace out of the kernel and end, instead of running
 };

@@ -5,16 +5,33 @@
 
 namespace plexus::agent {
 
-PortPlan plan_ports(const model::Snapshot& snapshot, const std::map<std::string, uint32_t>& links,
+PortRole role_of(const model::Snapshot& snapshot, const model::Port& port) {
+  // A record of a newer schema may mean something else by these fields: hands off.
+  if (port.interface.empty() || port.unreadable) return PortRole::none;
+  const HostId self = snapshot.self();
+  const model::Binding* binding = snapshot.binding(port.id);
+  if (port.wanted_host == self) {
+    // The guest has gone where it was told to go; our own interface is only what it left.
+    const bool taken_over = binding != nullptr && binding->active && port.migrating_to &&
+                            port.migrating_to != self && binding->host == *port.migrating_to;
+    return taken_over ? PortRole::none : PortRole::owner;
+  }
+  if (port.migrating_to != self) return PortRole::none;
+  return binding != nullptr && binding->active && binding->host == self ? PortRole::owner
+                                                                        : PortRole::passive;
+}
+
+PortPlan plan_ports(const model::Snapshot& snapshot, const std::set<PortId>& candidates,
+                    const std::map<std::string, uint32_t>& links,
                     const std::map<PortId, Plug>& plugged) {
   std::map<PortId, Plug> wanted;
-  snapshot.each_port([&](const model::Port& port) {
-    // A record of a newer schema may mean something else by these fields: hands off.
-    if (port.wanted_host != snapshot.self() || port.interface.empty() || port.unreadable) return;
-    if (const auto link = links.find(port.interface); link != links.end()) {
-      wanted[port.id] = Plug{port.id, port.interface, link->second};
+  for (const PortId& id : candidates) {
+    const model::Port* port = snapshot.port(id);
+    if (port == nullptr || role_of(snapshot, *port) == PortRole::none) continue;
+    if (const auto link = links.find(port->interface); link != links.end()) {
+      wanted[id] = Plug{id, port->interface, link->second};
     }
-  });
+  }
   PortPlan plan;
   for (const auto& [id, plug] : plugged) {
     const auto it = wanted.find(id);

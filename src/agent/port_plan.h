@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,8 +32,18 @@ struct PortPlan {
   [[nodiscard]] bool empty() const { return detach.empty() && attach.empty(); }
 };
 
-/// `links`: index by name of the interfaces that exist. `plugged`: what is attached now.
+/// What a port has to do with this host.
+enum class PortRole : uint8_t {
+  none,
+  owner,    ///< it is wanted here: to be plugged in and published
+  passive,  ///< it migrates to here: to be plugged in, and published when its first frame comes
+};
+[[nodiscard]] PortRole role_of(const model::Snapshot& snapshot, const model::Port& port);
+
+/// `candidates`: the ports that may have a role here. `links`: index by name of the interfaces that exist. `plugged`:
+/// what is attached now.
 [[nodiscard]] PortPlan plan_ports(const model::Snapshot& snapshot,
+                                  const std::set<PortId>& candidates,
                                   const std::map<std::string, uint32_t>& links,
                                   const std::map<PortId, Plug>& plugged);
 

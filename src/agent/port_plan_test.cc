@@ -30,7 +30,12 @@ struct World {
   std::map<PortId, Plug> plugged;
 
   void change(const model::Change& c) { topology.apply(std::span(&c, 1)); }
-  PortPlan plan() const { return plan_ports(*topology.snapshot(), links, plugged); }
+  PortPlan plan() const {
+    const auto snapshot = topology.snapshot();
+    std::set<PortId> candidates;
+    snapshot->each_port([&](const model::Port& port) { candidates.insert(port.id); });
+    return plan_ports(*snapshot, candidates, links, plugged);
+  }
 };
 
 TEST(PortPlan, AttachesWhatIsWantedHereAndExists) {

@@ -4,26 +4,51 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <set>
+#include <random>
 
+#include "agent/host_files.h"
 #include "base/log.h"
 #include "sim/delta_tags.h"
-#include "store/topology/zones.h"
+#include "store/topology/closure_file.h"
+#include "store/topology/layout.h"
 
 namespace plexus::agent {
 
 using namespace std::chrono_literals;
 
-TopologyThread::TopologyThread(const AgentOptions& options, store::Store& store,
+namespace {
+
+constexpr Duration kSaveDelay = 5s;
+constexpr Duration kZonesInterval = 10s;
+
+std::string snapshot_path(const AgentOptions& options) {
+  return options.state_dir + "/topology.snapshot";
+}
+
+int64_t wall_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+Duration random_below(Duration limit) {
+  static thread_local std::minstd_rand random(std::random_device{}());
+  return Duration(std::uniform_int_distribution<int64_t>(0, limit.count())(random));
+}
+
+}  // namespace
+
+TopologyThread::TopologyThread(const AgentOptions& options, Start start, StoreLink& link,
                                WorkerThread& worker, LearnedBox& learned,
                                std::function<void(Error)> on_fatal)
     : options_(options),
-      store_(store),
+      start_(std::move(start)),
+      link_(link),
       worker_(worker),
       on_fatal_(std::move(on_fatal)),
-      records_(store, options.host),
       topology_(options.host),
       learned_(learned),
+      keeper_(snapshot_path(options)),
       thread_([this](std::stop_token stop) { run(stop); }) {}
 
 TopologyThread::~TopologyThread() {
@@ -45,23 +70,29 @@ void TopologyThread::run(std::stop_token stop) {
   route_.emplace(std::move(*route));
   link_monitor_.emplace(std::move(*monitor));
   read_links();
-
-  while (!register_host()) {
-    if (stop.stop_requested()) return;
-    std::this_thread::sleep_for(200ms);
-  }
+  store_seen_ = mono_now();
   reader_ = std::make_unique<store::ClosureReader>(
-      store_, options_.host, [this](store::ClosureBatch batch) { apply(batch.changes); });
+      options_.host, [this](store::ClosureBatch batch) { apply(batch.changes); });
+  load_from_disk();
 
   MonoTime next_tick = mono_now() + 1s;
+  bool first = true;
   while (!stop.stop_requested()) {
     MonoTime wake = next_tick;
     if (const auto deadline = reader_->deadline()) wake = std::min(wake, *deadline);
     const auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(wake - mono_now());
-    pollfd fds[] = {
-        {reader_->fd(), POLLIN, 0}, {link_monitor_->fd(), POLLIN, 0}, {learned_.fd(), POLLIN, 0}};
-    ::poll(fds, 3, static_cast<int>(std::max<int64_t>(0, wait.count() + 1)));
+    pollfd fds[] = {{reader_->fd(), POLLIN, 0},
+                    {link_monitor_->fd(), POLLIN, 0},
+                    {learned_.fd(), POLLIN, 0},
+                    {link_.fd(), POLLIN, 0},
+                    {worker_.applied_fd(), POLLIN, 0},
+                    {barriers_ ? barriers_->fd() : -1, POLLIN, 0},
+                    {life_record_ ? life_record_->fd() : -1, POLLIN, 0}};
+    const int timeout =
+        std::exchange(first, false) ? 0 : static_cast<int>(std::max<int64_t>(0, wait.count() + 1));
+    ::poll(fds, std::size(fds), timeout);
 
+    for (auto& news : link_.take()) handle(news);
     reader_->process(mono_now());
     if ((fds[1].revents & POLLIN) != 0) {
       // What the events say is less than what a fresh list says, and they may have been lost.
@@ -69,72 +100,154 @@ void TopologyThread::run(std::stop_token stop) {
       read_links();
     }
     for (const auto& writes : learned_.take()) learn(writes);
-    if (reader_->synced()) {
-      reconcile_ports();
-      reconcile_flood_keys();
-      reconcile_tunnel();
-      if (!adopted_) {
-        hand_to_worker();
-        adopt();
-      }
-    }
-    if (const MonoTime now = mono_now(); now >= next_tick) {
-      tick();
+    follow_life();
+    const MonoTime now = mono_now();
+    if (reader_->synced()) reconcile(now);
+    if (now >= next_tick) {
+      tick(now);
       next_tick = now + 1s;
     }
     hand_to_worker();
+    if (reader_->synced() && !adopted_) adopt();
+    worker_.clear_applied();
+    answer_barrier(now);
     publish_status();
   }
+  save_to_disk(mono_now(), true);
 }
 
-/// True when the host is registered; false to try again. Not having a tunnel address is no obstacle: ports of this
-/// host can talk to each other.
-bool TopologyThread::register_host() {
-  const auto addresses = find_tunnel_addresses();
-  if (!addresses) {
-    log_warn("agent", "{}", addresses.error().message);
-    std::this_thread::sleep_for(1s);
-    return false;
+// --- the disk ---
+
+void TopologyThread::load_from_disk() {
+  std::vector<std::string> refused;
+  auto loaded = store::load_closure_file(snapshot_path(options_), options_.host, refused);
+  for (const std::string& why : refused) log_warn("agent", "a disk snapshot is not used: {}", why);
+  if (!loaded) {
+    if (refused.empty()) log_info("agent", "there is no disk snapshot: waiting for the store");
+    return;
   }
-  const auto registered = records_.register_host({options_.name, *addresses, udp_port_});
-  if (!registered) {
-    if (registered.error().code == ErrorCode::exists) {
-      on_fatal_(registered.error());
-      std::this_thread::sleep_for(1s);
-      return false;
+  store::ClosureFile& file = loaded->file;
+  const store::OwnRecords own = store::own_records(file.records, options_.host);
+  next_tunnel_key_ = own.next_tunnel_key;
+  udp_port_ = own.udp_port;
+  tunnel_addresses_ = options_.tunnel_addresses;
+  if (tunnel_addresses_.empty()) {
+    // Those of them that are still ours; the zones, from which they come, only the store knows.
+    if (const auto local = route_->addresses()) {
+      for (const IpAddr& address : own.tunnel_addresses) {
+        if (std::any_of(local->begin(), local->end(),
+                        [&](const auto& a) { return a.prefix.addr == address; })) {
+          tunnel_addresses_.push_back(address);
+        }
+      }
     }
-    log_warn("agent", "registering: {}", registered.error().message);
-    std::this_thread::sleep_for(1s);
-    return false;
   }
-  if (const auto alive = records_.announce_alive(registered->incarnation); !alive) {
-    log_warn("agent", "announcing: {}", alive.error().message);
-  }
-  log_info("agent", "host {} ({}) start {}", registered->name, options_.host.str(),
-           registered->incarnation);
+  if (!file.life.is_nil()) life_ = file.life;
+  from_disk_ = true;
+  disk_taken_ms_ = file.taken_ms;
+  const size_t count = file.records.size();
+  log_info("agent", "starting from {}: {} records, {} s old", loaded->path, count,
+           (wall_ms() - file.taken_ms) / 1000);
   {
     std::lock_guard lock(status_mutex_);
-    status_.name = registered->name;
-    status_.incarnation = registered->incarnation;
-    status_.registered = true;
-    status_.tunnel_addresses = *addresses;
+    status_.name = own.name;
   }
-  return true;
+  reader_->load(std::move(file.records));
+  saved_changes_ = reader_->changes();
 }
 
-Result<std::vector<IpAddr>> TopologyThread::find_tunnel_addresses() {
-  const auto zones = store::tunnel_zones(store_);
-  if (!zones) return zones.error().in("reading tunnel zones");
+/// Debounced; only whole states that the store has confirmed.
+void TopologyThread::save_to_disk(MonoTime now, bool at_end) {
+  const bool changed = reader_->changes() != saved_changes_ || disk_taken_ms_ == 0;
+  if (!changed || reader_->applied().value == 0) return;
+  if (!at_end) {
+    if (!save_at_) save_at_ = now + kSaveDelay;
+    if (now < *save_at_) return;
+  }
+  if (reader_->unconfirmed() > 0) return;
+  save_at_.reset();
+  saved_changes_ = reader_->changes();
+  disk_taken_ms_ = wall_ms();
+  const store::Revision revision = reader_->applied();
+  store::ClosureFileWriter file(options_.host, life_.value_or(Uuid{}), revision, disk_taken_ms_);
+  reader_->each_record([&](const store::ClosureKey& key, const std::string* value,
+                           int64_t version) { file.add(key, value, version); });
+  keeper_.save(file.finish(), revision, disk_taken_ms_);
+}
+
+// --- the store ---
+
+void TopologyThread::handle(StoreLink::News& news) {
+  if (const auto* opened = std::get_if<StoreLink::Opened>(&news)) {
+    store_ = opened->store;
+    reader_->follow(*store_);
+    barriers_.emplace(*store_);
+    life_record_.emplace(*store_, store::gen_path());
+    link_.read_zones();
+  } else if (auto* zones = std::get_if<StoreLink::ZonesRead>(&news)) {
+    zones_ = std::move(zones->zones);
+    find_tunnel_addresses();
+    if (!std::exchange(join_asked_, true)) {
+      link_.join({options_.name, tunnel_addresses_, udp_port_, start_.machine_id,
+                  std::max(incarnation_, start_.incarnation - 1), next_tunnel_key_});
+    }
+  } else if (const auto* joined = std::get_if<StoreLink::Joined>(&news)) {
+    incarnation_ = joined->as.incarnation;
+    log_info("agent", "host {} ({}) start {}", joined->as.name, options_.host.str(), incarnation_);
+    if (const auto kept = keep_start_count(options_.state_dir, incarnation_); !kept) {
+      log_warn("agent", "{}", kept.error().message);
+    }
+    std::lock_guard lock(status_mutex_);
+    status_.name = joined->as.name;
+    status_.incarnation = incarnation_;
+    status_.registered = true;
+  } else if (const auto* refused = std::get_if<StoreLink::Refused>(&news)) {
+    on_fatal_(refused->error);
+  } else if (const auto* port = std::get_if<StoreLink::PortDone>(&news)) {
+    if (!port->error) return;
+    // It is asked again a moment later, if it is still wanted then.
+    if (plugged_.contains(port->port)) {
+      log_info("agent", "publishing port {}: {}", port->port.str(), port->error->message);
+    }
+  }
+}
+
+/// A store that was restored from a backup has another life: revisions may have gone back, records may say again what
+/// is long past, and what this host has said is lost. Forwarding goes on meanwhile.
+void TopologyThread::follow_life() {
+  if (!life_record_) return;
+  const auto news = life_record_->take();
+  if (!news || !*news) return;
+  const auto life = Uuid::parse((*news)->value);
+  if (!life) return log_error("agent", "the record {} is damaged", store::gen_path());
+  const bool other = life_ && *life_ != *life;
+  const bool running = std::exchange(life_confirmed_, true);
+  life_ = *life;
+  if (!other) return;
+  log_warn("agent",
+           "the store has begun another life (it was restored?): reading everything again");
+  // When nothing was read in the old life, all is being read right now.
+  if (running) follow_again_at_ = mono_now() + random_below(2s);
+}
+
+void TopologyThread::find_tunnel_addresses() {
+  std::vector<IpAddr> found = options_.tunnel_addresses;
+  uint16_t udp_port = udp_port_;
+  if (!zones_) return;
   const auto local = route_->addresses();
-  if (!local) return local.error().in("listing addresses");
-  std::vector<IpAddr> found;
-  for (const store::Zone& zone : *zones) {
+  if (!local) return log_warn("agent", "listing addresses: {}", local.error().message);
+  for (const store::Zone& zone : *zones_) {
+    const auto in_zone = [&](const IpAddr& a) {
+      return std::any_of(zone.prefixes.begin(), zone.prefixes.end(),
+                         [&](const IpPrefix& p) { return p.contains(a); });
+    };
+    if (!options_.tunnel_addresses.empty()) {
+      if (std::any_of(found.begin(), found.end(), in_zone)) udp_port = zone.udp_port;
+      continue;
+    }
     for (const netlink::InterfaceAddress& address : *local) {
-      const bool fits =
-          std::any_of(zone.prefixes.begin(), zone.prefixes.end(),
-                      [&](const IpPrefix& p) { return p.contains(address.prefix.addr); });
-      if (!fits) continue;
-      udp_port_ = zone.udp_port;
+      if (!in_zone(address.prefix.addr)) continue;
+      udp_port = zone.udp_port;
       found.push_back(address.prefix.addr);
     }
   }
@@ -146,29 +259,86 @@ Result<std::vector<IpAddr>> TopologyThread::find_tunnel_addresses() {
              "other hosts; create "
              "one with: plexus tunnel-zone create --name fabric --prefixes PREFIX");
   }
-  return found;
+  if (found == tunnel_addresses_ && udp_port == udp_port_) return;
+  tunnel_addresses_ = std::move(found);
+  udp_port_ = udp_port;
+  tunnel_dirty_ = true;
+  if (join_asked_) link_.set_tunnel_addresses(tunnel_addresses_, udp_port_);
 }
 
-void TopologyThread::tick() {
-  read_links();
-  const auto addresses = find_tunnel_addresses();
-  if (!addresses || *addresses == status().tunnel_addresses) return;
-  if (const auto set = records_.set_tunnel_addresses(*addresses, udp_port_); !set) {
-    return log_warn("agent", "publishing tunnel addresses: {}", set.error().message);
+/// Whoever asks wants to know whether packets are forwarded by it already: the model has it, and the worker, whose
+/// datapath writes are done when it answers the epoch.
+void TopologyThread::answer_barrier(MonoTime now) {
+  if (!barriers_) return;
+  barriers_->process();
+  const auto& question = barriers_->open();
+  if (!question) {
+    barrier_epoch_.reset();
+    return;
   }
-  std::lock_guard lock(status_mutex_);
-  status_.tunnel_addresses = *addresses;
+  if (reader_->applied() < question->revision) {
+    barrier_epoch_.reset();
+    // A store that nothing happens in may not say how far it is unless asked.
+    if (reader_->unconfirmed() == 0 && now >= next_sync_) {
+      link_.sync();
+      next_sync_ = now + 1s;
+    }
+    return;
+  }
+  if (unsent_snapshot_) return;
+  if (!barrier_epoch_) barrier_epoch_ = epoch_;
+  if (worker_.applied_epoch() < *barrier_epoch_) return;
+  link_.answer(*question);
+  barriers_->close();
+  barrier_epoch_.reset();
 }
+
+void TopologyThread::tick(MonoTime now) {
+  if (!options_.fake_datapath) read_links();
+  if (store_ != nullptr && store_->health() == store::Health::up) store_seen_ = now;
+  // They are listed, not watched, and change about never; who has none is in more of a hurry.
+  if (store_ != nullptr && now >= next_zones_) {
+    link_.read_zones();
+    next_zones_ = now + (tunnel_addresses_.empty() ? Duration(1s)
+                                                   : kZonesInterval + random_below(kZonesInterval));
+  }
+  find_tunnel_addresses();
+  forget_moved(now);
+  if (follow_again_at_ && now >= *follow_again_at_ && store_ != nullptr) {
+    follow_again_at_.reset();
+    reader_->follow(*store_);
+    join_asked_ = false;
+    link_.read_zones();
+  }
+  if (from_disk_ && reader_->applied().value > 0) {
+    from_disk_ = false;
+    log_info("agent", "the store has confirmed or replaced what the disk snapshot said");
+  }
+  save_to_disk(now, false);
+}
+
+// --- the model ---
 
 void TopologyThread::read_links() {
+  if (options_.fake_datapath) return;
   const auto links = route_->links();
   if (!links) return log_warn("agent", "listing interfaces: {}", links.error().message);
-  links_.clear();
-  for (const netlink::Link& link : *links) links_[link.name] = link.index;
+  std::map<std::string, uint32_t> now;
+  for (const netlink::Link& link : *links) now[link.name] = link.index;
+  if (now == links_) return;
+  links_ = std::move(now);
+  ports_dirty_ = true;
 }
 
 void TopologyThread::learn(const std::vector<sim::StateWrite>& writes) {
   for (const sim::StateWrite& write : writes) {
+    if (const auto* arrived = std::get_if<sim::PortArrived>(&write)) {
+      if (may_ask(asked_ports_, arrived->port.uuid, mono_now())) {
+        log_info("agent", "port {}: its guest has come here; taking it over", arrived->port.str());
+        link_.publish(arrived->port, true);
+      }
+      continue;
+    }
     const auto& learned = std::get<sim::NeighbourLearned>(write);
     // Into our own model at once, so that waiting packets go; the store tells the other hosts.
     const auto known = topology_.snapshot()->neighbours(learned.port);
@@ -178,27 +348,43 @@ void TopologyThread::learn(const std::vector<sim::StateWrite>& writes) {
     change.now.push_back({learned.port, learned.address, learned.mac});
     const model::Change changes[] = {change};
     apply(changes);
-    if (const auto stored = records_.learn_neighbour(learned.port, learned.address, learned.mac);
-        !stored) {
-      ++neighbours_refused_;
-      log_warn("agent", "storing neighbour {} of port {}: {}", learned.address.str(),
-               learned.port.str(), stored.error().message);
-    }
+    link_.learn(learned.port, learned.address, learned.mac);
   }
 }
 
 void TopologyThread::apply(std::span<const model::Change> changes) {
-  const model::Delta delta = topology_.apply(changes);
-  if (delta.empty()) return;
-  auto tags = sim::tags_of(delta);
-  std::move(tags.begin(), tags.end(), std::back_inserter(unsent_changes_));
-  unsent_snapshot_ = true;
+  std::vector<model::Change> more;
+  for (const model::Change& change : changes) {
+    if (const auto* port = std::get_if<model::PortChange>(&change)) {
+      const bool ours = port->now && (port->now->wanted_host == options_.host ||
+                                      port->now->migrating_to == options_.host);
+      if (ours || candidates_.contains(port->id)) ports_dirty_ = true;
+      if (ours) {
+        candidates_.insert(port->id);
+      } else {
+        candidates_.erase(port->id);
+      }
+    } else if (const auto* binding = std::get_if<model::BindingChange>(&change)) {
+      if (candidates_.contains(binding->id)) ports_dirty_ = true;
+      note_moved(*binding, more);
+    }
+  }
+  for (const auto& part : {changes, std::span<const model::Change>(more)}) {
+    const model::Delta delta = topology_.apply(part);
+    if (delta.empty()) continue;
+    if (!delta.hosts.empty()) tunnel_dirty_ = true;
+    auto tags = sim::tags_of(delta);
+    std::move(tags.begin(), tags.end(), std::back_inserter(unsent_changes_));
+    unsent_snapshot_ = true;
+  }
 }
 
 /// The worker gets the newest snapshot with all changes since the last one it took: when its mailbox is full they wait.
 void TopologyThread::hand_to_worker() {
   if (!unsent_snapshot_) return;
   const uint64_t epoch = epoch_ + 1;
+  // Without a topology before, there are no flows that could be wrong; adopt() looks at those of an earlier agent.
+  if (epoch_ == 0) unsent_changes_.clear();
   auto task = [snapshot = topology_.snapshot(), changes = unsent_changes_, epoch](Worker& worker) {
     worker.publish(snapshot, changes, epoch, mono_now());
   };
@@ -208,18 +394,13 @@ void TopologyThread::hand_to_worker() {
   unsent_snapshot_ = false;
 }
 
-void TopologyThread::reconcile_ports() {
-  const PortPlan plan = plan_ports(*topology_.snapshot(), links_, plugged_);
-  for (const Plug& plug : plan.detach) detach(plug);
-  for (const Plug& plug : plan.attach) attach(plug);
-  std::erase_if(port_errors_, [&](const auto& entry) {
-    return std::none_of(plan.attach.begin(), plan.attach.end(),
-                        [&](const Plug& plug) { return plug.port == entry.first; });
-  });
-}
-
 /// Takes over what an earlier agent left: the ports that are still wanted have been attached by now.
 void TopologyThread::adopt() {
+  if (epoch_ == 0) {
+    // An empty world is one, too.
+    unsent_snapshot_ = true;
+    hand_to_worker();
+  }
   std::set<DpPort> ours;
   for (const auto& [id, plug] : plugged_) ours.insert(plug.dp_port());
   adopted_ = worker_.post([ours](Worker& worker) {
@@ -231,126 +412,45 @@ void TopologyThread::adopt() {
   });
 }
 
-void TopologyThread::attach(const Plug& plug) {
-  const auto failed = [&](const Error& error) {
-    auto& said = port_errors_[plug.port];
-    if (said != error.message) {
-      said = error.message;
-      log_warn("agent", "plugging {} into port {}: {}", plug.interface, plug.port.str(),
-               error.message);
-    }
-  };
-  // The model first: the first frame must find its port.
-  const model::Change here[] = {model::LocalPortChange{plug.port, plug.dp_port().number}};
-  apply(here);
-  hand_to_worker();
-  const datapath::PortSpec spec{plug.dp_port(), plug.interface};
-  auto attached = worker_.call<Ok>([spec](Worker& worker) -> Result<Ok> {
-    for (const datapath::PortSpec& known : worker.datapath().ports()) {
-      // Attached by an earlier agent and taken over.
-      if (known.number == spec.number && known.interface == spec.interface) return Ok{};
-      // An interface of this name that is gone; it vanished while no agent ran.
-      if (known.interface == spec.interface) (void)worker.datapath().remove_port(known.number);
-    }
-    if (const auto added = worker.datapath().add_port(spec); !added) return added.error();
-    return Ok{};
-  });
-  if (attached) {
-    if (const auto published = records_.publish(plug.port); !published)
-      attached = published.error();
-  }
-  if (!attached) {
-    failed(attached.error());
-    const model::Change gone[] = {model::LocalPortChange{plug.port, 0}};
-    apply(gone);
-    (void)worker_.post(
-        [number = plug.dp_port()](Worker& worker) { (void)worker.datapath().remove_port(number); });
-    return;
-  }
-  port_errors_.erase(plug.port);
-  plugged_[plug.port] = plug;
-  log_info("agent", "port {}: {} plugged in", plug.port.str(), plug.interface);
-}
-
-void TopologyThread::detach(const Plug& plug) {
-  const auto unpublished = records_.unpublish(plug.port);
-  if (!unpublished && unpublished.error().code != ErrorCode::not_found) {
-    log_warn("agent", "unpublishing port {}: {}", plug.port.str(), unpublished.error().message);
-  }
-  const model::Change gone[] = {model::LocalPortChange{plug.port, 0}};
-  apply(gone);
-  hand_to_worker();
-  const auto removed = worker_.call<Ok>([number = plug.dp_port()](Worker& worker) -> Result<Ok> {
-    if (const auto r = worker.datapath().remove_port(number);
-        !r && r.error().code != ErrorCode::not_found) {
-      return r.error();
-    }
-    return Ok{};
-  });
-  if (!removed) log_warn("agent", "unplugging {}: {}", plug.interface, removed.error().message);
-  plugged_.erase(plug.port);
-  log_info("agent", "port {}: {} unplugged", plug.port.str(), plug.interface);
-}
-
-void TopologyThread::reconcile_flood_keys() {
-  const auto snapshot = topology_.snapshot();
-  std::set<BridgeId> needed;
-  for (const auto& [id, plug] : plugged_) {
-    const model::Port* port = snapshot->port(id);
-    if (port == nullptr) continue;
-    if (const auto* bridge = std::get_if<BridgeId>(&port->device)) needed.insert(*bridge);
-  }
-  for (const BridgeId& bridge : needed) {
-    if (flood_keys_.contains(bridge)) continue;
-    if (const auto key = records_.flood_key(bridge); key) {
-      flood_keys_[bridge] = *key;
-    } else {
-      log_warn("agent", "claiming a flood key for bridge {}: {}", bridge.str(),
-               key.error().message);
-    }
-  }
-  std::erase_if(flood_keys_, [&](const auto& entry) {
-    if (needed.contains(entry.first)) return false;
-    const auto dropped = records_.drop_flood_key(entry.first);
-    return dropped || dropped.error().code == ErrorCode::not_found;
-  });
-}
-
-void TopologyThread::reconcile_tunnel() {
-  const auto snapshot = topology_.snapshot();
-  const auto addresses = status().tunnel_addresses;
-  if (addresses.empty()) return;
-  datapath::TunnelSpec spec;
-  spec.local = addresses.front();
-  spec.udp_port = udp_port_;
-  snapshot->each_host([&](const model::Host& host) {
-    if (host.id == snapshot->self()) return;
-    spec.peers.insert(spec.peers.end(), host.tunnel_addresses.begin(), host.tunnel_addresses.end());
-  });
-  std::sort(spec.peers.begin(), spec.peers.end());
-  spec.peers.erase(std::unique(spec.peers.begin(), spec.peers.end()), spec.peers.end());
-  if (tunnel_ && tunnel_->local == spec.local && tunnel_->udp_port == spec.udp_port &&
-      tunnel_->peers == spec.peers) {
-    return;
-  }
-  const auto set = worker_.call<Ok>([spec](Worker& worker) -> Result<Ok> {
-    if (const auto r = worker.datapath().set_tunnel(spec); !r) return r.error();
-    return Ok{};
-  });
-  if (!set) return log_warn("agent", "setting up the tunnel: {}", set.error().message);
-  tunnel_ = spec;
-}
-
 void TopologyThread::publish_status() {
+  const bool up = store_ != nullptr && store_->health() == store::Health::up;
+  std::string waiting;
+  if (!reader_->synced()) {
+    waiting = !up ? "the store, for the first time: there is no disk snapshot to start from"
+                  : "the store: " + std::to_string(reader_->unread()) + " of " +
+                        std::to_string(reader_->watched()) + " records are not read yet";
+    if (!std::exchange(said_waiting_, true)) log_info("agent", "waiting for {}", waiting);
+  }
+  auto link = link_.status();
+  auto snapshot = keeper_.status();
+  const auto age = [&](int64_t taken_ms) {
+    return std::max(0.0, static_cast<double>(wall_ms() - taken_ms) / 1000);
+  };
   std::lock_guard lock(status_mutex_);
-  status_.synced = reader_ && reader_->synced();
-  status_.store_up = store_.health() == store::Health::up;
+  status_.machine_id = start_.machine_id;
+  status_.synced = reader_->synced();
+  status_.from_disk = from_disk_ && reader_->applied().value == 0;
+  status_.store_up = up;
+  status_.store_staleness_seconds = 0;
+  if (status_.from_disk) {
+    status_.store_staleness_seconds = age(disk_taken_ms_);
+  } else if (!up) {
+    status_.store_staleness_seconds = static_cast<double>((mono_now() - store_seen_).count()) / 1e9;
+  }
+  status_.waiting_for = std::move(waiting);
+  status_.tunnel_addresses = tunnel_addresses_;
   status_.ports.clear();
   for (const auto& [id, plug] : plugged_) status_.ports.push_back(plug);
   status_.port_errors = port_errors_;
-  status_.watched_keys = reader_ ? reader_->watched() : 0;
+  status_.passive_ports = passive_;
+  status_.watched_keys = reader_->watched();
+  status_.resident_keys = reader_->watched() - reader_->unread();
+  status_.moved_keys = moved_.size();
+  status_.revision = reader_->applied().value;
   status_.epoch = epoch_;
-  status_.neighbours_refused = neighbours_refused_;
+  status_.link = std::move(link);
+  status_.snapshot = std::move(snapshot);
+  status_.snapshot_age_seconds = disk_taken_ms_ == 0 ? -1 : age(disk_taken_ms_);
 }
 
 }  // namespace plexus::agent

@@ -1,95 +1,170 @@
 // SPDX-License-Identifier: Apache-2.0
 // TopologyThread: the sole writer of the model. It follows the store, publishes snapshots to the worker, plugs the
-// interfaces that appear into the ports that want them, lets go of those that vanish, and writes to the store what this
-// host has to say: that it exists, where its ports are, what its routers' ports learned.
+// interfaces that appear into the ports that want them, lets go of those that vanish, and decides what this host has to
+// say in the store: that it exists, where its ports are, what its routers' ports learned.
+//
+// It never waits for the store. It starts from the disk snapshot when there is one, whether the store answers or not;
+// what is to be said in the store goes through the StoreLink and is said when it can be.
 //
 // Threads: one of its own. Other threads use status() only.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "agent/options.h"
 #include "agent/port_plan.h"
+#include "agent/snapshot_keeper.h"
+#include "agent/store_link.h"
 #include "agent/worker_thread.h"
 #include "base/mailbox.h"
 #include "model/topology.h"
 #include "netlink/route.h"
 #include "store/store.h"
-#include "store/topology/host_records.h"
+#include "store/topology/barrier_answers.h"
 #include "store/topology/reader.h"
+#include "store/topology/watched_record.h"
 
 namespace plexus::agent {
 
 /// For people and probes; a copy.
 struct TopologyStatus {
   std::string name;
+  std::string machine_id;
   uint32_t incarnation = 0;
   bool registered = false;
-  bool synced = false;  ///< the whole closure has been read once
-  bool store_up = true;
+  bool synced = false;     ///< there is a topology to forward by
+  bool from_disk = false;  ///< and it is still the disk snapshot's: the store has not confirmed it
+  bool store_up = false;
+  double store_staleness_seconds = 0;  ///< how old what we know may be
+  std::string waiting_for;  ///< what must come before anything is forwarded; empty: nothing
   std::vector<IpAddr> tunnel_addresses;
-  std::vector<Plug> ports;                    ///< attached and published
+  std::vector<Plug> ports;                    ///< attached
   std::map<PortId, std::string> port_errors;  ///< wanted here, but the attachment failed: why
+  size_t passive_ports = 0;  ///< of those attached: waiting for their guest to come
   size_t watched_keys = 0;
+  size_t resident_keys = 0;  ///< of those watched: something is known of them
+  size_t moved_keys = 0;     ///< tunnel keys of ports that have moved away, still forwarding
+  int64_t revision = 0;
   uint64_t epoch = 0;
-  uint64_t neighbours_refused = 0;
+  StoreLink::Status link;
+  SnapshotKeeper::Status snapshot;
+  double snapshot_age_seconds = -1;  ///< of the newest disk snapshot; -1: there is none
 };
 
 class TopologyThread {
  public:
+  /// What it starts with, besides the options.
+  struct Start {
+    std::string machine_id;
+    uint32_t incarnation = 1;  ///< by this machine's count
+  };
   /// `on_fatal` is called once, on the thread, when the agent cannot go on (its name is taken by another host).
-  TopologyThread(const AgentOptions& options, store::Store& store, WorkerThread& worker,
+  TopologyThread(const AgentOptions& options, Start start, StoreLink& link, WorkerThread& worker,
                  LearnedBox& learned, std::function<void(Error)> on_fatal);
   ~TopologyThread();
 
   [[nodiscard]] TopologyStatus status() const;
 
  private:
+  /// A thing wanted in the store, and when it was last said so.
+  using Asked = std::map<Uuid, MonoTime>;
+  struct Moved {
+    uint32_t key = 0;
+    PortId port;
+    MonoTime until;
+  };
+
   void run(std::stop_token stop);
-  bool register_host();
-  [[nodiscard]] Result<std::vector<IpAddr>> find_tunnel_addresses();
-  void tick();
+  void load_from_disk();
+  void save_to_disk(MonoTime now, bool at_end);
+  void handle(StoreLink::News& news);
+  void follow_life();
+  void find_tunnel_addresses();
+  void answer_barrier(MonoTime now);
+  void tick(MonoTime now);
   void read_links();
   void learn(const std::vector<sim::StateWrite>& writes);
   void apply(std::span<const model::Change> changes);
   void hand_to_worker();
-  void reconcile_ports();
-  void reconcile_flood_keys();
-  void reconcile_tunnel();
   void adopt();
-  void attach(const Plug& plug);
-  void detach(const Plug& plug);
   void publish_status();
 
+  // topology_ports.cc: what is plugged in, and what is said about it.
+  void reconcile(MonoTime now);
+  void reconcile_ports();
+  void reconcile_publications(MonoTime now);
+  void reconcile_flood_keys(MonoTime now);
+  void reconcile_tunnel();
+  void note_moved(const model::BindingChange& change, std::vector<model::Change>& more);
+  void forget_moved(MonoTime now);
+  void attach(const Plug& plug);
+  void detach(const Plug& plug);
+  /// True when it was not asked a moment ago; notes it then.
+  static bool may_ask(Asked& asked, const Uuid& id, MonoTime now);
+
   const AgentOptions options_;
-  store::Store& store_;
+  const Start start_;
+  StoreLink& link_;
   WorkerThread& worker_;
   const std::function<void(Error)> on_fatal_;
-  store::HostRecords records_;
   model::Topology topology_;
   std::unique_ptr<store::ClosureReader> reader_;
+  store::Store* store_ = nullptr;
+  std::optional<store::BarrierAnswers> barriers_;
+  std::optional<store::WatchedRecord> life_record_;
   std::optional<netlink::Route> route_;
   std::optional<netlink::LinkMonitor> link_monitor_;
   LearnedBox& learned_;
+  SnapshotKeeper keeper_;
 
+  // The store.
+  std::optional<Uuid> life_;  ///< of the store that was last read
+  bool life_confirmed_ = false;
+  std::optional<MonoTime> follow_again_at_;
+  std::optional<std::vector<store::Zone>> zones_;
+  MonoTime next_zones_;
+  bool join_asked_ = false;
+  uint32_t next_tunnel_key_ = 0;  ///< as the disk snapshot has it
+  std::optional<uint64_t> barrier_epoch_;
+  MonoTime next_sync_;
+  MonoTime store_seen_;  ///< when it was last known to be up
+  uint32_t incarnation_ = 0;
+
+  // The disk.
+  bool from_disk_ = false;
+  int64_t disk_taken_ms_ = 0;
+  uint64_t saved_changes_ = 0;
+  std::optional<MonoTime> save_at_;
+
+  // This host.
   std::map<std::string, uint32_t> links_;  ///< index by name
+  std::set<PortId> candidates_;            ///< ports that name this host
+  bool ports_dirty_ = true;
   std::map<PortId, Plug> plugged_;
   std::map<PortId, std::string> port_errors_;
-  std::map<BridgeId, uint32_t> flood_keys_;
-  std::optional<datapath::TunnelSpec> tunnel_;
+  Asked asked_ports_, asked_floods_;
+  std::deque<Moved> moved_;
+  size_t passive_ = 0;
+  std::vector<IpAddr> tunnel_addresses_;
   uint16_t udp_port_ = 4789;
+  std::optional<datapath::TunnelSpec> tunnel_;
+  bool tunnel_dirty_ = true;
+
+  // The worker.
   std::vector<TagChange> unsent_changes_;  ///< not yet taken by the worker
   bool unsent_snapshot_ = false;
   uint64_t epoch_ = 0;
   bool adopted_ = false;
   bool said_no_tunnel_ = false;
-  uint64_t neighbours_refused_ = 0;
+  bool said_waiting_ = false;
 
   mutable std::mutex status_mutex_;
   TopologyStatus status_;

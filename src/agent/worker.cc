@@ -203,6 +203,7 @@ void Worker::give_up(const Parked& p, MonoTime now) {
 
 void Worker::tick(MonoTime now) {
   if (snapshot_) retry_parked(now, false);
+  repair();
   if (flows_.size() == 0 || now < next_statistics_) return;
   const MonoTime began = mono_now();
   if (const auto all = datapath_.dump_flows(); all) {
@@ -221,6 +222,18 @@ void Worker::tick(MonoTime now) {
   }
   // Reading a full table takes its time: at most a twentieth of the worker's, so that upcalls go on.
   next_statistics_ = now + 20 * (mono_now() - began);
+}
+
+void Worker::repair() {
+  const auto repaired = datapath_.repair();
+  if (!repaired) {
+    if (worth_a_line(++counters_.repairs_failed)) {
+      log_warn("worker", "putting the datapath in order: {}", repaired.error().message);
+    }
+  } else if (*repaired > 0) {
+    counters_.repaired += *repaired;
+    log_warn("worker", "{} filters or devices had been taken away; they are back", *repaired);
+  }
 }
 
 void Worker::adopt(MonoTime now) {

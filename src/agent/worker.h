@@ -44,6 +44,8 @@ struct WorkerCounters {
   uint64_t forwarded = 0, consumed = 0, parked = 0, generated = 0;
   uint64_t not_installed = 0;   ///< answers that the datapath could not hold as a flow
   uint64_t execute_failed = 0;  ///< the kernel refused a packet
+  uint64_t repaired = 0;        ///< what others had taken away from the datapath and is back
+  uint64_t repairs_failed = 0;
   std::map<sim::DropReason, uint64_t> drops;
 };
 
@@ -59,7 +61,7 @@ class Worker {
   /// Handles up to `batch` waiting upcalls; returns how many there were.
   size_t run_once(MonoTime now);
 
-  /// Retries parked packets, reads flow statistics, expires idle flows. Call about once a second.
+  /// Retries parked packets, repairs the datapath, reads flow statistics, expires idle flows. Call about once a second.
   void tick(MonoTime now);
 
   /// Takes over the flows that an earlier agent left in the datapath: an answer that is still right
@@ -111,6 +113,7 @@ class Worker {
   void install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now);
   void remove_from_datapath(const Match& match);
   void count_flow_drops(const Match& match, uint64_t packets);
+  void repair();
   void give_up(const Parked& p, MonoTime now);
   void send(const datapath::Upcall& packet, const Actions& actions);
   void send_generated(const sim::Outcome& outcome);

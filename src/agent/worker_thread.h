@@ -12,6 +12,7 @@
 
 #include "agent/worker.h"
 #include "base/mailbox.h"
+#include "base/unique_fd.h"
 
 namespace plexus::agent {
 
@@ -49,6 +50,10 @@ class WorkerThread {
     return mailbox_.post(std::move(task));
   }
 
+  /// Readable after the worker applied another epoch, until clear_applied(). For one other thread.
+  [[nodiscard]] int applied_fd() const { return applied_event_.get(); }
+  void clear_applied();
+
   /// The last epoch that the worker has applied. Any thread.
   [[nodiscard]] uint64_t applied_epoch() const { return applied_.load(std::memory_order_acquire); }
   /// When it had applied it. Any thread; not older than applied_epoch() read before.
@@ -65,6 +70,7 @@ class WorkerThread {
   Mailbox<std::function<void(Worker&)>> mailbox_{1024};
   std::atomic<uint64_t> applied_{0};
   std::atomic<int64_t> applied_at_{0};
+  UniqueFd applied_event_;
   std::jthread thread_;
 };
 

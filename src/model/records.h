@@ -40,8 +40,9 @@ struct Port {
   bool admin_up = true;
   bool unreadable = false;
   std::variant<std::monostate, BridgeId, RouterId> device;
-  std::optional<PortId> peer;         ///< interior
-  std::optional<HostId> wanted_host;  ///< exterior, configuration
+  std::optional<PortId> peer;          ///< interior
+  std::optional<HostId> wanted_host;   ///< exterior, configuration
+  std::optional<HostId> migrating_to;  ///< who takes it over when its first frame comes there
   std::string interface;
   MacAddr mac;                     ///< zero: unknown
   std::vector<IpAddr> addresses;   ///< bridge port: what is plugged in
@@ -80,6 +81,7 @@ struct Host {
   std::string name;
   std::vector<IpAddr> tunnel_addresses;
   std::vector<std::pair<BridgeId, uint32_t>> flood_keys;  ///< sorted
+  bool fenced = false;  ///< believed dead: nothing is sent there, nothing taken from there
   bool operator==(const Host&) const = default;
 };
 
@@ -126,7 +128,15 @@ struct LocalPortChange {
   uint32_t dp_port = 0;
 };
 
+/// A tunnel key of this host under which others may still send to a port that has moved away: what comes is sent on to
+/// where the port is now, or (forward false) not any more.
+struct MovedKeyChange {
+  uint32_t key = 0;
+  PortId port;
+  bool forward = true;
+};
+
 using Change = std::variant<BridgeChange, RouterChange, PortChange, RouteChange, BindingChange,
-                            HostChange, NeighboursChange, LocalPortChange>;
+                            HostChange, NeighboursChange, LocalPortChange, MovedKeyChange>;
 
 }  // namespace plexus::model

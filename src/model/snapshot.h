@@ -41,8 +41,14 @@ struct RouterAddress {
   auto operator<=>(const RouterAddress&) const = default;
 };
 
+/// A port that was here: what comes for it goes on to where it is now.
+struct MovedPort {
+  PortId port;
+  auto operator<=>(const MovedPort&) const = default;
+};
+
 /// What a tunnel key of this host stands for.
-using TunnelKeyMeaning = std::variant<std::monostate, PortId, BridgeId>;
+using TunnelKeyMeaning = std::variant<std::monostate, PortId, BridgeId, MovedPort>;
 
 class Snapshot {
  public:

@@ -82,7 +82,7 @@ bool count_host(std::vector<std::pair<HostId, uint32_t>>& hosts, HostId id, bool
 
 /// The fields of a port that packets can notice on the way through it. Its addresses show in other tables.
 auto visible(const Port& p) {
-  return std::tie(p.admin_up, p.unreadable, p.device, p.peer, p.mac, p.networks);
+  return std::tie(p.admin_up, p.unreadable, p.device, p.peer, p.migrating_to, p.mac, p.networks);
 }
 
 RouteEntry entry_of(const Route& r) {
@@ -265,8 +265,8 @@ void Topology::change(const HostChange& c, Delta& delta) {
   const std::optional<Host> old = found != nullptr ? std::optional(*found) : std::nullopt;
   std::optional<Host> now = c.now;
   if (now) std::sort(now->flood_keys.begin(), now->flood_keys.end());  // lookups rely on it
-  const bool same = old && now ? std::tie(old->tunnel_addresses, old->flood_keys) ==
-                                     std::tie(now->tunnel_addresses, now->flood_keys)
+  const bool same = old && now ? std::tie(old->fenced, old->tunnel_addresses, old->flood_keys) ==
+                                     std::tie(now->fenced, now->tunnel_addresses, now->flood_keys)
                                : !old && !now;
   if (!same) delta.hosts.push_back(c.id);
   if (now)
@@ -321,6 +321,13 @@ void Topology::change(const LocalPortChange& c, Delta& delta) {
     state_.dp_ports_.erase(c.id);
   }
   replace_effects(c.id, before, delta);
+}
+
+void Topology::change(const MovedKeyChange& c, Delta& delta) {
+  if (c.forward)
+    add_key(c.key, MovedPort{c.port}, delta);
+  else
+    remove_key(c.key, MovedPort{c.port}, delta);
 }
 
 Topology::PortEffects Topology::effects_of(PortId id) const {

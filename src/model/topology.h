@@ -29,7 +29,7 @@ struct Delta {
   std::vector<PortId> ports;                          ///< own fields, peer, binding, interface
   std::vector<std::pair<PortId, IpAddr>> neighbours;  ///< learned neighbour of a router port
   std::vector<uint32_t> tunnel_keys;                  ///< meaning of a key of this host
-  std::vector<HostId> hosts;                          ///< tunnel addresses, flood keys
+  std::vector<HostId> hosts;                          ///< tunnel addresses, flood keys, fenced
 
   [[nodiscard]] bool empty() const;
   bool operator==(const Delta&) const = default;
@@ -58,6 +58,7 @@ class Topology {
   void change(const HostChange& c, Delta& delta);
   void change(const NeighboursChange& c, Delta& delta);
   void change(const LocalPortChange& c, Delta& delta);
+  void change(const MovedKeyChange& c, Delta& delta);
 
   [[nodiscard]] PortEffects effects_of(PortId id) const;
   void replace_effects(PortId id, const PortEffects& before, Delta& delta);

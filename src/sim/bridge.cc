@@ -100,6 +100,10 @@ void Simulation::flood_remote(Journey& j, const model::Bridge& bridge) {
            "has ports on the bridge, but is not known");
       continue;
     }
+    if (host->fenced) {
+      drop_at(copy, DropReason::port_unbound, DeviceKind::host, *host, "is fenced");
+      continue;
+    }
     const auto key = std::lower_bound(host->flood_keys.begin(), host->flood_keys.end(), bridge.id,
                                       [](const auto& k, BridgeId b) { return k.first < b; });
     if (key == host->flood_keys.end() || key->first != bridge.id) {

@@ -67,6 +67,10 @@ void Simulation::leave_exterior(Journey& j, const model::Port& port) {
     return drop_at(j, DropReason::dangling, DeviceKind::port, port,
                    "is at host {}, which is not known", binding->host.str());
   }
+  if (host->fenced) {
+    return drop_at(j, DropReason::port_unbound, DeviceKind::port, port,
+                   "is at host {}, which is fenced", host->name);
+  }
   const auto address = tunnel_address(*host);
   if (!address) {
     return drop_at(j, DropReason::no_tunnel_address, DeviceKind::host, *host,

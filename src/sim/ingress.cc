@@ -27,6 +27,12 @@ void Simulation::ingress(Journey& j) {
   if (port == nullptr) {
     return drop(j, DropReason::dangling, DeviceKind::port, {}, id->uuid, "attached, but not known");
   }
+  if (!snapshot_.is_here(*id) && port->migrating_to == snapshot_.self() && !port->unreadable) {
+    cacheable_ = false;  // each frame says it again until the port is here
+    writes_.emplace_back(PortArrived{*id});
+    return drop_at(j, DropReason::port_unbound, DeviceKind::port, *port,
+                   "is only now moving to this host; it is taken over");
+  }
   if (!snapshot_.is_here(*id)) {
     return drop_at(j, DropReason::port_unbound, DeviceKind::port, *port,
                    "an interface is attached, but the port is not bound to this host");
@@ -61,6 +67,13 @@ void Simulation::ingress_tunnel(Journey& j) {
     depend(flood_tag(*id));
     // The ingress host has asked the routers and reached the other hosts. Only our own ports are left.
     return flood_local(j, *bridge, nullptr);
+  }
+  if (const auto* moved = std::get_if<model::MovedPort>(&meaning)) {
+    note(j, DeviceKind::tunnel_key, fmt::format("{:#x}", key), {}, "of port {}, which was here",
+         port_name(moved->port));
+    // On to where it is now. It cannot go round: generations of a binding only grow, and who sends on knows a later one.
+    j.from_tunnel = false;
+    return leave(j, moved->port);
   }
   drop(j, DropReason::stale_key, DeviceKind::tunnel_key, fmt::format("{:#x}", key), {},
        "means nothing at this host, or no more");

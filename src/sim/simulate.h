@@ -39,8 +39,13 @@ struct NeighbourLearned {
   MacAddr mac;
   bool operator==(const NeighbourLearned&) const = default;
 };
+/// A frame has come in by the interface of a port that migrates to this host: the guest runs here now.
+struct PortArrived {
+  PortId port;
+  bool operator==(const PortArrived&) const = default;
+};
 /// To be stored; the outcome does not wait for it.
-using StateWrite = std::variant<NeighbourLearned>;
+using StateWrite = std::variant<NeighbourLearned, PortArrived>;
 
 /// The MAC of `address` beyond router port `port`; a request for it is among Outcome::generated.
 struct NeighbourNeeded {

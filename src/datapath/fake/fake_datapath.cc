@@ -34,6 +34,7 @@ FakeDatapath::FakeDatapath(FakeOptions options)
 Result<void> FakeDatapath::add_port(const PortSpec& port) {
   if (port.number.number < kFirstLocalPort)
     return Error{ErrorCode::invalid, "port numbers start at " + std::to_string(kFirstLocalPort)};
+  if (options_.any_interface) interfaces_.insert(port.interface);
   if (!interfaces_.contains(port.interface))
     return Error{ErrorCode::not_found, "no interface " + port.interface};
   for (const auto& [number, other] : ports_)

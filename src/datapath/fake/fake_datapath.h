@@ -15,6 +15,7 @@ namespace plexus::datapath {
 
 struct FakeOptions {
   std::function<MonoTime()> clock = mono_now;
+  bool any_interface = false;  ///< every interface that is asked for exists
   size_t max_flows = 65536;
   size_t max_port_masks = 32;    ///< different masks that the flows of one port may have
   uint32_t upcall_rate = 20000;  ///< upcalls a second and port

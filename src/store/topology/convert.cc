@@ -101,6 +101,7 @@ model::Port to_model(const v1::Port& record) {
   if (record.has_router()) port.device = fields.id<RouterId>(record.router());
   port.peer = fields.optional_id<PortId>(record.has_peer(), record.peer());
   port.wanted_host = fields.optional_id<HostId>(record.has_host(), record.host());
+  port.migrating_to = fields.optional_id<HostId>(record.has_migrating_to(), record.migrating_to());
   port.interface = record.interface();
   port.mac = fields.mac(record.has_mac(), record.mac());
   for (const std::string& raw : record.addresses()) port.addresses.push_back(fields.address(raw));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "store/topology/closure_key.h"
 #include "store/topology/reader.h"
 
 namespace plexus::store {
@@ -50,8 +51,10 @@ struct ModelView {
 
 class FollowedClosure {
  public:
-  FollowedClosure(Store& store, HostId self)
-      : reader_(store, self, [this](ClosureBatch batch) {
+  FollowedClosure(Store& store, HostId self) : FollowedClosure(self) { reader_.follow(store); }
+  /// Follows nothing yet.
+  explicit FollowedClosure(HostId self)
+      : reader_(self, [this](ClosureBatch batch) {
           for (const model::Change& change : batch.changes) view_.apply(change);
           batches_.push_back(std::move(batch));
           if (on_batch) on_batch(batches_.back());
@@ -76,6 +79,21 @@ class FollowedClosure {
   }
   bool sync() {
     return run_until([&] { return reader_.synced(); });
+  }
+  /// Until the store has confirmed everything, up to now at least.
+  bool run_until_applied(Revision revision) {
+    return run_until([&] {
+      return reader_.applied().value > 0 && reader_.applied() >= revision &&
+             reader_.unconfirmed() == 0;
+    });
+  }
+  /// What a disk snapshot would hold.
+  [[nodiscard]] std::vector<ClosureRecord> records() const {
+    std::vector<ClosureRecord> all;
+    reader_.each_record([&](const ClosureKey& key, const std::string* value, int64_t version) {
+      all.push_back({key, value != nullptr ? std::optional(*value) : std::nullopt, version});
+    });
+    return all;
   }
   /// Until a consistent batch at `revision` or later is in, or all that is known reaches it.
   bool run_until(Revision revision) {

@@ -54,6 +54,19 @@ Result<uint32_t> next_key(Transaction& transaction, HostId self) {
   return key;
 }
 
+/// Should this machine know of more keys than the store does (it was restored, or the record was lost), then others may
+/// have been given out of which neither knows.
+Result<void> keep_keys(Transaction& transaction, HostId self, uint32_t known_next) {
+  const std::string path = tunnel_keys_path(self.uuid);
+  auto stored = transaction.read_message<v1::TunnelKeys>(path);
+  if (!stored.ok()) return stored.error();
+  v1::TunnelKeys keys = *stored ? std::move(**stored) : v1::TunnelKeys();
+  if (known_next <= std::max(keys.next(), 1u)) return Ok{};
+  keys.set_next(std::min(known_next + kTunnelKeyLeap, kMaxTunnelKey));
+  transaction.write_message(path, keys);
+  return Ok{};
+}
+
 Result<v1::Port> existing_port(Transaction& transaction, PortId id) {
   auto port = transaction.read_message<v1::Port>(object_path("port", id.uuid));
   if (!port.ok()) return port.error();
@@ -65,7 +78,11 @@ Result<v1::Port> existing_port(Transaction& transaction, PortId id) {
 
 Result<Registered> HostRecords::register_host(const Registration& registration) {
   TopologyWriter writer(store_);
-  if (auto life = store_life(store_); !life.ok()) return life.error();
+  if (auto life = store_life(store_); !life.ok()) {
+    if (life.error().code != ErrorCode::denied) return life.error();
+    return Error{ErrorCode::denied,
+                 "the store is empty and lets only the API begin it: start plexus-api"};
+  }
   v1::Host wanted;
   wanted.set_id(self_.uuid.raw());
   wanted.set_name(registration.name);
@@ -79,7 +96,17 @@ Result<Registered> HostRecords::register_host(const Registration& registration) 
       if (!host.ok()) return taken.in("registering this host");
     }
   }
+  if (!host.ok() && host.error().code == ErrorCode::denied) {
+    return Error{ErrorCode::denied,
+                 "the store does not know host " + self_.str() +
+                     " and lets only the API make it known: run `plexus host create --name " +
+                     registration.name + " --id " + self_.str() +
+                     "` and give this agent the identity that `plexus host credentials` prints"};
+  }
   if (!host.ok()) return host.error().in("registering this host");
+  if (auto ours = check_machine(registration, name_of(*host->message)); !ours.ok()) {
+    return ours.error();
+  }
 
   auto done =
       commit_with_retries<uint32_t>(store_, [&](Transaction& transaction) -> Result<uint32_t> {
@@ -92,14 +119,46 @@ Result<Registered> HostRecords::register_host(const Registration& registration) 
         if (!stored.ok()) return stored.error();
         v1::HostState state = *stored ? std::move(**stored) : v1::HostState();
         state.set_id(self_.uuid.raw());
-        state.set_incarnation(state.incarnation() + 1);
+        state.set_incarnation(std::max(state.incarnation(), registration.incarnation) + 1);
+        if (!registration.machine_id.empty()) state.set_machine_id(registration.machine_id);
         state.set_schema_level(kSchemaLevel);
         set_addresses(state, registration.tunnel_addresses, registration.udp_port);
         save_state(transaction, self_, state);
+        if (auto kept = keep_keys(transaction, self_, registration.next_tunnel_key); !kept.ok()) {
+          return kept.error();
+        }
         return state.incarnation();
       });
   if (!done.ok()) return done.error().in("registering this host");
   return Registered{name_of(*host->message), done->value};
+}
+
+/// Two machines with one host id (a cloned disk) would take each other's ports away for ever: the second one gives up.
+Result<void> HostRecords::check_machine(const Registration& registration, const std::string& name) {
+  if (registration.machine_id.empty()) return Ok{};
+  auto read = store_.get_many({live_path(self_.uuid), host_state_path(self_.uuid)});
+  if (!read.ok()) return read.error().in("looking for another agent of this host");
+  if (!(*read)[0]) return Ok{};
+  v1::LiveHost live;
+  v1::HostState state;
+  if (!live.ParseFromString((*read)[0]->value)) return Ok{};
+  if ((*read)[1] && !state.ParseFromString((*read)[1]->value)) return Ok{};
+  const std::string& other = live.machine_id().empty() ? state.machine_id() : live.machine_id();
+  if (other.empty() || other == registration.machine_id) return Ok{};
+  const auto list = [](const std::vector<IpAddr>& addresses) {
+    std::string text;
+    for (const IpAddr& a : addresses) text += (text.empty() ? "" : ", ") + a.str();
+    return text.empty() ? std::string("no tunnel address") : "tunnel address " + text;
+  };
+  return Error{
+      ErrorCode::exists,
+      "host " + name + " (" + self_.str() + ") is run by machine " + other + " (" +
+          list(to_model(state, name).tunnel_addresses) + "), and this is machine " +
+          registration.machine_id + " (" + list(registration.tunnel_addresses) +
+          "): two machines must not have one host id. If this one is a clone, remove the file "
+          "host-id in its state directory (or give another --host-id) and start again; if it "
+          "replaces the other, stop the other first and wait until `plexus host list` says that it "
+          "is gone"};
 }
 
 Result<void> HostRecords::set_tunnel_addresses(const std::vector<IpAddr>& addresses,
@@ -114,39 +173,53 @@ Result<void> HostRecords::set_tunnel_addresses(const std::vector<IpAddr>& addres
   return done.ok() ? Result<void>(Ok{}) : Result<void>(done.error());
 }
 
-Result<model::Binding> HostRecords::publish(PortId id) {
-  auto done = commit_with_retries<
-      v1::Binding>(store_, [&](Transaction& transaction) -> Result<v1::Binding> {
-    const std::string path = binding_path(id.uuid);
-    if (auto read =
-            transaction.prefetch({object_path("port", id.uuid), path,
-                                  object_path("host", self_.uuid), host_state_path(self_.uuid)});
-        !read.ok()) {
-      return read.error();
-    }
-    auto port = existing_port(transaction, id);
-    if (!port.ok()) return port.error();
-    if (port->host() != self_.uuid.raw()) {
-      return Error{ErrorCode::conflict, describe(*port) + " is not wanted on this host (any more)"};
-    }
-    auto state = own_state(transaction, self_);
-    if (!state.ok()) return state.error();
-    auto stored = transaction.read_message<v1::Binding>(path);
-    if (!stored.ok()) return stored.error();
-    v1::Binding binding = *stored ? std::move(**stored) : v1::Binding();
-    if (binding.host() != self_.uuid.raw() || binding.tunnel_key() == 0) {
-      auto key = next_key(transaction, self_);
-      if (!key.ok()) return key.error();
-      binding.set_port(id.uuid.raw());
-      binding.set_host(self_.uuid.raw());
-      binding.set_generation(binding.generation() + 1);
-      binding.set_tunnel_key(*key);
-    }
-    binding.set_incarnation(state->incarnation());
-    binding.set_active(true);
-    transaction.write_message(path, binding);
-    return binding;
-  });
+Result<model::Binding> HostRecords::publish(PortId id, bool take_over) {
+  auto done = commit_with_retries<v1::Binding>(
+      store_, [&](Transaction& transaction) -> Result<v1::Binding> {
+        const std::string path = binding_path(id.uuid);
+        if (auto read = transaction.prefetch({object_path("port", id.uuid), path,
+                                              object_path("host", self_.uuid),
+                                              host_state_path(self_.uuid)});
+            !read.ok()) {
+          return read.error();
+        }
+        auto port = existing_port(transaction, id);
+        if (!port.ok()) return port.error();
+        auto stored = transaction.read_message<v1::Binding>(path);
+        if (!stored.ok()) return stored.error();
+        v1::Binding binding = *stored ? std::move(**stored) : v1::Binding();
+        const bool wanted_here = port->host() == self_.uuid.raw();
+        const bool coming = port->migrating_to() == self_.uuid.raw();
+        const bool taken_over =
+            binding.active() && port->has_migrating_to() && binding.host() == port->migrating_to();
+        if (wanted_here ? taken_over && !coming
+                        : !coming || (!take_over && binding.host() != self_.uuid.raw())) {
+          return Error{ErrorCode::conflict,
+                       wanted_here
+                           ? describe(*port) + " has been taken over by the host it migrates to"
+                       : coming ? describe(*port) + " has not come here yet"
+                                : describe(*port) + " is not wanted on this host (any more)"};
+        }
+        auto host = transaction.read_message<v1::Host>(object_path("host", self_.uuid));
+        if (!host.ok()) return host.error();
+        if (*host && (*host)->fenced()) {
+          return Error{ErrorCode::conflict, "this host is fenced: it takes no ports"};
+        }
+        auto state = own_state(transaction, self_);
+        if (!state.ok()) return state.error();
+        if (binding.host() != self_.uuid.raw() || binding.tunnel_key() == 0) {
+          auto key = next_key(transaction, self_);
+          if (!key.ok()) return key.error();
+          binding.set_port(id.uuid.raw());
+          binding.set_host(self_.uuid.raw());
+          binding.set_generation(binding.generation() + 1);
+          binding.set_tunnel_key(*key);
+        }
+        binding.set_incarnation(state->incarnation());
+        binding.set_active(true);
+        transaction.write_message(path, binding);
+        return binding;
+      });
   if (!done.ok()) return done.error();
   return to_model(done->value);
 }
@@ -241,9 +314,31 @@ Result<void> HostRecords::learn_neighbour(PortId id, const IpAddr& address, cons
   return done.ok() ? Result<void>(Ok{}) : Result<void>(done.error());
 }
 
-Result<void> HostRecords::announce_alive(uint32_t incarnation) {
+OwnRecords own_records(const std::vector<ClosureRecord>& records, HostId self) {
+  OwnRecords own;
+  for (const ClosureRecord& record : records) {
+    if (record.key.id != self.uuid || !record.value) continue;
+    if (record.key.kind == ClosureKey::Kind::host) {
+      v1::Host host;
+      if (host.ParseFromString(*record.value)) own.name = host.name();
+    } else if (record.key.kind == ClosureKey::Kind::host_state) {
+      v1::HostState state;
+      if (!state.ParseFromString(*record.value)) continue;
+      own.incarnation = state.incarnation();
+      own.tunnel_addresses = to_model(state, "").tunnel_addresses;
+      if (state.has_udp_port()) own.udp_port = static_cast<uint16_t>(state.udp_port());
+    } else if (record.key.kind == ClosureKey::Kind::tunnel_keys) {
+      v1::TunnelKeys keys;
+      if (keys.ParseFromString(*record.value)) own.next_tunnel_key = keys.next();
+    }
+  }
+  return own;
+}
+
+Result<void> HostRecords::announce_alive(uint32_t incarnation, const std::string& machine_id) {
   v1::LiveHost live;
   live.set_incarnation(incarnation);
+  if (!machine_id.empty()) live.set_machine_id(machine_id);
   return store_.put_ephemeral(live_path(self_.uuid), live.SerializeAsString());
 }
 

@@ -16,22 +16,40 @@
 #include "model/records.h"
 #include "packet/addr.h"
 #include "store/store.h"
+#include "store/topology/closure_key.h"
 
 namespace plexus::store {
 
 /// Tunnel keys have 22 bits; the two top bits of a VNI mark carried state. 0 is never given out.
 inline constexpr uint32_t kMaxTunnelKey = (1u << 22) - 1;
 
+/// How far the keys move on when the store has forgotten some that were given out.
+inline constexpr uint32_t kTunnelKeyLeap = 65'536;
+
 struct Registration {
   std::string name;  ///< of the Host resource, when it has to be created
   std::vector<IpAddr> tunnel_addresses;
   uint16_t udp_port = 4789;
+  std::string machine_id = {};  ///< of the machine we are on; empty: not checked
+  uint32_t incarnation = 0;     ///< the last one that this machine knows of
+  uint32_t next_tunnel_key =
+      0;  ///< keys below it have been given out, as far as this machine knows
 };
 
 struct Registered {
   std::string name;          ///< as the Host resource has it
   uint32_t incarnation = 0;  ///< 1 at the first start, +1 at each
 };
+
+/// What a disk snapshot says about the host whose it is.
+struct OwnRecords {
+  std::string name;
+  uint32_t incarnation = 0;
+  std::vector<IpAddr> tunnel_addresses;
+  uint16_t udp_port = 4789;
+  uint32_t next_tunnel_key = 0;
+};
+[[nodiscard]] OwnRecords own_records(const std::vector<ClosureRecord>& records, HostId self);
 
 class HostRecords {
  public:
@@ -40,16 +58,18 @@ class HostRecords {
   /// `store` must outlive this.
   HostRecords(Store& store, HostId self) : store_(store), self_(self) {}
 
-  /// Makes the host known: creates its Host resource if there is none (exists: the name is taken by
-  /// another host), and counts up its incarnation.
+  /// Makes the host known: creates its Host resource if there is none, and counts up its
+  /// incarnation. exists: the name is taken by another host, or this id is in use by a live agent of
+  /// another machine. denied: the store lets only the API create hosts, and it has not.
   Result<Registered> register_host(const Registration& registration);
   /// The tunnel addresses changed while running.
   Result<void> set_tunnel_addresses(const std::vector<IpAddr>& addresses, uint16_t udp_port);
 
   /// Says that `port` is here. A new key is claimed when the port comes from elsewhere, and the
   /// generation goes up; a port that was here already keeps both. not_found: no such port; conflict:
-  /// it is wanted on another host, or nowhere.
-  Result<model::Binding> publish(PortId port);
+  /// it is wanted on another host, or nowhere, or has been taken over by the host it migrates to; or
+  /// it migrates to this host and `take_over` does not say that its time has come.
+  Result<model::Binding> publish(PortId port, bool take_over = false);
   /// Says that `port` is no longer here. Nothing happens when it is bound to another host already.
   Result<void> unpublish(PortId port);
 
@@ -63,9 +83,11 @@ class HostRecords {
   Result<void> learn_neighbour(PortId port, const IpAddr& address, const MacAddr& mac);
 
   /// A record that goes away when this process does.
-  Result<void> announce_alive(uint32_t incarnation);
+  Result<void> announce_alive(uint32_t incarnation, const std::string& machine_id = {});
 
  private:
+  Result<void> check_machine(const Registration& registration, const std::string& name);
+
   Store& store_;
   HostId self_;
 };

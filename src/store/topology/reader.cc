@@ -1,98 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/topology/reader.h"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <mutex>
+#include <deque>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "base/check.h"
 #include "base/log.h"
-#include "base/unique_fd.h"
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
+#include "store/topology/closure_inbox.h"
 #include "store/topology/convert.h"
 #include "store/topology/index.h"
-#include "store/topology/layout.h"
 
 namespace plexus::store {
 namespace {
 
-enum class Kind : uint8_t {
-  host,
-  host_state,
-  bridge,
-  router,
-  port,
-  route,
-  binding,
-  neighbours,
-  head,
-  bucket
-};
-/// The indexes that a closure follows. `none` for keys that are not part of one.
-enum class Index : uint8_t { none, wanted_ports, bridge_ports, router_ports, router_routes };
-
-/// Names one key of the store.
-struct Name {
-  Kind kind = Kind::host;
-  Index index = Index::none;
-  uint32_t bucket = 0;
-  Uuid id;
-  bool operator==(const Name&) const = default;
-};
-struct NameHash {
-  size_t operator()(const Name& name) const {
-    return std::hash<Uuid>{}(name.id) ^ (static_cast<size_t>(name.kind) * 0x9e3779b97f4a7c15ULL +
-                                         static_cast<size_t>(name.index) * 0xff51afd7ed558ccdULL +
-                                         name.bucket * 0xc4ceb9fe1a85ec53ULL);
-  }
-};
-
-std::string index_directory(const Name& name) {
-  switch (name.index) {
-    case Index::wanted_ports:
-      return index_path("host", name.id, "port.host");
-    case Index::bridge_ports:
-      return index_path("bridge", name.id, "port.bridge");
-    case Index::router_ports:
-      return index_path("router", name.id, "port.router");
-    case Index::router_routes:
-      return index_path("router", name.id, "route.router");
-    case Index::none:
-      break;
-  }
-  PLEXUS_CHECK(false, "a key of no index");
-}
-
-std::string path_of(const Name& name) {
-  switch (name.kind) {
-    case Kind::host:
-      return object_path("host", name.id);
-    case Kind::host_state:
-      return host_state_path(name.id);
-    case Kind::bridge:
-      return object_path("bridge", name.id);
-    case Kind::router:
-      return object_path("router", name.id);
-    case Kind::port:
-      return object_path("port", name.id);
-    case Kind::route:
-      return object_path("route", name.id);
-    case Kind::binding:
-      return binding_path(name.id);
-    case Kind::neighbours:
-      return neighbours_path(name.id);
-    case Kind::head:
-      return index_head_path(index_directory(name));
-    case Kind::bucket:
-      return index_bucket_path(index_directory(name), name.bucket);
-  }
-  PLEXUS_CHECK(false, "a key of no kind");
-}
+using Kind = ClosureKey::Kind;
+using Index = ClosureKey::Index;
 
 /// Which object of the model a key is part of; the kind is that of its main record. nullopt: none.
 struct ModelName {
@@ -106,7 +32,7 @@ struct ModelNameHash {
   }
 };
 
-std::optional<ModelName> model_of(const Name& name) {
+std::optional<ModelName> model_of(const ClosureKey& name) {
   switch (name.kind) {
     case Kind::host:
     case Kind::host_state:
@@ -120,70 +46,17 @@ std::optional<ModelName> model_of(const Name& name) {
         case Index::router_routes:
           return ModelName{Kind::router, name.id};
         case Index::wanted_ports:
+        case Index::migrating_ports:
         case Index::none:
           return std::nullopt;
       }
+      return std::nullopt;
+    case Kind::tunnel_keys:
       return std::nullopt;
     default:
       return ModelName{name.kind, name.id};
   }
 }
-
-/// What the store's thread leaves for the reader: the latest record of each key, and whether the
-/// store has said all.
-class Inbox {
- public:
-  Inbox() : event_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
-    PLEXUS_CHECK(event_.valid(), "eventfd for the closure reader");
-  }
-  [[nodiscard]] int fd() const { return event_.get(); }
-
-  void put(const Name& name, const std::optional<Record>& record) {
-    std::lock_guard lock(mutex_);
-    records_[name] = record;
-    settled_ = false;
-    ring();
-  }
-  void settle(Revision revision) {
-    std::lock_guard lock(mutex_);
-    settled_ = true;
-    revision_ = revision;
-    ring();
-  }
-  void forget(const Name& name) {
-    std::lock_guard lock(mutex_);
-    records_.erase(name);
-  }
-
-  struct Content {
-    std::unordered_map<Name, std::optional<Record>, NameHash> records;
-    bool settled = false;  ///< nothing more was to come when this was taken
-    Revision revision;
-  };
-  Content take() {
-    std::lock_guard lock(mutex_);
-    uint64_t count = 0;
-    [[maybe_unused]] auto n = ::read(event_.get(), &count, sizeof count);
-    rung_ = false;
-    Content content{std::move(records_), settled_, revision_};
-    records_.clear();
-    return content;
-  }
-
- private:
-  void ring() {
-    if (rung_) return;
-    rung_ = true;
-    const uint64_t one = 1;
-    [[maybe_unused]] auto n = ::write(event_.get(), &one, sizeof one);
-  }
-  UniqueFd event_;
-  std::mutex mutex_;
-  std::unordered_map<Name, std::optional<Record>, NameHash> records_;
-  bool settled_ = false;
-  bool rung_ = false;
-  Revision revision_;
-};
 
 Uuid uuid_of(const std::string& raw) {
   return Uuid::from_bytes(raw).value_or(Uuid{});
@@ -193,85 +66,169 @@ Uuid uuid_of(const std::string& raw) {
 
 class ClosureReader::Closure {
  public:
-  Closure(Store& store, HostId self, Publish publish)
-      : store_(store),
-        self_(self),
-        publish_(std::move(publish)),
-        inbox_(std::make_shared<Inbox>()) {
-    roots_ = {ensure({Kind::host, Index::none, 0, self.uuid}),
-              ensure({Kind::host_state, Index::none, 0, self.uuid}),
-              ensure({Kind::head, Index::wanted_ports, 0, self.uuid}),
-              ensure({Kind::bucket, Index::wanted_ports, 0, self.uuid})};
-    settled_ =
-        store.watch_settled([inbox = inbox_](Revision revision) { inbox->settle(revision); });
+  Closure(HostId self, Publish publish)
+      : self_(self), publish_(std::move(publish)), inbox_(std::make_shared<ClosureInbox>()) {
+    const Uuid& id = self.uuid;
+    // In the order in which they are asked for: what says about this host itself comes first.
+    for (const ClosureKey& key : {ClosureKey{Kind::host, Index::none, 0, id},
+                                  ClosureKey{Kind::host_state, Index::none, 0, id},
+                                  ClosureKey{Kind::tunnel_keys, Index::none, 0, id},
+                                  ClosureKey{Kind::head, Index::wanted_ports, 0, id},
+                                  ClosureKey{Kind::bucket, Index::wanted_ports, 0, id},
+                                  ClosureKey{Kind::head, Index::migrating_ports, 0, id},
+                                  ClosureKey{Kind::bucket, Index::migrating_ports, 0, id}}) {
+      roots_.push_back(ensure(key));
+    }
   }
 
+  void load(std::vector<ClosureRecord> records);
+  void follow(Store& store);
   [[nodiscard]] int fd() const { return inbox_->fd(); }
   void process(MonoTime now);
   [[nodiscard]] std::optional<MonoTime> deadline() const {
     if (!synced_ || !dirty_since_) return std::nullopt;
-    return *dirty_since_ + kMaxDelay;
+    return *dirty_since_ + delay();
   }
   [[nodiscard]] bool synced() const { return synced_; }
   [[nodiscard]] size_t watched() const { return keys_.size(); }
   [[nodiscard]] size_t unread() const { return unread_; }
+  [[nodiscard]] size_t unconfirmed() const { return unconfirmed_; }
+  [[nodiscard]] Revision applied() const { return applied_; }
+  [[nodiscard]] uint64_t changes() const { return changes_; }
+  void each_record(
+      const std::function<void(const ClosureKey&, const std::string*, int64_t)>& visit) const {
+    for (const auto& [name, key] : keys_) {
+      if (key->read) visit(name, key->value ? &*key->value : nullptr, key->version);
+    }
+  }
 
  private:
   /// One key of the store that the closure contains.
-  struct Key {
-    Name name;
-    bool read = false;
-    uint64_t mark = 0;  ///< the last walk that came here
+  struct Entry {
+    ClosureKey name;
+    bool read = false;       ///< something is known of it, from the store or from a disk
+    bool confirmed = false;  ///< the store that is followed now has said it
+    uint32_t mark = 0;       ///< the last walk that came here
+    int64_t version = 0;
     std::optional<std::string> value;
-    std::vector<Key*> leads_to;
+    std::vector<Entry*> leads_to;
     std::unique_ptr<Watch> watch;
   };
 
-  Key* ensure(const Name& name);
-  void take_in(Key& key, const std::optional<Record>& record);
-  [[nodiscard]] std::vector<Name> follow(const Key& key) const;
+  Entry* ensure(const ClosureKey& name);
+  void take_in(Entry& key, const std::optional<Record>& record);
+  void take_value(Entry& key, std::optional<std::string> value);
+  void ask_more();
+  [[nodiscard]] Duration delay() const { return resyncing_ ? kMaxResyncDelay : kMaxDelay; }
+  [[nodiscard]] std::vector<ClosureKey> next_of(const Entry& key) const;
   void sweep();
   void publish(bool consistent);
   [[nodiscard]] std::optional<model::Change> change_of(const ModelName& name);
-  [[nodiscard]] const Key* find(Kind kind, const Uuid& id) const;
+  [[nodiscard]] const Entry* find(Kind kind, const Uuid& id) const;
   /// The ids that an index of `id` lists, sorted.
   template <typename IdType>
   std::vector<IdType> listed(Index index, const Uuid& id) const;
   /// A record as a message, and whether it could be decoded.
   template <typename M>
-  static std::pair<M, bool> decode(const Key& key);
+  static std::pair<M, bool> decode(const Entry& key);
 
-  Store& store_;
+  Store* store_ = nullptr;
   const HostId self_;
   const Publish publish_;
-  std::shared_ptr<Inbox> inbox_;
-  std::unordered_map<Name, std::unique_ptr<Key>, NameHash> keys_;
-  std::vector<Key*> roots_;
+  std::shared_ptr<ClosureInbox> inbox_;
+  std::unordered_map<ClosureKey, ClosureRecord>* loading_ = nullptr;  ///< while in load()
+  std::deque<Entry*> loaded_;  ///< in load(): found there, not looked into yet
+  std::deque<ClosureKey> to_ask_;
+  size_t asked_ = 0;  ///< watched, no answer yet
+  std::unordered_map<ClosureKey, std::unique_ptr<Entry>> keys_;
+  std::vector<Entry*> roots_;
   std::unique_ptr<Watch> settled_;
   std::unordered_set<ModelName, ModelNameHash> changed_;
   std::unordered_set<ModelName, ModelNameHash> published_;
   size_t unread_ = 0;
-  uint64_t walks_ = 0;
+  size_t unconfirmed_ = 0;
+  uint32_t walks_ = 0;
+  uint64_t changes_ = 0;
+  bool resyncing_ = false;
   bool lost_an_edge_ = false;
   bool synced_ = false;
   Revision revision_;
+  Revision applied_;
   std::optional<MonoTime> dirty_since_;
 };
 
-ClosureReader::Closure::Key* ClosureReader::Closure::ensure(const Name& name) {
+ClosureReader::Closure::Entry* ClosureReader::Closure::ensure(const ClosureKey& name) {
   auto& slot = keys_[name];
   if (slot) return slot.get();
-  slot = std::make_unique<Key>();
+  slot = std::make_unique<Entry>();
   slot->name = name;
   ++unread_;
-  slot->watch = store_.watch(path_of(name), [inbox = inbox_, name](const WatchEvent& event) {
-    inbox->put(name, event.record);
-  });
+  ++unconfirmed_;
+  if (loading_ != nullptr && loading_->contains(name)) loaded_.push_back(slot.get());
+  if (store_ != nullptr) to_ask_.push_back(name);
   return slot.get();
 }
 
+/// Watches what is not watched yet, never too many without an answer: their answers wait in memory.
+void ClosureReader::Closure::ask_more() {
+  while (!to_ask_.empty() && asked_ < kMaxAsked) {
+    const ClosureKey name = to_ask_.front();
+    to_ask_.pop_front();
+    const auto found = keys_.find(name);
+    if (found == keys_.end() || found->second->watch) continue;
+    ++asked_;
+    found->second->watch = store_->watch(
+        path_of(name),
+        [inbox = inbox_.get(), name](const WatchEvent& event) { inbox->put(name, event.record); });
+  }
+}
+
+void ClosureReader::Closure::load(std::vector<ClosureRecord> records) {
+  std::unordered_map<ClosureKey, ClosureRecord> by_key;
+  by_key.reserve(records.size());
+  for (ClosureRecord& record : records) {
+    const ClosureKey key = record.key;
+    by_key.insert_or_assign(key, std::move(record));
+  }
+  records.clear();
+  loading_ = &by_key;
+  for (const auto& [name, key] : keys_) {
+    if (by_key.contains(name)) loaded_.push_back(key.get());
+  }
+  while (!loaded_.empty()) {
+    Entry& key = *loaded_.front();
+    loaded_.pop_front();
+    if (key.read) continue;
+    ClosureRecord& record = by_key.at(key.name);
+    key.version = record.version;
+    take_value(key, std::move(record.value));
+  }
+  loading_ = nullptr;
+  publish(unread_ == 0);
+}
+
+void ClosureReader::Closure::follow(Store& store) {
+  for (const auto& [name, key] : keys_) key->watch.reset();
+  settled_.reset();
+  inbox_->reset();
+  store_ = &store;
+  to_ask_.clear();
+  asked_ = 0;
+  applied_ = {};
+  revision_ = {};
+  resyncing_ = synced_;
+  unconfirmed_ = keys_.size();
+  for (const auto& [name, key] : keys_) key->confirmed = false;
+  // What leads to the rest first.
+  for (const Entry* root : roots_) to_ask_.push_back(root->name);
+  for (const auto& [name, key] : keys_) to_ask_.push_back(name);
+  settled_ =
+      store.watch_settled([inbox = inbox_.get()](Revision revision) { inbox->settle(revision); });
+  ask_more();
+}
+
 template <typename M>
-std::pair<M, bool> ClosureReader::Closure::decode(const Key& key) {
+std::pair<M, bool> ClosureReader::Closure::decode(const Entry& key) {
   std::pair<M, bool> result;
   result.second = key.value && result.first.ParseFromString(*key.value);
   if (key.value && !result.second) {
@@ -281,8 +238,8 @@ std::pair<M, bool> ClosureReader::Closure::decode(const Key& key) {
   return result;
 }
 
-std::vector<Name> ClosureReader::Closure::follow(const Key& key) const {
-  std::vector<Name> next;
+std::vector<ClosureKey> ClosureReader::Closure::next_of(const Entry& key) const {
+  std::vector<ClosureKey> next;
   const Uuid& id = key.name.id;
   const auto add = [&](Kind kind, const Uuid& to, Index index = Index::none, uint32_t bucket = 0) {
     if (!to.is_nil()) next.push_back({kind, index, bucket, to});
@@ -335,24 +292,28 @@ std::vector<Name> ClosureReader::Closure::follow(const Key& key) const {
   return next;
 }
 
-void ClosureReader::Closure::take_in(Key& key, const std::optional<Record>& record) {
-  const bool first = !key.read;
-  if (first) {
+void ClosureReader::Closure::take_in(Entry& key, const std::optional<Record>& record) {
+  if (!key.confirmed) {
+    key.confirmed = true;
+    --unconfirmed_;
+    --asked_;
+  }
+  key.version = record ? record->version : 0;
+  take_value(key, record ? std::optional(record->value) : std::nullopt);
+}
+
+void ClosureReader::Closure::take_value(Entry& key, std::optional<std::string> value) {
+  if (!key.read) {
     key.read = true;
     --unread_;
-  }
-  if (!first && record.has_value() == key.value.has_value() &&
-      (!record || record->value == *key.value)) {
+  } else if (value == key.value) {
     return;
   }
-  if (record) {
-    key.value = record->value;
-  } else {
-    key.value.reset();
-  }
+  key.value = std::move(value);
+  ++changes_;
   if (const auto name = model_of(key.name)) changed_.insert(*name);
-  std::vector<Key*> leads_to;
-  for (const Name& name : follow(key)) leads_to.push_back(ensure(name));
+  std::vector<Entry*> leads_to;
+  for (const ClosureKey& name : next_of(key)) leads_to.push_back(ensure(name));
   std::sort(leads_to.begin(), leads_to.end());
   if (!std::includes(leads_to.begin(), leads_to.end(), key.leads_to.begin(), key.leads_to.end())) {
     lost_an_edge_ = true;
@@ -364,33 +325,38 @@ void ClosureReader::Closure::sweep() {
   if (!lost_an_edge_) return;
   lost_an_edge_ = false;
   ++walks_;
-  std::vector<Key*> open = roots_;
-  for (Key* key : open) key->mark = walks_;
+  std::vector<Entry*> open = roots_;
+  for (Entry* key : open) key->mark = walks_;
   while (!open.empty()) {
-    const Key* key = open.back();
+    const Entry* key = open.back();
     open.pop_back();
-    for (Key* next : key->leads_to) {
+    for (Entry* next : key->leads_to) {
       if (next->mark == walks_) continue;
       next->mark = walks_;
       open.push_back(next);
     }
   }
   for (auto it = keys_.begin(); it != keys_.end();) {
-    Key& key = *it->second;
+    Entry& key = *it->second;
     if (key.mark == walks_) {
       ++it;
       continue;
     }
     if (!key.read) --unread_;
+    if (!key.confirmed) {
+      --unconfirmed_;
+      if (key.watch) --asked_;
+    }
     if (const auto name = model_of(key.name)) changed_.insert(*name);
     // First no more reports, then forget the one that may be waiting.
     key.watch.reset();
     inbox_->forget(key.name);
     it = keys_.erase(it);
+    ++changes_;
   }
 }
 
-const ClosureReader::Closure::Key* ClosureReader::Closure::find(Kind kind, const Uuid& id) const {
+const ClosureReader::Closure::Entry* ClosureReader::Closure::find(Kind kind, const Uuid& id) const {
   const auto found = keys_.find({kind, Index::none, 0, id});
   return found == keys_.end() ? nullptr : found->second.get();
 }
@@ -414,7 +380,7 @@ std::vector<IdType> ClosureReader::Closure::listed(Index index, const Uuid& id) 
 }
 
 std::optional<model::Change> ClosureReader::Closure::change_of(const ModelName& name) {
-  const Key* key = find(name.kind, name.id);
+  const Entry* key = find(name.kind, name.id);
   if (key != nullptr && !key->read) return std::nullopt;  // its time comes
   const bool present = key != nullptr && key->value.has_value();
   if (!present && published_.erase(name) == 0) return std::nullopt;
@@ -469,9 +435,10 @@ std::optional<model::Change> ClosureReader::Closure::change_of(const ModelName& 
     case Kind::host_state: {
       model::HostChange change{HostId{name.id}, std::nullopt};
       if (present) {
-        const Key* host = find(Kind::host, name.id);
-        change.now = to_model(decode<v1::HostState>(*key).first,
-                              host != nullptr ? decode<v1::Host>(*host).first.name() : "");
+        const Entry* host = find(Kind::host, name.id);
+        const auto resource = host != nullptr ? decode<v1::Host>(*host).first : v1::Host();
+        change.now = to_model(decode<v1::HostState>(*key).first, resource.name());
+        change.now->fenced = resource.fenced();
         change.now->id = change.id;
       }
       return change;
@@ -496,24 +463,34 @@ void ClosureReader::Closure::publish(bool consistent) {
 }
 
 void ClosureReader::Closure::process(MonoTime now) {
-  Inbox::Content content = inbox_->take();
+  ClosureInbox::Content content = inbox_->take();
   for (const auto& [name, record] : content.records) {
     const auto key = keys_.find(name);
     if (key != keys_.end()) take_in(*key->second, record);
   }
+  ask_more();
   if (content.settled) revision_ = content.revision;
-  if (synced_ && changed_.empty() && !lost_an_edge_) return;
-  if (!dirty_since_) dirty_since_ = now;
-  if (content.settled && unread_ == 0) {
-    sweep();
-    publish(true);
-  } else if (synced_ && now - *dirty_since_ >= kMaxDelay) {
-    publish(false);
+  const bool whole = content.settled && unconfirmed_ == 0;
+  if (!synced_ || !changed_.empty() || lost_an_edge_) {
+    if (!dirty_since_) dirty_since_ = now;
+    if (whole) {
+      sweep();
+      publish(true);
+    } else if (synced_ && now - *dirty_since_ >= delay()) {
+      publish(false);
+    }
   }
+  if (!whole) return;
+  resyncing_ = false;
+  applied_ = revision_;
 }
 
+ClosureReader::ClosureReader(HostId self, Publish publish)
+    : closure_(std::make_unique<Closure>(self, std::move(publish))) {}
 ClosureReader::ClosureReader(Store& store, HostId self, Publish publish)
-    : closure_(std::make_unique<Closure>(store, self, std::move(publish))) {}
+    : ClosureReader(self, std::move(publish)) {
+  closure_->follow(store);
+}
 ClosureReader::~ClosureReader() = default;
 int ClosureReader::fd() const {
   return closure_->fd();
@@ -532,6 +509,25 @@ size_t ClosureReader::watched() const {
 }
 size_t ClosureReader::unread() const {
   return closure_->unread();
+}
+size_t ClosureReader::unconfirmed() const {
+  return closure_->unconfirmed();
+}
+Revision ClosureReader::applied() const {
+  return closure_->applied();
+}
+uint64_t ClosureReader::changes() const {
+  return closure_->changes();
+}
+void ClosureReader::load(std::vector<ClosureRecord> records) {
+  closure_->load(std::move(records));
+}
+void ClosureReader::follow(Store& store) {
+  closure_->follow(store);
+}
+void ClosureReader::each_record(
+    const std::function<void(const ClosureKey&, const std::string*, int64_t)>& visit) const {
+  closure_->each_record(visit);
 }
 
 }  // namespace plexus::store

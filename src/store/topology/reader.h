@@ -9,6 +9,11 @@
 // change, the batch goes out incomplete (references in it may dangle; `consistent` is false). The
 // first batch is the exception: it waits until the whole closure is there.
 //
+// It can start from records that somebody kept (a disk snapshot): what they amount to is published at once, without any
+// store. When a store is followed then, or another one, or the same one after it was restored, everything is read again
+// and only what differs becomes a change; the differences are held back until all has been read, for kMaxResyncDelay at
+// most.
+//
 // Threads: one thread owns the reader and calls everything. It polls fd() and calls process() when
 // fd() is readable or deadline() has passed. The store's callbacks only leave a note in the inbox.
 //
@@ -26,6 +31,7 @@
 #include "base/ids.h"
 #include "model/records.h"
 #include "store/store.h"
+#include "store/topology/closure_key.h"
 
 namespace plexus::store {
 
@@ -39,13 +45,23 @@ struct ClosureBatch {
 class ClosureReader {
  public:
   static constexpr Duration kMaxDelay = std::chrono::milliseconds(50);
+  static constexpr Duration kMaxResyncDelay = std::chrono::seconds(2);
+  static constexpr size_t kMaxAsked = 2048;  ///< keys that wait for their first answer at a time
   using Publish = std::function<void(ClosureBatch)>;
 
-  /// `publish` is called from process(). `store` must outlive the reader.
+  /// `publish` is called from process() and load().
+  ClosureReader(HostId self, Publish publish);
+  /// The same, following `store`.
   ClosureReader(Store& store, HostId self, Publish publish);
   ~ClosureReader();
   ClosureReader(const ClosureReader&) = delete;
   ClosureReader& operator=(const ClosureReader&) = delete;
+
+  /// Takes in what was kept and publishes what it amounts to. Before any store is followed.
+  void load(std::vector<ClosureRecord> records);
+  /// Follows `store`, which must outlive the reader. Again: forgets that anything was ever confirmed, forgets nothing
+  /// of what is known.
+  void follow(Store& store);
 
   /// Readable while there is something to process.
   [[nodiscard]] int fd() const;
@@ -54,12 +70,21 @@ class ClosureReader {
   /// When process() must be called even if fd() stays silent.
   [[nodiscard]] std::optional<MonoTime> deadline() const;
 
-  /// The first batch, which is the whole closure, has been published (an empty closure too
-  /// publishes an empty batch).
+  /// The first batch has been published (an empty closure too publishes an empty batch): the whole closure, or what
+  /// was loaded.
   [[nodiscard]] bool synced() const;
   /// Keys watched, and of those the ones not read yet.
   [[nodiscard]] size_t watched() const;
   [[nodiscard]] size_t unread() const;
+  /// Keys that the store followed now has said nothing about yet.
+  [[nodiscard]] size_t unconfirmed() const;
+  /// All that was committed up to here has been published, as far as it concerns us; 0: not yet since follow().
+  [[nodiscard]] Revision applied() const;
+  /// Grows when anything that each_record() shows has another value.
+  [[nodiscard]] uint64_t changes() const;
+  /// Everything known, also of what does not exist: null.
+  void each_record(const std::function<void(const ClosureKey&, const std::string*,
+                                            int64_t version)>& visit) const;
 
  private:
   class Closure;

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// ClosureKey: names one record of the part of the store that one host follows (reader.h), and one record of its disk
+// snapshot (closure_file.h): the numbers of kinds and indexes are on disks, they never change. Pure.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/ids.h"
+
+namespace plexus::store {
+
+struct ClosureKey {
+  enum class Kind : uint8_t {
+    host = 0,
+    host_state = 1,
+    bridge = 2,
+    router = 3,
+    port = 4,
+    route = 5,
+    binding = 6,
+    neighbours = 7,
+    head = 8,
+    bucket = 9,
+    tunnel_keys = 10,
+  };
+  static constexpr Kind kLastKind = Kind::tunnel_keys;
+  /// The indexes that a closure follows. `none` for keys that are not part of one.
+  enum class Index : uint8_t {
+    none = 0,
+    wanted_ports = 1,
+    bridge_ports = 2,
+    router_ports = 3,
+    router_routes = 4,
+    migrating_ports = 5,
+  };
+  static constexpr Index kLastIndex = Index::migrating_ports;
+
+  Kind kind = Kind::host;
+  Index index = Index::none;
+  uint32_t bucket = 0;
+  Uuid id;
+  bool operator==(const ClosureKey&) const = default;
+};
+
+/// Where the record is in the store.
+[[nodiscard]] std::string path_of(const ClosureKey& key);
+
+/// What is known of one record.
+struct ClosureRecord {
+  ClosureKey key;
+  std::optional<std::string> value;  ///< nullopt: it is known that there is none
+  int64_t version = 0;
+};
+
+}  // namespace plexus::store
+
+template <>
+struct std::hash<plexus::store::ClosureKey> {
+  size_t operator()(const plexus::store::ClosureKey& key) const noexcept {
+    return std::hash<plexus::Uuid>{}(key.id) ^
+           (static_cast<size_t>(key.kind) * 0x9e3779b97f4a7c15ULL +
+            static_cast<size_t>(key.index) * 0xff51afd7ed558ccdULL +
+            key.bucket * 0xc4ceb9fe1a85ec53ULL);
+  }
+};
