@@ -19,6 +19,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr Duration kSaveDelay = 5s;
+constexpr std::chrono::milliseconds kRefreshSnapshot = 10min;
 constexpr Duration kZonesInterval = 10s;
 
 std::string snapshot_path(const AgentOptions& options) {
@@ -158,7 +159,9 @@ void TopologyThread::load_from_disk() {
 
 /// Debounced; only whole states that the store has confirmed.
 void TopologyThread::save_to_disk(MonoTime now, bool at_end) {
-  const bool changed = reader_->changes() != saved_changes_ || disk_taken_ms_ == 0;
+  // Now and then also what is as it was: the age of a snapshot says how old what it knows may be.
+  const bool changed =
+      reader_->changes() != saved_changes_ || wall_ms() - disk_taken_ms_ > kRefreshSnapshot.count();
   if (!changed || reader_->applied().value == 0) return;
   if (!at_end) {
     if (!save_at_) save_at_ = now + kSaveDelay;
@@ -428,6 +431,7 @@ void TopologyThread::publish_status() {
   };
   std::lock_guard lock(status_mutex_);
   status_.machine_id = start_.machine_id;
+  if (!status_.registered) status_.incarnation = start_.incarnation;
   status_.synced = reader_->synced();
   status_.from_disk = from_disk_ && reader_->applied().value == 0;
   status_.store_up = up;

@@ -611,5 +611,67 @@ TEST_F(Simulate, TraceNamesEverything) {
   EXPECT_THAT(dropped.text(), HasSubstr("[port_admin_down]"));
 }
 
+// --- hosts that are not to be trusted, ports on the move ---
+
+TEST_F(Simulate, NothingIsSentToAFencedHost) {
+  cloud.hosts[h2].fenced = true;
+  const Outcome o = send(vm1, kToVm3);
+  EXPECT_EQ(o.verdict, Verdict::drop);
+  EXPECT_EQ(o.reason, DropReason::port_unbound);
+  const Outcome flood =
+      send(vm1, "eth 02:00:00:00:01:01 > 02:00:00:00:09:09 | ipv4 10.0.1.1 > 10.0.1.9 | udp 1 > 2");
+  EXPECT_THAT(flood.actions.copies, ElementsAre(Copy{{}, local(vm2)}));
+  // The flows that led there go when it is fenced.
+  model::Topology topology(h1);
+  topology.apply(cloud.changes(h1));
+  model::Host host = cloud.hosts[h2];
+  host.fenced = false;
+  const model::Change change[] = {model::HostChange{h2, host}};
+  EXPECT_THAT(topology.apply(change).hosts, ElementsAre(h2));
+}
+
+TEST_F(Simulate, TheKeyOfAPortThatHasMovedLeadsToWhereItIs) {
+  const uint32_t old_key = tunnel(vm2).key;
+  ASSERT_TRUE(send(vm1, kToVm2).actions.copies.size() == 1);
+  cloud.bind(vm2, h2);
+  model::Topology topology(h1);
+  topology.apply(cloud.changes(h1));
+  packet = packet_of(sent, kTunnelPort, old_key);
+  EXPECT_EQ(simulate(packet, *topology.snapshot(), MonoTime{}).reason, DropReason::stale_key);
+
+  const model::Change moved[] = {model::MovedKeyChange{old_key, vm2, true}};
+  EXPECT_THAT(topology.apply(moved).tunnel_keys, ElementsAre(old_key));
+  const Outcome on = simulate(packet, *topology.snapshot(), MonoTime{});
+  EXPECT_THAT(on.actions.copies, ElementsAre(Copy{{}, tunnel(vm2)}));
+  EXPECT_TRUE(on.cacheable);
+  // Should it come back, it is delivered here.
+  model::Binding back = cloud.bindings[vm2];
+  back.host = h1;
+  const model::Change here_again[] = {model::BindingChange{vm2, back},
+                                      model::LocalPortChange{vm2, cloud.dp_port(vm2).number}};
+  topology.apply(here_again);
+  EXPECT_THAT(simulate(packet, *topology.snapshot(), MonoTime{}).actions.copies,
+              ElementsAre(Copy{{}, local(vm2)}));
+
+  const model::Change over[] = {model::MovedKeyChange{old_key, vm2, false}};
+  EXPECT_THAT(topology.apply(over).tunnel_keys, ElementsAre(old_key));
+  EXPECT_EQ(simulate(packet, *topology.snapshot(), MonoTime{}).reason, DropReason::stale_key);
+}
+
+TEST_F(Simulate, TheFirstFrameOfAPortThatMigratesHereSaysSo) {
+  cloud.ports[vm3].migrating_to = h1;
+  model::Topology topology(h1);
+  topology.apply(cloud.changes(h1));
+  const model::Change plugged[] = {model::LocalPortChange{vm3, 99}};
+  topology.apply(plugged);
+  const Outcome asked = send(vm3, kToVm3);
+  const Outcome o = simulate(packet_of(sent, DpPort{99}), *topology.snapshot(), MonoTime{});
+  EXPECT_EQ(o.verdict, Verdict::drop);
+  EXPECT_FALSE(o.cacheable);
+  EXPECT_THAT(o.writes, ElementsAre(StateWrite(PortArrived{vm3})));
+  // Until then what is for it goes where it was.
+  EXPECT_THAT(send(vm1, kToVm3).actions.copies, ElementsAre(Copy{{}, tunnel(vm3)}));
+}
+
 }  // namespace
 }  // namespace plexus::sim

@@ -202,5 +202,81 @@ TEST_F(HostRecordsTest, ManyWritersNeverShareAKey) {
   EXPECT_EQ(keys.size(), ports.size());
 }
 
+TEST_F(HostRecordsTest, ASecondMachineWithTheSameIdIsRefusedWhileTheFirstLives) {
+  Registration first{"h1", {*IpAddr::parse("192.0.2.1")}};
+  first.machine_id = "aaaa";
+  ASSERT_TRUE(one_.register_host(first).ok());
+  ASSERT_TRUE(one_.announce_alive(2, "aaaa").ok());
+  Registration second{"h1", {*IpAddr::parse("192.0.2.7")}};
+  second.machine_id = "bbbb";
+  auto other = open_store(address());
+  ASSERT_TRUE(other.ok());
+  HostRecords clone(**other, h1_);
+  const auto refused = clone.register_host(second);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::exists);
+  for (const char* named : {"h1", "aaaa", "bbbb", "192.0.2.1", "192.0.2.7", "host-id"}) {
+    EXPECT_THAT(refused.error().message, HasSubstr(named));
+  }
+  EXPECT_EQ(state(h1_).machine_id(), "aaaa");
+  // The same machine may start again although its last agent still looks alive.
+  EXPECT_TRUE(one_.register_host(first).ok());
+  // A dead host's place may be taken.
+  ASSERT_TRUE(store_->transact({Delete{live_path(h1_.uuid), 1}}).ok());
+  ASSERT_TRUE(clone.register_host(second).ok());
+  EXPECT_EQ(state(h1_).machine_id(), "bbbb");
+}
+
+TEST_F(HostRecordsTest, StartsAndKeysNeverGoBack) {
+  Registration again{"h1", {}};
+  again.incarnation = 40;
+  EXPECT_EQ(one_.register_host(again)->incarnation, 41u);
+  again.incarnation = 7;
+  EXPECT_EQ(one_.register_host(again)->incarnation, 42u);
+
+  const auto vm = plug("vm", h1_);
+  const auto key = one_.publish(id(vm));
+  ASSERT_TRUE(key.ok());
+  again.next_tunnel_key = key->tunnel_key + 1;  // what the store has
+  ASSERT_TRUE(one_.register_host(again).ok());
+  EXPECT_EQ(*one_.flood_key(BridgeId{*Uuid::from_bytes(blue_.id())}), key->tunnel_key + 1);
+  again.next_tunnel_key = 500;  // the store has lost some
+  ASSERT_TRUE(one_.register_host(again).ok());
+  const auto other = plug("other", h1_);
+  EXPECT_EQ(one_.publish(id(other))->tunnel_key, 500 + kTunnelKeyLeap);
+}
+
+TEST_F(HostRecordsTest, AMigratingPortIsTakenOverWhenItsTimeComes) {
+  auto vm = plug("vm", h1_);
+  const auto before = one_.publish(id(vm));
+  ASSERT_TRUE(before.ok());
+  vm.set_migrating_to(h2_.uuid.raw());
+  update(vm);
+  EXPECT_EQ(two_.publish(id(vm)).error().code, ErrorCode::conflict);
+  EXPECT_TRUE(one_.publish(id(vm)).ok());  // it is still here
+  const auto after = two_.publish(id(vm), true);
+  ASSERT_TRUE(after.ok()) << after.error().message;
+  EXPECT_EQ(after->host, h2_);
+  EXPECT_EQ(after->generation, before->generation + 1);
+  // The one it left does not take it back, and may not say that it is gone.
+  EXPECT_EQ(one_.publish(id(vm)).error().code, ErrorCode::conflict);
+  ASSERT_TRUE(one_.unpublish(id(vm)).ok());
+  EXPECT_TRUE(two_.publish(id(vm))->active);
+  // Later the configuration says so, too.
+  vm = get<v1::Port>(vm.id());
+  vm.set_host(h2_.uuid.raw());
+  vm.clear_migrating_to();
+  update(vm);
+  EXPECT_EQ(two_.publish(id(vm))->generation, after->generation);
+}
+
+TEST_F(HostRecordsTest, AFencedHostTakesNoPorts) {
+  const auto vm = plug("vm", h1_);
+  auto host = get<v1::Host>(h1_.uuid.raw());
+  host.set_fenced(true);
+  update(host);
+  EXPECT_EQ(one_.publish(id(vm)).error().code, ErrorCode::conflict);
+}
+
 }  // namespace
 }  // namespace plexus::store
