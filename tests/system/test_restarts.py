@@ -264,7 +264,6 @@ def test_the_fabric_fails_and_recovers(cloud):
     wait_until(lambda: cloud.vm1.reaches(cloud.vm4.v4) and cloud.vm4.reaches(cloud.vm5.v6), 10, "the fabric")
 
 
-@pytest.mark.long
 def test_somebody_deletes_the_tunnel_device(cloud):
     """An operator's mistake, or another program's: the agent sees it and makes another."""
     ns = cloud.h1.namespace
@@ -274,7 +273,6 @@ def test_somebody_deletes_the_tunnel_device(cloud):
     wait_until(lambda: cloud.vm1.reaches(cloud.vm4.v4) and cloud.vm3.reaches(cloud.vm1.v6), 10, "another tunnel")
 
 
-@pytest.mark.long
 def test_somebody_deletes_the_filters(cloud):
     """`tc qdisc delete` on a machine's interface takes our program away: it comes back."""
     cloud.h1.namespace.run("tc", "qdisc", "delete", "dev", cloud.vm1.tap, "clsact")
