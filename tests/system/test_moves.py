@@ -158,6 +158,6 @@ def test_a_host_is_fenced(partitioned_cloud):
                             check=False)
         assert refused.status == 1 and "h2" in refused.text, refused
     wait_until(lambda: "vm3" not in cloud.h2.ports(), 20, "h2 to let vm3 go")
-    cloud.cli("host", "update", "h2", "--fenced", "false")
+    cloud.cli("host", "unfence", "h2")
     wait_until(lambda: cloud.vm1.reaches(vm4.v4) and vm4.reaches(cloud.vm5.v6), 10, "h2 to be taken back")
     assert cloud.vm1.ping(vm3.v4, count=3, wait=4).ok
