@@ -4,7 +4,6 @@ takes to apply, how soon an agent forwards. docs/benchmarks.md says how to read 
 import argparse
 import json
 import os
-import statistics
 import sys
 import time
 
@@ -122,10 +121,11 @@ class Suite:
         if not have_fake_datapath():
             raise BenchError("plexus-agent has no --datapath fake")
         made.start_agents(hosts)
-        write(self._file, cloud(self._size, placed))
+        document = cloud(self._size, placed)
+        write(self._file, document)
         seconds, said = made.apply(self._file)
         start = time.monotonic()
-        states = made.settle()
+        states = made.settle(sum("host" in port for port in document["ports"]))
         self._say(f"{hosts} agents, {said} in {seconds:.1f} s, at rest {time.monotonic() - start:.1f} s later; "
                   f"{sum(s['ports_active'] for s in states)} ports active, "
                   f"{states[0]['watched_keys']} keys watched by {made.agents[0].name}")

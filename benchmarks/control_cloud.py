@@ -54,14 +54,18 @@ class Client:
     def ask(self, method, path, body=None, expect=(200, 201)):
         text = None if body is None else json.dumps(body)
         headers = {} if body is None else {"Content-Type": "application/json"}
-        asked = time.monotonic_ns()
-        try:
-            self._connection.request(method, path, text, headers)
-            response = self._connection.getresponse()
-            data = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
-            raise BenchError(f"{method} {path}: {error}") from error
+        for again in (True, False):
+            asked = time.monotonic_ns()
+            try:
+                self._connection.request(method, path, text, headers)
+                response = self._connection.getresponse()
+                data = response.read()
+                break
+            except (OSError, http.client.HTTPException) as error:
+                self._connection.close()
+                # A connection that was silent for long has been closed at the other end.
+                if not again or not isinstance(error, (BrokenPipeError, ConnectionResetError)):
+                    raise BenchError(f"{method} {path}: {error}") from error
         answer = Answer(response.status, response.headers, data, asked, time.monotonic_ns())
         if expect is not None and answer.status not in expect:
             raise BenchError(f"{method} {path}: {answer.status} {data[:300].decode(errors='replace')}")
@@ -211,16 +215,17 @@ class ControlCloud:
         said = run(require("plexus"), "--timeout", "60", "apply", "-f", path, timeout=900)
         return time.monotonic() - start, said.strip().splitlines()[-1]
 
-    def settle(self, seconds=600, still=0.5):
-        """Waits until all wanted ports of all agents are plugged in and no agent has had news for a while."""
+    def settle(self, ports, seconds=600, still=0.5):
+        """Waits until so many ports are plugged in, all agents together, and no agent has had news for a while."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             states = [agent.status() for agent in self.agents]
             newest = max(state["applied_at_ns"] for state in states)
-            if time.monotonic_ns() - newest > still * 1e9 and all(s["epoch"] == s["applied_epoch"] for s in states):
+            active = sum(state["ports_active"] for state in states)
+            if active == ports and time.monotonic_ns() - newest > still * 1e9 and all(s["epoch"] == s["applied_epoch"] for s in states):
                 return states
             time.sleep(still / 2)
-        raise BenchError(f"the agents did not come to rest within {seconds} s")
+        raise BenchError(f"the agents did not come to rest within {seconds} s: {active} of {ports} ports are active")
 
     def received(self):
         """Bytes that each agent has read from the store so far, by name."""

@@ -15,11 +15,21 @@ def paths(cloud):
     return [(cloud.vm1, cloud.vm3, cloud.vm3.v4), (cloud.vm1, cloud.vm4, cloud.vm4.v4), (cloud.vm2, cloud.vm4, cloud.vm4.v6)]
 
 
+def trust_neighbours(machine):
+    """Every half minute or so a machine asks its neighbours and its router whether they still have their MACs. While no
+    agent runs on its host nobody answers for the router, and after some 38 seconds the machine gives the router up:
+    docs/operations.md. Here it is not what is tested."""
+    for family in ("ipv4", "ipv6"):
+        machine.run("sysctl", "-qw", f"net.{family}.neigh.eth0.base_reachable_time_ms=3600000")
+
+
 @contextlib.contextmanager
 def streams(cloud):
     """Streams on all paths that have been whole for a second; at the end none must have lost anything."""
     with contextlib.ExitStack() as stack:
         running = []
+        for machine in cloud.machines.values():
+            trust_neighbours(machine)
         for n, (sender, receiver, address) in enumerate(paths(cloud)):
             assert sender.ping(address, count=5, wait=4).ok
             # The first packets of a stream ask the agent; they count as well.
@@ -42,10 +52,12 @@ def new_flows(cloud, number):
     assert cloud.vm2.ping(cloud.vm6.v4, wait=4).ok, "router, same host"
     assert cloud.vm3.ping(cloud.vm6.v6, wait=4).ok, "router, other host"
     assert cloud.vm6.ping(cloud.vm3.v4, wait=4).ok
-    # vm5's MAC is in no topology: it is asked for, and what is learned stays with this agent while there is no store.
+    # Addresses that the topology does not know. The router's question is asked by h1; what h1 hears itself it knows
+    # without a store. (What another host hears comes by the store.)
     cloud.vm5.run("ip", "addr", "add", f"10.1.2.{number}/24", "dev", "eth0")
-    assert cloud.vm6.ping(f"10.1.2.{number}", wait=4).ok, "a new address, same bridge"
-    assert cloud.vm1.ping(f"10.1.2.{number}", wait=4).ok, "a new address behind the router"
+    assert cloud.vm6.ping(f"10.1.2.{number}", wait=4).ok, "a new address, same bridge, other host"
+    cloud.vm2.run("ip", "addr", "add", f"10.1.1.{number}/24", "dev", "eth0")
+    assert cloud.vm6.ping(f"10.1.1.{number}", wait=4).ok, "a new address behind the router, same host"
 
 
 def restart(host, how=signal.SIGKILL):
