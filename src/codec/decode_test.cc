@@ -320,6 +320,9 @@ TEST(Nearest, FindsTheMistypedWord) {
   EXPECT_EQ(edit_distance("", "abc"), 3u);
   EXPECT_EQ(edit_distance("abc", "abc"), 0u);
   EXPECT_EQ(suggestion("prot", words), "did you mean 'port'?");
+  const std::vector<std::string> many(5000, "vm");
+  EXPECT_LT(suggestion("quite-another", many).size(), 250u);
+  EXPECT_NE(suggestion("quite-another", many).find("and 4970 more"), std::string::npos);
 }
 
 }  // namespace

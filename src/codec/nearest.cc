@@ -50,6 +50,9 @@ std::string nearest(std::string_view word, std::span<const std::string> candidat
   return best == nullptr ? std::string() : *best;
 }
 
+/// Names of thousands of ports help nobody.
+constexpr size_t kMostListed = 30;
+
 std::string suggestion(std::string_view word, std::span<const std::string> candidates) {
   const std::string best = nearest(word, candidates);
   if (best.empty()) return {};
@@ -57,10 +60,10 @@ std::string suggestion(std::string_view word, std::span<const std::string> candi
     return "did you mean '" + best + "'?";
   }
   std::string out = "known: ";
-  for (const std::string& c : candidates) {
-    if (&c != candidates.data()) out += ", ";
-    out += c;
-  }
+  const size_t shown = std::min(candidates.size(), kMostListed);
+  for (size_t i = 0; i < shown; ++i) out += (i > 0 ? ", " : "") + candidates[i];
+  if (shown < candidates.size())
+    out += " and " + std::to_string(candidates.size() - shown) + " more";
   return out + " (the nearest is '" + best + "')";
 }
 

@@ -15,7 +15,8 @@ namespace plexus::codec {
 /// The candidate with the smallest distance, the first of several; empty only if there are no candidates.
 [[nodiscard]] std::string nearest(std::string_view word, std::span<const std::string> candidates);
 
-/// "did you mean 'bridge'?", or with a word that is near to nothing "known: bridge, router"; empty without candidates.
+/// "did you mean 'bridge'?", or with a word that is near to nothing "known: bridge, router" (some, when there are very
+/// many); empty without candidates.
 [[nodiscard]] std::string suggestion(std::string_view word,
                                      std::span<const std::string> candidates);
 
