@@ -163,6 +163,7 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
     return usage_error("--name: '" + options.name + "' is not a host name");
   }
   if (options.host.is_nil()) {
+    options.new_host = ::access((options.state_dir + "/host-id").c_str(), F_OK) != 0;
     auto id = kept_host_id(options.state_dir);
     if (!id) return id.error();
     options.host = *id;

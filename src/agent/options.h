@@ -16,7 +16,8 @@ namespace plexus::agent {
 
 struct AgentOptions {
   std::string store = "embedded:/var/lib/plexus/store";
-  HostId host;       ///< from --host-id, or kept in <state dir>/host-id
+  HostId host;            ///< from --host-id, or kept in <state dir>/host-id
+  bool new_host = false;  ///< the id was made just now: this host has never worked before
   std::string name;  ///< how it registers when the store does not know it: the machine's host name
   std::string run_dir = "/run/plexus";  ///< its own folder there is <run_dir>/<name>: socket, bpffs
   std::string state_dir = "/var/lib/plexus";

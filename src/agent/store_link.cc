@@ -117,6 +117,7 @@ bool StoreLink::open() {
   auto opened = store::open_store(address_, open_options_);
   if (!opened) {
     note_trouble("the store cannot be opened (trying again): " + opened.error().message);
+    if (opened.error().code != ErrorCode::unavailable) tell(OpenFailed{opened.error()});
     return false;
   }
   store_ = std::move(*opened);

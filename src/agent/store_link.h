@@ -40,6 +40,10 @@ class StoreLink {
   struct Opened {
     store::Store* store = nullptr;
   };
+  /// The store cannot be opened, and not only for now as it seems. It is tried again all the same.
+  struct OpenFailed {
+    Error error;
+  };
   struct ZonesRead {
     std::vector<store::Zone> zones;
   };
@@ -58,7 +62,7 @@ class StoreLink {
   struct FloodKeyDone {
     BridgeId bridge;
   };
-  using News = std::variant<Opened, ZonesRead, Joined, Refused, PortDone, FloodKeyDone>;
+  using News = std::variant<Opened, OpenFailed, ZonesRead, Joined, Refused, PortDone, FloodKeyDone>;
 
   struct Status {
     size_t waiting = 0;   ///< things wanted in the store that are not there yet

@@ -187,6 +187,9 @@ void TopologyThread::handle(StoreLink::News& news) {
     barriers_.emplace(*store_);
     life_record_.emplace(*store_, store::gen_path());
     link_.read_zones();
+  } else if (const auto* failed = std::get_if<StoreLink::OpenFailed>(&news)) {
+    // A host that has worked before goes on, or waits. On a new one it is a mistake to be told of at once.
+    if (options_.new_host && !reader_->synced()) on_fatal_(failed->error);
   } else if (auto* zones = std::get_if<StoreLink::ZonesRead>(&news)) {
     zones_ = std::move(zones->zones);
     find_tunnel_addresses();
