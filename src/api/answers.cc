@@ -50,11 +50,29 @@ std::string_view code_of(const Error& error) {
   return is_quota(error) ? "quota" : to_string(error.code);
 }
 
+/// The topology says "port vm1 (<id>): mac: <why>; <remedy>": which field it is about, for programs. Names have no colon.
+std::string blamed_field(const Error& error) {
+  if (error.code != ErrorCode::invalid) return {};
+  const std::string& m = error.message;
+  const size_t begin = m.find(": ");
+  if (begin == std::string::npos) return {};
+  const size_t field = begin + 2, end = m.find(": ", field);
+  if (end == std::string::npos || end == field ||
+      m.find_first_not_of("abcdefghijklmnopqrstuvwxyz_", field) != end) {
+    return {};
+  }
+  Node e = Node::map_of({});
+  e.add("field", Node::of_text(std::string_view(m).substr(field, end - field)));
+  e.add("detail", Node::of_text(std::string_view(m).substr(end + 2)));
+  return ",\"errors\":" + codec::write_json(Node::list_of({std::move(e)}));
+}
+
 }  // namespace
 
 Response failure(const Error& error, bool conditional, std::string_view extra) {
   Response r = problem(status_of(error, conditional), error.message,
-                       fmt::format(",\"code\":{}{}", codec::json_string(code_of(error)), extra));
+                       fmt::format(",\"code\":{}{}{}", codec::json_string(code_of(error)),
+                                   blamed_field(error), extra));
   if (r.status == 503) r.headers.emplace_back("Retry-After", "1");
   if (r.status >= 500) log_error("api", "answered {}: {}", r.status, error.message);
   return r;

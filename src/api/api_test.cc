@@ -106,6 +106,17 @@ TEST_F(ApiTest, TellsWhatIsWrongWithABody) {
   EXPECT_EQ(servers_[0].api->handle(r).status, 415);
 }
 
+TEST_F(ApiTest, RulesOfTheTopologyNameTheField) {
+  const std::string r1 = created("routers", R"({"name":"r1"})");
+  const Response r =
+      ask("POST", "/v1/routes", R"({"destination":"0.0.0.0/0","router":")" + r1 + "\"}");
+  EXPECT_EQ(r.status, 422);
+  const Node errors = json(r);
+  ASSERT_NE(errors.find("errors"), nullptr) << r.body;
+  EXPECT_EQ(field(errors.find("errors")->items[0], "field"), "port");
+  EXPECT_NE(field(errors.find("errors")->items[0], "detail").find("required"), std::string::npos);
+}
+
 TEST_F(ApiTest, UniqueNamesImmutableFieldsAndIntegrityHold) {
   const std::string web = created("bridges", R"({"name":"web"})");
   const std::string db = created("bridges", R"({"name":"db"})");
@@ -232,7 +243,8 @@ TEST_F(ApiTest, PagesSurviveInsertsAndRemovals) {
     EXPECT_NE(std::find(seen.begin(), seen.end(), id), seen.end()) << id;
 
   // Filters count before the limit.
-  const Response one = ask("GET", "/v1/bridges", {}, {}, {{"limit", "1"}, {"name", "b24"}});
+  created("bridges", R"({"name":"lone"})");
+  const Response one = ask("GET", "/v1/bridges", {}, {}, {{"limit", "1"}, {"name", "lone"}});
   EXPECT_EQ(json(one).find("items")->items.size(), 1u);
   EXPECT_EQ(json(one).find("next"), nullptr);
   for (const auto& bad : {Query{{"limit", "0"}}, Query{{"limit", "1001"}}, Query{{"after", "x"}}})

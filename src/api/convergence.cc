@@ -80,6 +80,11 @@ Result<void> Convergence::step() {
   if (Clock::now() - hosts_read_ >= kHostsAge) {
     if (auto done = read_hosts(); !done) return done;
   }
+  // Nobody who is live has to answer: no question.
+  if (std::all_of(waiters_.begin(), waiters_.end(),
+                  [&](const Waiter& w) { return progress(w).converged(); })) {
+    return Ok{};
+  }
   store::Revision wanted;
   for (const Waiter& w : waiters_) wanted = std::max(wanted, w.revision);
   // Another server may have asked anew meanwhile: agents see only one barrier.
