@@ -259,6 +259,16 @@ class Planner {
       for (const std::string& directory : found->second) {
         if (removed_.count(directory) == 0) directories.push_back(directory);
       }
+    } else {
+      // What lies between it and the records that this transaction deletes below it is left over: no
+      // need to fail first, once for each step.
+      for (auto below = removed_.upper_bound(path + "/");
+           below != removed_.end() && is_below(*below, path); ++below) {
+        for (std::string parent = parent_of(*below); parent.size() > path.size();
+             parent = parent_of(parent)) {
+          if (removed_.count(parent) == 0) directories.push_back(parent);
+        }
+      }
     }
     for (const std::string& directory : made_) {
       if (is_below(directory, path)) directories.push_back(directory);
