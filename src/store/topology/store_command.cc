@@ -291,6 +291,10 @@ class Command {
   int check(Store& store) {
     auto report = check_store(store);
     if (!report.ok()) return failed(report.error());
+    if (report->records == 0) {
+      return failed({ErrorCode::not_found,
+                     "the store " + options_.store + " is empty: nothing has ever used it"});
+    }
     for (const std::string& problem : report->problems) fmt::print(out_, "{}\n", problem);
     fmt::print(out_, "{} records, {} resources: {}\n", report->records, report->resources,
                report->problems.empty() ? "no problems"

@@ -208,6 +208,9 @@ TEST_F(StoreCommandTest, FilesThatCannotBeWrittenOrRead) {
   EXPECT_EQ(missing.status, 1);
   EXPECT_THAT(missing.err, HasSubstr("missing: No such file"));
   EXPECT_EQ(run({"--store", "nonsense:x", "check"}).status, 1);
+  const auto empty = run({"--store", other("mistyped"), "check"});
+  EXPECT_EQ(empty.status, 1);
+  EXPECT_THAT(empty.err, HasSubstr("is empty"));
   FILE* stdout_full = fopen("/dev/full", "w");
   EXPECT_EQ(store_command({"--store", address(), "dump"}, stdin, stdout_full, tmpfile()), 1);
   fclose(stdout_full);
