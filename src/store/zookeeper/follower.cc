@@ -11,6 +11,9 @@ namespace plexus::store {
 
 namespace {
 constexpr std::chrono::milliseconds kRetry{100};
+// An answer that took less lets the window grow, one that took more lets it shrink.
+constexpr std::chrono::milliseconds kSoon{100}, kLate{400};
+constexpr size_t kLeastWindow = 4;
 }  // namespace
 
 class Follower::Handle : public Watch {
@@ -136,7 +139,7 @@ void Follower::enqueue(const PathPtr& path) {
 
 void Follower::pump(Lane& lane) {
   if (!lane.connected || !lane.prepared || lane.retry_at) return;
-  while (lane.in_flight < options_.in_flight && !lane.to_read.empty()) {
+  while (lane.in_flight < lane.window && !lane.to_read.empty()) {
     const PathPtr path = lane.to_read.front();
     lane.to_read.pop_front();
     path->queued = false;
@@ -151,24 +154,25 @@ void Follower::pump(Lane& lane) {
 void Follower::read(Lane& lane, const PathPtr& path) {
   ++lane.in_flight;
   path->reading = true;
-  auto then = on_thread(lane, [this, path](Lane& l, int code, std::string value, Stat stat) {
-    --l.in_flight;
-    path->reading = false;
-    if (code == ZNONODE) {
-      read_absent(l, path);
-    } else if (code != ZOK) {
-      failed(l, path, code);
-    } else {
-      path->armed = true;
-      l.seen = std::max(l.seen, stat.mzxid);
-      std::optional<Record> record;
-      if (const int64_t version = record_version(path->path, stat.version); version > 0) {
-        record = Record{std::move(value), version, Revision{stat.mzxid}};
-      }
-      report(l, path, std::move(record));
-    }
-    pump(l);
-  });
+  auto then = on_thread(
+      lane, [this, path, asked = Clock::now()](Lane& l, int code, std::string value, Stat stat) {
+        path->reading = false;
+        answered(l, asked);
+        if (code == ZNONODE) {
+          read_absent(l, path);
+        } else if (code != ZOK) {
+          failed(l, path, code);
+        } else {
+          path->armed = true;
+          l.seen = std::max(l.seen, stat.mzxid);
+          std::optional<Record> record;
+          if (const int64_t version = record_version(path->path, stat.version); version > 0) {
+            record = Record{std::move(value), version, Revision{stat.mzxid}};
+          }
+          report(l, path, std::move(record));
+        }
+        pump(l);
+      });
   lane.session->get(root_ + path->path, true,
                     [then = std::move(then)](int code, std::string value, const Stat& stat) {
                       then(code, std::move(value), stat);
@@ -179,9 +183,9 @@ void Follower::read(Lane& lane, const PathPtr& path) {
 void Follower::read_absent(Lane& lane, const PathPtr& path) {
   ++lane.in_flight;
   path->reading = true;
-  auto then = on_thread(lane, [this, path](Lane& l, int code) {
-    --l.in_flight;
+  auto then = on_thread(lane, [this, path, asked = Clock::now()](Lane& l, int code) {
     path->reading = false;
+    answered(l, asked);
     if (code == ZOK) {
       read(l, path);  // made meanwhile
     } else if (code == ZNONODE) {
@@ -194,6 +198,17 @@ void Follower::read_absent(Lane& lane, const PathPtr& path) {
   });
   lane.session->exists(root_ + path->path, true,
                        [then = std::move(then)](int code, const Stat&) { then(code); });
+}
+
+void Follower::answered(Lane& lane, Clock::time_point asked) {
+  --lane.in_flight;
+  const auto took = Clock::now() - asked;
+  if (took < kSoon) {
+    lane.window = std::min(lane.window + 1, options_.in_flight);
+  } else if (took > kLate && lane.in_flight < lane.window) {
+    // Each answer of a window that was too large comes late; it is halved about once for all.
+    lane.window = std::max(std::min(lane.window, lane.in_flight) / 2, kLeastWindow);
+  }
 }
 
 void Follower::failed(Lane& lane, const PathPtr& path, int code) {

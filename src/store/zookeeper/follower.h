@@ -5,6 +5,9 @@
 // of its own, which it sets to learn the revision, because the client does not tell that of an
 // answer. Watched paths fill a session up to a budget, then the next one is opened.
 //
+// How many reads are under way depends on how soon they are answered: after an outage all hosts read
+// everything at once, and a server that is asked too much answers nobody before his time is up.
+//
 // Reading: a path is read with a watch; when the watch fires it is read again. ZooKeeper sends the
 // event before any answer that reflects a later state, in each session. So when nothing is left to
 // read, what a session has reported is one state: that of the highest revision it has seen. Before
@@ -115,6 +118,7 @@ class Follower {
     std::optional<Clock::time_point> retry_at;  ///< reads that failed
     std::deque<PathPtr> to_read;
     size_t in_flight = 0;
+    size_t window = kFirstWindow;  ///< of in_flight
     size_t paths = 0;
     size_t bytes = 0;       ///< of the paths the server may be watching
     size_t dead_bytes = 0;  ///< of those, nobody's any more
@@ -132,6 +136,7 @@ class Follower {
     void post(std::function<void()> task);
   };
   class Handle;
+  static constexpr size_t kFirstWindow = 32;
 
   std::unique_ptr<Watch> enter(EntryPtr entry);
   void run();
@@ -169,6 +174,7 @@ class Follower {
   void pump(Lane& lane);
   void read(Lane& lane, const PathPtr& path);
   void read_absent(Lane& lane, const PathPtr& path);
+  void answered(Lane& lane, Clock::time_point asked);
   void failed(Lane& lane, const PathPtr& path, int code);
   void report(Lane& lane, const PathPtr& path, std::optional<Record> record);
   void on_fired(Lane& lane, const std::string& znode);

@@ -165,6 +165,7 @@ void Follower::replace_session(Lane& lane, std::string_view why) {
   lane.down_since.reset();
   lane.retry_at.reset();
   lane.in_flight = 0;
+  lane.window = kFirstWindow;
   lane.dead_bytes = 0;
   if (lane.index == 0) publish_main();
   if (lane.session != nullptr) lane.session->close();
