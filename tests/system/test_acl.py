@@ -138,10 +138,11 @@ def test_an_agent_with_another_host_s_identity_is_refused(guarded):
     try:
         cloud.h1.options = ["--host-id", own, "--identity", cloud.dir / "h3.identity"]
         agent = cloud.h1.start_agent(wait=False)
-        assert agent.wait(15) != 0
-        cloud.daemons.remove(agent)
-        assert "identity" in agent.text().splitlines()[-1], agent.text()[-500:]
+        wait_until(lambda: "identity" in agent.text().splitlines()[-1], 10, "the agent to say so")
     finally:
+        cloud.daemons.remove(agent)
+        if agent.alive():
+            agent.stop()
         cloud.h1.options = options
         cloud.h1.start_agent()
 
@@ -152,7 +153,8 @@ def test_secrets_are_nowhere_else(guarded):
     secrets = [cloud.store.secret]
     for host in cloud.hosts:
         secrets += (cloud.dir / f"{host}.identity").read_text().strip().split(":")[2:]
-    places = [p for p in [*(cloud.dir / "log").rglob("*"), *cloud.run_dir.rglob("*"), *cloud.dir.glob("state-*/**/*")] if p.is_file()]
+    places = [p for p in [*(cloud.dir / "log").rglob("*"), *cloud.run_dir.rglob("*"), *cloud.dir.glob("state-*/**/*")]
+              if "bpf" not in p.parts and p.is_file()]
     assert len(places) > 5
     for path in places:
         content = path.read_bytes()
