@@ -2,16 +2,19 @@
 // plexus-bench-swarm: many sessions of one store in one process, for ./bench control.
 //
 //   sessions  many watch one record; how long after a change until the last has read it again
+//   hosts     that only register, live and say how far they are when asked; until SIGTERM
 //   bind      reads lines "HOST PORT" (UUIDs) and says in the store that the port is on that host
 //
 // Prints one JSON object.
 #include <fmt/format.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/resource.h>
 
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <string>
@@ -21,7 +24,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/store.h"
+#include "store/topology/barrier_answers.h"
 #include "store/topology/host_records.h"
+#include "store/topology/reader.h"
 
 namespace plexus {
 namespace {
@@ -151,6 +156,77 @@ int sessions(const Options& options) {
   return 0;
 }
 
+/// A host without ports: its closure is what every host's holds. A thread each.
+Result<void> live(const std::string& address, const std::string& name, std::atomic<int>& ready,
+                  std::stop_token stop) {
+  const HostId self{Uuid::random()};
+  auto opened = store::open_store(address);
+  if (!opened) return opened.error();
+  store::Store& store = **opened;
+  store::HostRecords records(store, self);
+  const auto registered = records.register_host({.name = name, .tunnel_addresses = {}});
+  if (!registered) return registered.error();
+  if (const auto alive = records.announce_alive(registered->incarnation); !alive) return alive;
+  store::ClosureReader reader(store, self, [](const store::ClosureBatch&) {});
+  store::BarrierAnswers barriers(store);
+  bool counted = false;
+  MonoTime next_sync{};
+  while (!stop.stop_requested()) {
+    Duration wait = 500ms;
+    if (const auto deadline = reader.deadline()) wait = std::min(wait, *deadline - mono_now());
+    pollfd fds[] = {{reader.fd(), POLLIN, 0}, {barriers.fd(), POLLIN, 0}};
+    ::poll(fds, 2, static_cast<int>(std::max<int64_t>(0, wait / 1ms + 1)));
+    const MonoTime now = mono_now();
+    reader.process(now);
+    barriers.process();
+    if (reader.synced() && !counted) {
+      ++ready;
+      counted = true;
+    }
+    const auto question = barriers.open();
+    if (!question) continue;
+    if (reader.applied() < question->revision) {
+      // As the agent does: a store in which nothing happens says how far it is when asked.
+      if (reader.unconfirmed() == 0 && now >= next_sync) {
+        if (const auto synced = store.sync(); !synced) return synced.error();
+        next_sync = now + 1s;
+      }
+      continue;
+    }
+    if (const auto said = store::answer_barrier(store, self, *question); !said) return said;
+    barriers.close();
+  }
+  return Ok{};
+}
+
+int hosts(const Options& options) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::atomic<int> ready{0};
+  std::vector<std::jthread> threads;
+  for (int n = 1; n <= options.count; ++n) {
+    threads.emplace_back([&, n](std::stop_token stop) {
+      const auto lived = live(options.store, fmt::format("s{}", n), ready, stop);
+      if (!lived)
+        fmt::print(stderr, "plexus-bench-swarm: host s{}: {}\n", n, lived.error().message);
+    });
+    // Some at a time: they would only wait for one another.
+    (void)wait_for([&] { return ready > n - 16; }, 10s);
+  }
+  if (!wait_for([&] { return ready == options.count; }, 300s)) {
+    return fail({ErrorCode::unavailable,
+                 fmt::format("{} of {} hosts are ready", ready.load(), options.count)});
+  }
+  fmt::print("ready\n");
+  std::fflush(stdout);
+  int signal = 0;
+  sigwait(&signals, &signal);
+  return 0;
+}
+
 int bind(const Options& options) {
   auto store = store::open_store(options.store);
   if (!store) return fail(store.error());
@@ -172,9 +248,10 @@ int bind(const Options& options) {
 }
 
 int usage() {
-  fmt::print(stderr,
-             "usage: plexus-bench-swarm sessions|bind --store ADDRESS [--count N] [--changes N] "
-             "[--bytes N]\n");
+  fmt::print(
+      stderr,
+      "usage: plexus-bench-swarm sessions|hosts|bind --store ADDRESS [--count N] [--changes N] "
+      "[--bytes N]\n");
   return 2;
 }
 
@@ -202,6 +279,7 @@ int main(int argc, char** argv) {
   plexus::allow_many_files();
   plexus::set_log_level(plexus::LogLevel::error);
   if (options.mode == "sessions") return plexus::sessions(options);
+  if (options.mode == "hosts") return plexus::hosts(options);
   if (options.mode == "bind") return plexus::bind(options);
   return plexus::usage();
 }
