@@ -69,6 +69,9 @@ class Follower {
   /// Waits for the main session until `deadline`. unavailable: no server answers; denied: it does
   /// not let us in.
   Result<Main> main(Clock::time_point deadline);
+  /// The main session was answered with this revision: what was committed before has been told to
+  /// its watches. On any thread, also in the answer's callback.
+  void told(uint64_t generation, int64_t revision);
   /// The beacon of this main session is gone: makes it again.
   void beacon_lost(uint64_t generation);
   [[nodiscard]] Health health() const;

@@ -313,6 +313,17 @@ Result<Follower::Main> Follower::main(Clock::time_point deadline) {
       "zookeeper " + servers_ + " does not answer: is it running, and reachable from here?"};
 }
 
+void Follower::told(uint64_t generation, int64_t revision) {
+  // The events that came before this answer are in the mailbox already.
+  mailbox_->post([this, generation, revision] {
+    Lane& lane = *lanes_.front();
+    if (lane.generation != generation || revision <= lane.seen) return;
+    lane.seen = revision;
+    reported_ = std::max(reported_, revision);
+    unsettled_ = true;
+  });
+}
+
 void Follower::beacon_lost(uint64_t generation) {
   {
     std::lock_guard lock(main_mutex_);

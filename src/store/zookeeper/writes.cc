@@ -34,9 +34,12 @@ bool only_checks(const std::vector<Step>& steps) {
 ZookeeperStore::Outcome ZookeeperStore::send(const Main& main, std::vector<Operation> operations) {
   auto done = std::make_shared<std::promise<Outcome>>();
   auto outcome = done->get_future();
-  main.session->multi(std::move(operations), [done](int code, size_t failed, int64_t revision) {
-    done->set_value({code, failed, revision});
-  });
+  main.session->multi(std::move(operations),
+                      [follower = follower_.get(), done, generation = main.generation](
+                          int code, size_t failed, int64_t revision) {
+                        if (code == ZOK && revision > 0) follower->told(generation, revision);
+                        done->set_value({code, failed, revision});
+                      });
   return outcome.get();
 }
 

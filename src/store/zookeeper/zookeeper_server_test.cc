@@ -58,6 +58,7 @@ ZookeeperServer::~ZookeeperServer() {
 
 void ZookeeperServer::start() {
   const std::string port = address_.empty() ? "" : address_.substr(address_.find(':') + 1);
+  setenv("PLEXUS_ZOOKEEPER_OWNER", std::to_string(getpid()).c_str(), 1);
   address_ = output_of(std::string(PLEXUS_SOURCE_DIR) + "/tools/zookeeper-server start " +
                        directory_ + " " + port);
   PLEXUS_CHECK(!address_.empty(), "tools/zookeeper-server starts (it says why not)");
