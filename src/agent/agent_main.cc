@@ -17,6 +17,7 @@
 #include "base/mailbox.h"
 #include "datapath/ebpf/ebpf_datapath.h"
 #include "datapath/fake/fake_datapath.h"
+#include "store/identity.h"
 #include "store/store.h"
 #include "store/topology/host_records.h"
 #include "store/topology/reader.h"
@@ -100,6 +101,22 @@ std::optional<Error> bad_address(const std::string& address) {
                                        "zookeeper:HOST:PORT[,HOST:PORT...]"};
 }
 
+/// An identity that cannot be this host's: with it the store would refuse us all that we write.
+std::optional<Error> not_ours(std::string_view text, const AgentOptions& options) {
+  const auto identity = store::parse_identity(text);
+  if (!identity) return identity.error().in("identity file " + options.identity);
+  if (identity->role == store::Identity::Role::api) {
+    return Error{ErrorCode::invalid, "identity file " + options.identity +
+                                         " is an API server's: give this host its own, from "
+                                         "plexus host credentials"};
+  }
+  if (identity->host == options.host) return std::nullopt;
+  return Error{ErrorCode::invalid, "identity file " + options.identity + " is of host " +
+                                       identity->host.str() + ", and this is host " +
+                                       options.host.str() +
+                                       ": give it its own, from plexus host credentials"};
+}
+
 int run(const AgentOptions& options) {
   set_log_level(options.log_level);
   if (const auto bad = bad_address(options.store)) return fail(*bad);
@@ -110,6 +127,7 @@ int run(const AgentOptions& options) {
   if (!options.identity.empty()) {
     auto identity = read_identity(options.identity);
     if (!identity) return fail(identity.error());
+    if (const auto bad = not_ours(*identity, options)) return fail(*bad);
     open.identity = std::move(*identity);
   }
 

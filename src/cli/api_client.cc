@@ -121,7 +121,8 @@ Error error_of(const HttpReply& reply) {
                  with_remedy(fmt::format("the server answered {}", reply.status), reply.status)};
   }
   std::string message;
-  if (const Node* errors = node.find("errors")) {
+  // The detail says it all where there is one, with the object's name where that is known.
+  if (const Node* errors = node.find("errors"); errors != nullptr && errors->items.size() > 1) {
     for (const Node& e : errors->items) {
       const auto text = [&](std::string_view key) {
         const Node* n = e.find(key);

@@ -138,7 +138,9 @@ def test_an_agent_with_another_host_s_identity_is_refused(guarded):
     try:
         cloud.h1.options = ["--host-id", own, "--identity", cloud.dir / "h3.identity"]
         agent = cloud.h1.start_agent(wait=False)
-        wait_until(lambda: "identity" in agent.text().splitlines()[-1], 10, "the agent to say so")
+        wait_until(lambda: not agent.alive(), 10, "the agent to refuse")
+        said = agent.text().splitlines()[-1]
+        assert own in said and credentials(cloud, "h3")[0] in said, said
     finally:
         cloud.daemons.remove(agent)
         if agent.alive():
