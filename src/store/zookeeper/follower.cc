@@ -229,7 +229,10 @@ void Follower::report(Lane& lane, const PathPtr& path, std::optional<Record> rec
   path->known = true;
   path->exists = record.has_value();
   path->revision = revision;
-  reported_ = std::max(reported_, revision);
+  if (revision > reported_) {
+    reported_ = revision;
+    witness_ = root_ + path->path;
+  }
   if (path->entries.empty()) {
     path->lane->dead_bytes += cost(root_ + path->path);
     sweep(lane);
@@ -261,6 +264,36 @@ void Follower::on_fired(Lane& lane, const std::string& znode) {
   pump(lane);
 }
 
+// Whoever sees a znode at a revision has been sent all events up to it.
+void Follower::catch_up(Lane& lane) {
+  lane.catching_up = true;
+  const int64_t target = reported_;
+  if (witness_.empty()) return ask_to_sync(lane, target);
+  auto then = on_thread(lane, [this, target](Lane& l, int code, int64_t revision) {
+    if (code == ZNONODE || (code == ZOK && revision < target)) return ask_to_sync(l, target);
+    caught_up(l, code, target);
+  });
+  lane.session->exists(witness_, false, [then = std::move(then)](int code, const Stat& stat) {
+    then(code, stat.mzxid);
+  });
+}
+
+void Follower::ask_to_sync(Lane& lane, int64_t target) {
+  auto then = on_thread(lane, [this, target](Lane& l, int code) { caught_up(l, code, target); });
+  lane.session->sync(root_, [then = std::move(then)](int code) { then(code); });
+}
+
+// What is committed elsewhere and known to us is known to this session's server now, and its events
+// have come.
+void Follower::caught_up(Lane& lane, int code, int64_t target) {
+  lane.catching_up = false;
+  if (code == ZOK) {
+    lane.seen = std::max(lane.seen, target);
+  } else {
+    lane.retry_at = Clock::now() + kRetry;
+  }
+}
+
 void Follower::check_settled() {
   if (!unsettled_) return;
   for (const auto& lane : lanes_) {
@@ -276,17 +309,7 @@ void Follower::check_settled() {
     if (lane->index != 0 && lane->paths == 0) continue;
     if (lane->seen < reported_) {
       behind = true;
-      lane->catching_up = true;
-      auto then = on_thread(*lane, [target = reported_](Lane& l, int code) {
-        l.catching_up = false;
-        // What is committed elsewhere and known to us is known to this session's server now, and its
-        // events have come.
-        if (code == ZOK)
-          l.seen = std::max(l.seen, target);
-        else
-          l.retry_at = Clock::now() + kRetry;
-      });
-      lane->session->sync(root_, [then = std::move(then)](int code) { then(code); });
+      catch_up(*lane);
     }
     revision = revision == 0 ? lane->seen : std::min(revision, lane->seen);
   }

@@ -11,7 +11,8 @@
 // Reading: a path is read with a watch; when the watch fires it is read again. ZooKeeper sends the
 // event before any answer that reflects a later state, in each session. So when nothing is left to
 // read, what a session has reported is one state: that of the highest revision it has seen. Before
-// this is said of several sessions, each that has seen less is asked to catch up ("sync").
+// this is said of several sessions, each that has seen less is asked for a znode known to be at that
+// revision (a read; where that does not show it, by "sync", which may wait for the server's disk).
 //
 // A session that was cut off goes on when it is connected again: the client arms its watches anew,
 // and what changed fires. A session that expired is replaced by a new one, and all its paths are read
@@ -184,6 +185,9 @@ class Follower {
   void forget(const PathPtr& path);
   void sweep(Lane& lane);
   void check_settled();
+  void catch_up(Lane& lane);
+  void ask_to_sync(Lane& lane, int64_t target);
+  void caught_up(Lane& lane, int code, int64_t target);
   static size_t cost(const std::string& path) { return path.size() + 8; }
 
   const std::string servers_, root_, beacons_;
@@ -205,6 +209,7 @@ class Follower {
   std::unordered_map<std::string, PathPtr> paths_;
   std::vector<EntryPtr> settled_;
   int64_t reported_ = 0;    ///< highest revision in any report, or claimed as settled
+  std::string witness_;     ///< a znode that was at that revision; empty: none is known
   bool unsettled_ = false;  ///< something was reported since the last call of `settled_`
   bool said_down_ = false;
   Clock::time_point next_probe_;

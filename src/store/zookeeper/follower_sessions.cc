@@ -258,6 +258,7 @@ void Follower::prepared(Lane& lane, int64_t revision) {
           "everything again",
           servers_, std::max(lane.seen, reported_), revision);
       reported_ = 0;
+      witness_.clear();
       for (const auto& other : lanes_) other->seen = 0;
       for (const auto& [name, path] : paths_) path->known = false;
     }
@@ -319,7 +320,10 @@ void Follower::told(uint64_t generation, int64_t revision) {
     Lane& lane = *lanes_.front();
     if (lane.generation != generation || revision <= lane.seen) return;
     lane.seen = revision;
-    reported_ = std::max(reported_, revision);
+    if (revision > reported_) {
+      reported_ = revision;
+      witness_ = lane.beacon;
+    }
     unsettled_ = true;
   });
 }
