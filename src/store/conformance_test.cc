@@ -201,6 +201,29 @@ TEST_P(Conformance, EmptyDirectoriesAreInNobodysWay) {
   }
 }
 
+TEST_P(Conformance, ManyRecordsGoWithWhatTheyLeaveBelow) {
+  auto store = open();
+  std::vector<Step> create, remove;
+  for (int i = 0; i < 120; ++i) {
+    const std::string path = "/o/t/" + std::to_string(i % 16) + "/" + std::to_string(i);
+    create.push_back(Create{path, "parent"});
+    create.push_back(Create{path + "/by/0/x", "child"});
+    remove.push_back(Delete{path + "/by/0/x", 1});
+    remove.push_back(Delete{path, 1});
+  }
+  must(*store, create);
+  // One that something else lies below keeps them all.
+  must(*store, {Create{"/o/t/3/3/by/other", ""}});
+  const auto done = store->transact(remove);
+  ASSERT_FALSE(done.ok());
+  EXPECT_EQ(done.error().code, ErrorCode::in_use);
+  EXPECT_THAT(done.error().message, HasSubstr("/o/t/3/3"));
+  EXPECT_EQ(store->scan("/o")->size(), 241u);
+  must(*store, {Delete{"/o/t/3/3/by/other", 1}});
+  must(*store, remove);
+  EXPECT_TRUE(store->scan("/o")->empty());
+}
+
 // Directories come and go below the feet of those who write into them.
 TEST_P(Conformance, WritersInOneDirectoryDoNotDisturbEachOther) {
   constexpr int kThreads = 4, kEach = 80;

@@ -270,43 +270,64 @@ Result<void> ZookeeperStore::understand_absence(const Step& step, const std::str
 }
 
 // A record cannot be deleted because of what is below: records, or directories that are left over.
+// The other deletions of the transaction are looked at, too: it would fail for each in turn.
 Result<void> ZookeeperStore::understand_children(const std::vector<Step>& steps, size_t step,
                                                  Facts& facts, Clock::time_point deadline) {
-  const std::string& path = path_of(steps[step]);
-  std::set<std::string> deleted;
-  for (size_t i = 0; i < step; ++i) {
-    if (const auto* removal = std::get_if<Delete>(&steps[i])) deleted.insert(removal->path);
+  std::map<std::string, size_t> deleted;  // and by which step
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (const auto* removal = std::get_if<Delete>(&steps[i])) deleted.emplace(removal->path, i);
   }
-  std::vector<std::string> directories, level{path};
+  struct Place {
+    size_t step;
+    std::string path;
+  };
+  std::vector<Place> level{{step, path_of(steps[step])}};
+  for (const auto& [path, i] : deleted) {
+    if (i != step) level.push_back({i, path});
+  }
+  std::map<std::string, std::vector<std::string>> directories;
+  for (const Place& place : level) directories[place.path];
   while (!level.empty()) {
-    auto names = children(level, deadline);
+    std::vector<std::string> paths;
+    for (const Place& place : level) paths.push_back(place.path);
+    auto names = children(paths, deadline);
     if (!names.ok()) return names.error();
-    std::vector<std::string> below;
+    std::vector<Place> below;
     for (size_t i = 0; i < level.size(); ++i) {
-      for (const std::string& name : (*names)[i]) below.push_back(level[i] + "/" + name);
+      for (const std::string& name : (*names)[i]) {
+        below.push_back({level[i].step, level[i].path + "/" + name});
+      }
     }
-    auto stats = look_at(below, deadline);
+    paths.clear();
+    for (const Place& place : below) paths.push_back(place.path);
+    auto stats = look_at(paths, deadline);
     if (!stats.ok()) return stats.error();
     level.clear();
     for (size_t i = 0; i < below.size(); ++i) {
+      const auto& [of, path] = below[i];
       const auto& stat = (*stats)[i];
       if (!stat) continue;
-      if (record_version(below[i], stat->version) != 0) {
-        if (deleted.count(below[i]) == 0) {
-          if (!std::holds_alternative<Delete>(steps[step])) {
-            return Error{
-                ErrorCode::in_use,
-                "who may write " + path + " cannot change while records lie below it: " + below[i]};
-          }
-          return Error{ErrorCode::in_use, path + " has records below it: " + below[i]};
-        }
-      } else {
-        directories.push_back(below[i]);
+      if (record_version(path, stat->version) == 0) {
+        directories[path_of(steps[of])].push_back(path);
+        if (stat->numChildren > 0) level.push_back(below[i]);
+        continue;
       }
-      level.push_back(below[i]);
+      const auto found = deleted.find(path);
+      if (found != deleted.end() && found->second < of) {
+        if (stat->numChildren > 0) level.push_back(below[i]);
+        continue;
+      }
+      // Another step's deletion may still fail for a reason that comes first.
+      if (of != step) continue;
+      const std::string& held = path_of(steps[step]);
+      if (!std::holds_alternative<Delete>(steps[step])) {
+        return Error{ErrorCode::in_use, "who may write " + held +
+                                            " cannot change while records lie below it: " + path};
+      }
+      return Error{ErrorCode::in_use, held + " has records below it: " + path};
     }
   }
-  facts.empty_below[path] = std::move(directories);
+  for (auto& [path, empty] : directories) facts.empty_below[path] = std::move(empty);
   return Ok{};
 }
 
