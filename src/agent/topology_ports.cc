@@ -27,8 +27,11 @@ bool TopologyThread::may_ask(Asked& asked, const Uuid& id, MonoTime now) {
 
 void TopologyThread::reconcile(MonoTime now) {
   reconcile_ports();
-  reconcile_publications(now);
-  reconcile_flood_keys(now);
+  // Each walks all ports of this host: not for each change somewhere else.
+  if (std::exchange(wishes_dirty_, false)) {
+    reconcile_publications(now);
+    reconcile_flood_keys(now);
+  }
   reconcile_tunnel();
 }
 
@@ -86,6 +89,7 @@ void TopologyThread::attach(const Plug& plug) {
   }
   port_errors_.erase(plug.port);
   plugged_[plug.port] = plug;
+  wishes_dirty_ = plugs_dirty_ = true;
   asked_ports_.erase(plug.port.uuid);
   log_info("agent", "port {}: {} plugged in", plug.port.str(), plug.interface);
 }
@@ -105,6 +109,7 @@ void TopologyThread::detach(const Plug& plug) {
   });
   if (!removed) log_warn("agent", "unplugging {}: {}", plug.interface, removed.error().message);
   plugged_.erase(plug.port);
+  wishes_dirty_ = plugs_dirty_ = true;
   log_info("agent", "port {}: {} unplugged", plug.port.str(), plug.interface);
 }
 

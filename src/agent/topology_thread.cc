@@ -95,6 +95,8 @@ void TopologyThread::run(std::stop_token stop) {
 
     for (auto& news : link_.take()) handle(news);
     reader_->process(mono_now());
+    // What changes forwarding goes first; before the flows of an earlier agent are taken over, the ports do.
+    if (adopted_) hand_to_worker();
     if ((fds[1].revents & POLLIN) != 0) {
       // What the events say is less than what a fresh list says, and they may have been lost.
       (void)link_monitor_->read();
@@ -181,6 +183,7 @@ void TopologyThread::save_to_disk(MonoTime now, bool at_end) {
 // --- the store ---
 
 void TopologyThread::handle(StoreLink::News& news) {
+  wishes_dirty_ = true;
   if (const auto* opened = std::get_if<StoreLink::Opened>(&news)) {
     store_ = opened->store;
     reader_->follow(*store_);
@@ -300,6 +303,7 @@ void TopologyThread::answer_barrier(MonoTime now) {
 }
 
 void TopologyThread::tick(MonoTime now) {
+  wishes_dirty_ = true;  // what was asked for in vain is asked for again
   if (!options_.fake_datapath) read_links();
   if (store_ != nullptr && store_->health() == store::Health::up) store_seen_ = now;
   // They are listed, not watched, and change about never; who has none is in more of a hurry.
@@ -364,21 +368,21 @@ void TopologyThread::apply(std::span<const model::Change> changes) {
     if (const auto* port = std::get_if<model::PortChange>(&change)) {
       const bool ours = port->now && (port->now->wanted_host == options_.host ||
                                       port->now->migrating_to == options_.host);
-      if (ours || candidates_.contains(port->id)) ports_dirty_ = true;
+      if (ours || candidates_.contains(port->id)) ports_dirty_ = wishes_dirty_ = true;
       if (ours) {
         candidates_.insert(port->id);
       } else {
         candidates_.erase(port->id);
       }
     } else if (const auto* binding = std::get_if<model::BindingChange>(&change)) {
-      if (candidates_.contains(binding->id)) ports_dirty_ = true;
+      if (candidates_.contains(binding->id)) ports_dirty_ = wishes_dirty_ = true;
       note_moved(*binding, more);
     }
   }
   for (const auto& part : {changes, std::span<const model::Change>(more)}) {
     const model::Delta delta = topology_.apply(part);
     if (delta.empty()) continue;
-    if (!delta.hosts.empty()) tunnel_dirty_ = true;
+    if (!delta.hosts.empty()) tunnel_dirty_ = wishes_dirty_ = true;
     auto tags = sim::tags_of(delta);
     std::move(tags.begin(), tags.end(), std::back_inserter(unsent_changes_));
     unsent_snapshot_ = true;
@@ -446,8 +450,10 @@ void TopologyThread::publish_status() {
   }
   status_.waiting_for = std::move(waiting);
   status_.tunnel_addresses = tunnel_addresses_;
-  status_.ports.clear();
-  for (const auto& [id, plug] : plugged_) status_.ports.push_back(plug);
+  if (std::exchange(plugs_dirty_, false)) {
+    status_.ports.clear();
+    for (const auto& [id, plug] : plugged_) status_.ports.push_back(plug);
+  }
   status_.port_errors = port_errors_;
   status_.passive_ports = passive_;
   status_.watched_keys = reader_->watched();

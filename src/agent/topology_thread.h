@@ -148,6 +148,9 @@ class TopologyThread {
   std::map<std::string, uint32_t> links_;  ///< index by name
   std::set<PortId> candidates_;            ///< ports that name this host
   bool ports_dirty_ = true;
+  bool wishes_dirty_ =
+      true;  ///< what the store should say of this host may differ from what it says
+  bool plugs_dirty_ = true;  ///< `plugged_` is not in the status yet
   std::map<PortId, Plug> plugged_;
   std::map<PortId, std::string> port_errors_;
   Asked asked_ports_, asked_floods_;
