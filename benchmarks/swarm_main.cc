@@ -170,7 +170,6 @@ Result<void> live(const std::string& address, const std::string& name, std::atom
   store::ClosureReader reader(store, self, [](const store::ClosureBatch&) {});
   store::BarrierAnswers barriers(store);
   bool counted = false;
-  MonoTime next_sync{};
   while (!stop.stop_requested()) {
     Duration wait = 500ms;
     if (const auto deadline = reader.deadline()) wait = std::min(wait, *deadline - mono_now());
@@ -178,7 +177,7 @@ Result<void> live(const std::string& address, const std::string& name, std::atom
     ::poll(fds, 2, static_cast<int>(std::max<int64_t>(0, wait / 1ms + 1)));
     const MonoTime now = mono_now();
     reader.process(now);
-    barriers.process();
+    barriers.process(now);
     if (reader.synced() && !counted) {
       ++ready;
       counted = true;
@@ -187,9 +186,8 @@ Result<void> live(const std::string& address, const std::string& name, std::atom
     if (!question) continue;
     if (reader.applied() < question->revision) {
       // As the agent does: a store in which nothing happens says how far it is when asked.
-      if (reader.unconfirmed() == 0 && now >= next_sync) {
+      if (reader.unconfirmed() == 0 && barriers.wants_sync(now)) {
         if (const auto synced = store.sync(); !synced) return synced.error();
-        next_sync = now + 1s;
       }
       continue;
     }

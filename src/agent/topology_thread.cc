@@ -279,7 +279,7 @@ void TopologyThread::find_tunnel_addresses() {
 /// datapath writes are done when it answers the epoch.
 void TopologyThread::answer_barrier(MonoTime now) {
   if (!barriers_) return;
-  barriers_->process();
+  barriers_->process(now);
   const auto& question = barriers_->open();
   if (!question) {
     barrier_epoch_.reset();
@@ -288,10 +288,7 @@ void TopologyThread::answer_barrier(MonoTime now) {
   if (reader_->applied() < question->revision) {
     barrier_epoch_.reset();
     // A store that nothing happens in may not say how far it is unless asked.
-    if (reader_->unconfirmed() == 0 && now >= next_sync_) {
-      link_.sync();
-      next_sync_ = now + 1s;
-    }
+    if (reader_->unconfirmed() == 0 && barriers_->wants_sync(now)) link_.sync();
     return;
   }
   if (unsent_snapshot_) return;

@@ -134,7 +134,6 @@ class TopologyThread {
   bool join_asked_ = false;
   uint32_t next_tunnel_key_ = 0;  ///< as the disk snapshot has it
   std::optional<uint64_t> barrier_epoch_;
-  MonoTime next_sync_;
   MonoTime store_seen_;  ///< when it was last known to be up
   uint32_t incarnation_ = 0;
 

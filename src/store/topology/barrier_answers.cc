@@ -9,7 +9,18 @@ namespace plexus::store {
 
 BarrierAnswers::BarrierAnswers(Store& store) : record_(store, barrier_path()) {}
 
-void BarrierAnswers::process() {
+namespace {
+constexpr Duration kFirstSync = std::chrono::milliseconds(300);
+constexpr Duration kSyncInterval = std::chrono::seconds(1);
+}  // namespace
+
+bool BarrierAnswers::wants_sync(MonoTime now) {
+  if (!open_ || now < next_sync_) return false;
+  next_sync_ = now + kSyncInterval;
+  return true;
+}
+
+void BarrierAnswers::process(MonoTime now) {
   const auto news = record_.take();
   if (!news) return;
   open_.reset();
@@ -19,6 +30,7 @@ void BarrierAnswers::process() {
   const auto id = Uuid::from_bytes(barrier.id());
   if (!decoded || !id) return log_error("store", "the record {} is damaged", barrier_path());
   open_ = BarrierQuestion{*id, Revision{barrier.revision()}};
+  next_sync_ = now + kFirstSync;
 }
 
 Result<void> answer_barrier(Store& store, HostId self, const BarrierQuestion& question) {

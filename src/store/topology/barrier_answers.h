@@ -10,6 +10,7 @@
 
 #include <optional>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "store/store.h"
@@ -29,15 +30,20 @@ class BarrierAnswers {
 
   [[nodiscard]] int fd() const { return record_.fd(); }
   /// Takes in what the store reported.
-  void process();
+  void process(MonoTime now);
   /// The question that waits for our answer.
   [[nodiscard]] const std::optional<BarrierQuestion>& open() const { return open_; }
   /// It does not wait any more: somebody answers it now.
   void close() { open_.reset(); }
+  /// For a question that is ahead of what has been applied: whether the store should be asked to sync
+  /// now. Not at once: the question is newer than what it asks about, so the store, having reported it,
+  /// soon says that it has reported all before it. Then once a second.
+  [[nodiscard]] bool wants_sync(MonoTime now);
 
  private:
   WatchedRecord record_;
   std::optional<BarrierQuestion> open_;
+  MonoTime next_sync_;
 };
 
 /// Answers for `self`. That it is answered already, or that nobody waits any more, is no error.

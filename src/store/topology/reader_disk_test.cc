@@ -177,7 +177,7 @@ bool wait_open(BarrierAnswers& answers, const Uuid& id) {
   for (int i = 0; i < 2000; ++i) {
     pollfd polled{answers.fd(), POLLIN, 0};
     poll(&polled, 1, 5);
-    answers.process();
+    answers.process(mono_now());
     if (answers.open() && answers.open()->id == id) return true;
   }
   return false;
