@@ -59,6 +59,7 @@ void Convergence::run() {
       if (now >= next_sweep_) sweep(now);
       continue;
     }
+    const auto began = Clock::now();
     const auto done = step();
     if (!done) log_debug("api", "asking the hosts how far they are: {}", done.error().message);
     settle(Clock::now());
@@ -68,8 +69,11 @@ void Convergence::run() {
     }
     // Most answers come within milliseconds; for the slow ones a little less often.
     std::unique_lock lock(mutex_);
+    // And never so often that counting the answers keeps the store from taking them.
     const std::chrono::milliseconds pause(done.ok() ? (++round < 100 ? 2 : 10) : 100);
-    changed_.wait_for(lock, pause, [&] { return stopping_ || !arrived_.empty(); });
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - began);
+    changed_.wait_for(lock, std::max(pause, 3 * took),
+                      [&] { return stopping_ || !arrived_.empty(); });
   }
   close();
   for (const Waiter& w : waiters_)
@@ -77,12 +81,10 @@ void Convergence::run() {
 }
 
 Result<void> Convergence::step() {
-  if (Clock::now() - hosts_read_ >= kHostsAge) {
-    if (auto done = read_hosts(); !done) return done;
-  }
-  // Nobody who is live has to answer: no question.
-  if (std::all_of(waiters_.begin(), waiters_.end(),
-                  [&](const Waiter& w) { return progress(w).converged(); })) {
+  // Nobody who is live has to answer (any more): no question.
+  const bool stale = Clock::now() - hosts_read_ >= kHostsAge;
+  if (!stale && std::all_of(waiters_.begin(), waiters_.end(),
+                            [&](const Waiter& w) { return progress(w).converged(); })) {
     return Ok{};
   }
   store::Revision wanted;
@@ -106,25 +108,32 @@ Result<void> Convergence::step() {
     }
     if (auto done = open(wanted); !done) return done;
   }
+  // While they answer: reading a thousand hosts takes as long as their answers.
+  if (stale) {
+    if (auto done = read_hosts(); !done) return done;
+  }
   return collect();
 }
 
 Result<void> Convergence::read_hosts() {
-  auto all = store::TopologyWriter(store_).list(*v1::Host::descriptor());
-  if (!all) return all.error();
-  std::map<std::string, Host> hosts;
-  std::vector<std::string> paths, ids;
-  for (const store::StoredResource& stored : *all) {
-    const auto& host = static_cast<const v1::Host&>(*stored.message);
-    const auto id = Uuid::from_bytes(host.id());
-    if (!id || host.fenced()) continue;
+  auto ids = store_.list(std::string(store::kRoot) + "/h");
+  if (!ids) return ids.error();
+  std::vector<std::string> paths;
+  for (const std::string& text : *ids) {
+    const auto id = Uuid::parse(text);
+    if (!id) continue;
+    paths.push_back(store::object_path("host", *id));
     paths.push_back(store::live_path(*id));
-    ids.push_back(id->str());
-    hosts[ids.back()].name = host.name();
   }
   auto records = store_.get_many(paths);
   if (!records) return records.error();
-  for (size_t i = 0; i < ids.size(); ++i) hosts[ids[i]].live = (*records)[i].has_value();
+  std::map<std::string, Host> hosts;
+  for (size_t i = 0; i + 1 < records->size(); i += 2) {
+    v1::Host host;
+    if (!(*records)[i] || !host.ParseFromString((*records)[i]->value) || host.fenced()) continue;
+    const auto id = Uuid::from_bytes(host.id());
+    if (id) hosts[id->str()] = {host.name(), (*records)[i + 1].has_value()};
+  }
   hosts_.swap(hosts);
   hosts_read_ = Clock::now();
   return Ok{};
