@@ -177,6 +177,8 @@ Result<std::shared_ptr<Session>> Session::start(const Settings& settings, EventC
     return Error{ErrorCode::unavailable, "zookeeper " + settings.servers +
                                              ": cannot start a session: " + std::strerror(errno)};
   }
+  // Otherwise it resolves the servers' names each time it looks at its socket.
+  zoo_set_servers_resolution_delay(session->handle_, -1);
   for (const Credential& c : settings.credentials) {
     const std::string text = c.name + ":" + c.secret;
     zoo_add_auth(session->handle_, "digest", text.data(), static_cast<int>(text.size()), nullptr,
