@@ -221,11 +221,12 @@ void Follower::make_beacon(Lane& lane, bool may_make_directories) {
         }
       });
   // A set tells its revision.
-  lane.session->multi({{Operation::Kind::create, lane.beacon, {}, 0, access_.own(), ZOO_EPHEMERAL},
-                       {Operation::Kind::set, lane.beacon, {}, 0}},
-                      [then = std::move(then)](int code, size_t failed, int64_t revision) {
-                        then(code, failed, revision);
-                      });
+  lane.session->multi(
+      {{ZnodeOperation::Kind::create, lane.beacon, {}, 0, access_.own(), ZOO_EPHEMERAL},
+       {ZnodeOperation::Kind::set, lane.beacon, {}, 0}},
+      [then = std::move(then)](int code, size_t failed, int64_t revision) {
+        then(code, failed, revision);
+      });
 }
 
 // What lies above our root is not ours: open to all, as ZooKeeper's own root is by default.
@@ -236,12 +237,12 @@ void Follower::make_directories(Lane& lane) {
   for (size_t slash = root_.find('/', 1); slash != std::string::npos;
        slash = root_.find('/', slash + 1)) {
     lane.session->multi(
-        {{Operation::Kind::create, root_.substr(0, slash), {}, 0, access_.open(), 0}},
+        {{ZnodeOperation::Kind::create, root_.substr(0, slash), {}, 0, access_.open(), 0}},
         [](int, size_t, int64_t) {});
   }
-  lane.session->multi({{Operation::Kind::create, root_, {}, 0, access_.directory(), 0}},
+  lane.session->multi({{ZnodeOperation::Kind::create, root_, {}, 0, access_.directory(), 0}},
                       [](int, size_t, int64_t) {});
-  lane.session->multi({{Operation::Kind::create, beacons_, {}, 0, access_.beacons(), 0}},
+  lane.session->multi({{ZnodeOperation::Kind::create, beacons_, {}, 0, access_.beacons(), 0}},
                       [](int, size_t, int64_t) {});
   make_beacon(lane, false);
 }

@@ -65,20 +65,20 @@ class Planner {
     }
     if (plan_.contradiction) {
       // The steps before are asked all the same: one of them may be the first to fail.
-      add({Operation::Kind::check, in_.nowhere}, Role::sentinel);
+      add({ZnodeOperation::Kind::check, in_.nowhere}, Role::sentinel);
       return std::move(plan_);
     }
-    for (const Operation& operation : plan_.operations) {
-      stat = stat || operation.kind == Operation::Kind::set;
+    for (const ZnodeOperation& operation : plan_.operations) {
+      stat = stat || operation.kind == ZnodeOperation::Kind::set;
     }
-    if (!stat) add({Operation::Kind::set, in_.beacon, {}, -1}, Role::beacon);
+    if (!stat) add({ZnodeOperation::Kind::set, in_.beacon, {}, -1}, Role::beacon);
     return std::move(plan_);
   }
 
  private:
   std::string znode(const std::string& path) const { return in_.root + path; }
 
-  void add(Operation operation, Role role) {
+  void add(ZnodeOperation operation, Role role) {
     plan_.bytes += operation.path.size() + operation.value.size() + 30;
     if (operation.acl != nullptr) {
       for (const AclEntry& e : *operation.acl) plan_.bytes += e.scheme.size() + e.id.size() + 12;
@@ -135,7 +135,7 @@ class Planner {
   void make_directory(const std::string& path) {
     // A later step may make it a record: it has that one's access from the start.
     const auto record = created_.find(path);
-    add({Operation::Kind::create,
+    add({ZnodeOperation::Kind::create,
          znode(path),
          {},
          0,
@@ -158,13 +158,16 @@ class Planner {
     }
     versions_[check.path] = check.version;
     if (check.version != 0) {
-      add({Operation::Kind::check, znode(check.path), {}, znode_version(check.path, check.version)},
+      add({ZnodeOperation::Kind::check,
+           znode(check.path),
+           {},
+           znode_version(check.path, check.version)},
           Role::record);
       return;
     }
     if (is_directory(check.path)) {
       if (made_.count(check.path) == 0) {
-        add({Operation::Kind::check, znode(check.path), {}, 0}, Role::beside);
+        add({ZnodeOperation::Kind::check, znode(check.path), {}, 0}, Role::beside);
       }
       return;
     }
@@ -177,8 +180,8 @@ class Planner {
     const auto missing = first_missing(check.path);
     if (!plan_.unknown.empty()) return;
     const std::string absent = missing ? *missing : check.path;
-    add({Operation::Kind::create, znode(absent), {}, 0, in_.access.directory()}, Role::proof);
-    add({Operation::Kind::remove, znode(absent)}, Role::proof);
+    add({ZnodeOperation::Kind::create, znode(absent), {}, 0, in_.access.directory()}, Role::proof);
+    add({ZnodeOperation::Kind::remove, znode(absent)}, Role::proof);
   }
 
   void apply(const Create& create) {
@@ -190,7 +193,7 @@ class Planner {
     versions_[create.path] = 1;
     if (is_directory(create.path)) {
       // Its access is set before the multi, where that is another: see other_access.
-      add({Operation::Kind::set, znode(create.path), create.value, 0}, Role::beside);
+      add({ZnodeOperation::Kind::set, znode(create.path), create.value, 0}, Role::beside);
       made_.erase(create.path);
       return;
     }
@@ -200,14 +203,14 @@ class Planner {
   void make_record(const std::string& path, const std::string& value,
                    std::shared_ptr<const Acl> acl) {
     if (in_.ephemeral && in_.facts.taken) {
-      add({Operation::Kind::remove, znode(path), {}, -1}, Role::cleanup);
+      add({ZnodeOperation::Kind::remove, znode(path), {}, -1}, Role::cleanup);
     }
     const int flags = in_.ephemeral ? ZOO_EPHEMERAL : 0;
     const bool whole = is_sequence_record(path);
-    add({Operation::Kind::create, znode(path), whole ? value : std::string(), 0, std::move(acl),
-         flags},
+    add({ZnodeOperation::Kind::create, znode(path), whole ? value : std::string(), 0,
+         std::move(acl), flags},
         Role::make);
-    if (!whole) add({Operation::Kind::set, znode(path), value, 0}, Role::record);
+    if (!whole) add({ZnodeOperation::Kind::set, znode(path), value, 0}, Role::record);
     removed_.erase(path);
   }
 
@@ -222,7 +225,7 @@ class Planner {
     versions_[set.path] = set.version + 1;
     const int32_t expected = znode_version(set.path, set.version);
     if (!set.access || in_.facts.other_access.count(set.path) == 0) {
-      add({Operation::Kind::set, znode(set.path), set.value, expected}, Role::record);
+      add({ZnodeOperation::Kind::set, znode(set.path), set.value, expected}, Role::record);
       return;
     }
     // A multi cannot change who may do what. So the znode is made anew, and set until its version is
@@ -232,10 +235,12 @@ class Planner {
                          set.path + " has changed too often to change who may write it: delete it "
                                     "and create it again"});
     }
-    add({Operation::Kind::remove, znode(set.path), {}, expected}, Role::record);
-    add({Operation::Kind::create, znode(set.path), {}, 0, in_.access.of(*set.access)}, Role::make);
+    add({ZnodeOperation::Kind::remove, znode(set.path), {}, expected}, Role::record);
+    add({ZnodeOperation::Kind::create, znode(set.path), {}, 0, in_.access.of(*set.access)},
+        Role::make);
     for (int32_t v = 0; v <= expected; ++v) {
-      add({Operation::Kind::set, znode(set.path), v == expected ? set.value : std::string(), v},
+      add({ZnodeOperation::Kind::set, znode(set.path), v == expected ? set.value : std::string(),
+           v},
           Role::record);
     }
   }
@@ -277,11 +282,11 @@ class Planner {
     std::sort(directories.begin(), directories.end(), std::greater<>());
     directories.erase(std::unique(directories.begin(), directories.end()), directories.end());
     for (const std::string& directory : directories) {
-      add({Operation::Kind::remove, znode(directory), {}, 0}, Role::cleanup);
+      add({ZnodeOperation::Kind::remove, znode(directory), {}, 0}, Role::cleanup);
       gone(directory);
     }
     versions_[path] = 0;
-    add({Operation::Kind::remove, znode(path), {}, znode_version(path, removal.version)},
+    add({ZnodeOperation::Kind::remove, znode(path), {}, znode_version(path, removal.version)},
         Role::record);
     gone(path);
   }
@@ -308,7 +313,7 @@ class Planner {
   void apply(const Append& append) {
     const std::string member = append.path + "/e";
     make_parents(member);
-    add({Operation::Kind::create, znode(member), append.value, 0, in_.access.of(append.access),
+    add({ZnodeOperation::Kind::create, znode(member), append.value, 0, in_.access.of(append.access),
          ZOO_SEQUENCE},
         Role::make);
   }

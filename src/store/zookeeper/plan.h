@@ -61,7 +61,7 @@ enum class Role : uint8_t {
 };
 
 struct Plan {
-  std::vector<Operation> operations;
+  std::vector<ZnodeOperation> operations;
   std::vector<Role> roles;
   std::vector<size_t> steps;           ///< whose operation it is
   std::optional<Error> contradiction;  ///< the steps cannot all hold, whatever the store holds

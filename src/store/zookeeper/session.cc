@@ -67,7 +67,7 @@ struct Session::Request {
 };
 
 struct Session::MultiRequest {
-  std::vector<Operation> operations;
+  std::vector<ZnodeOperation> operations;
   MultiDone done;
   std::vector<zoo_op_t> ops;
   std::vector<zoo_op_result_t> results;
@@ -81,7 +81,7 @@ struct Session::MultiRequest {
     for (size_t i = 0; i < ops.size(); ++i) {
       const int err = results[i].err;
       if (failed == ops.size() && err != ZOK && err != ZRUNTIMEINCONSISTENCY) failed = i;
-      if (code == ZOK && operations[i].kind == Operation::Kind::set) revision = stats[i].mzxid;
+      if (code == ZOK && operations[i].kind == ZnodeOperation::Kind::set) revision = stats[i].mzxid;
     }
     if (code == ZOK || lost(code)) failed = ops.size();
     done(failed < ops.size() ? results[failed].err : code, failed, revision);
@@ -304,7 +304,7 @@ void Session::remove_watch(const std::string& path, Done done) {
   });
 }
 
-void Session::multi(std::vector<Operation> operations, MultiDone done) {
+void Session::multi(std::vector<ZnodeOperation> operations, MultiDone done) {
   auto request = std::make_unique<Request>();
   request->multi = std::make_unique<MultiRequest>();
   MultiRequest& m = *request->multi;
@@ -316,24 +316,24 @@ void Session::multi(std::vector<Operation> operations, MultiDone done) {
   m.stats.resize(count);
   m.names.resize(count);
   for (size_t i = 0; i < count; ++i) {
-    Operation& o = m.operations[i];
+    ZnodeOperation& o = m.operations[i];
     zoo_op_t* op = &m.ops[i];
     const auto length = static_cast<int>(o.value.size());
     switch (o.kind) {
-      case Operation::Kind::check:
+      case ZnodeOperation::Kind::check:
         zoo_check_op_init(op, o.path.c_str(), o.version);
         break;
-      case Operation::Kind::create:
+      case ZnodeOperation::Kind::create:
         PLEXUS_CHECK(o.acl != nullptr, "a znode is created with its access");
         m.names[i].resize(o.path.size() + 16);
         m.acls.push_back(std::make_unique<CAcl>(*o.acl));
         zoo_create_op_init(op, o.path.c_str(), o.value.data(), length, m.acls.back()->get(),
                            o.flags, m.names[i].data(), static_cast<int>(m.names[i].size()));
         break;
-      case Operation::Kind::set:
+      case ZnodeOperation::Kind::set:
         zoo_set_op_init(op, o.path.c_str(), o.value.data(), length, o.version, &m.stats[i]);
         break;
-      case Operation::Kind::remove:
+      case ZnodeOperation::Kind::remove:
         zoo_delete_op_init(op, o.path.c_str(), o.version);
         break;
     }

@@ -35,7 +35,7 @@ struct AclEntry {
 using Acl = std::vector<AclEntry>;
 
 /// One operation of a multi.
-struct Operation {
+struct ZnodeOperation {
   enum class Kind : uint8_t { check, create, set, remove };
   Kind kind = Kind::check;
   std::string path;
@@ -81,7 +81,7 @@ class Session {
   void get_acl(const std::string& path, AclDone done);
   void set_acl(const std::string& path, const Acl& acl, Done done);
   void sync(const std::string& path, Done done);
-  void multi(std::vector<Operation> operations, MultiDone done);
+  void multi(std::vector<ZnodeOperation> operations, MultiDone done);
   /// Takes our watch from a path.
   void remove_watch(const std::string& path, Done done);
 

@@ -31,7 +31,8 @@ bool only_checks(const std::vector<Step>& steps) {
 
 }  // namespace
 
-ZookeeperStore::Outcome ZookeeperStore::send(const Main& main, std::vector<Operation> operations) {
+ZookeeperStore::Outcome ZookeeperStore::send(const Main& main,
+                                             std::vector<ZnodeOperation> operations) {
   auto done = std::make_shared<std::promise<Outcome>>();
   auto outcome = done->get_future();
   main.session->multi(std::move(operations),
@@ -49,7 +50,7 @@ Result<Revision> ZookeeperStore::sync() {
     auto main = follower_->main(end);
     if (!main.ok()) return main.error();
     // Nothing is changed but our beacon, so this can be done again.
-    const Outcome outcome = send(*main, {{Operation::Kind::set, main->beacon, {}, -1}});
+    const Outcome outcome = send(*main, {{ZnodeOperation::Kind::set, main->beacon, {}, -1}});
     if (outcome.code == ZOK) return Revision{outcome.revision};
     if (outcome.code == ZNONODE) {
       follower_->beacon_lost(main->generation);
@@ -162,7 +163,7 @@ Result<void> ZookeeperStore::understand(const Plan& plan, const std::vector<Step
                                         Clock::time_point deadline) {
   const size_t index = plan.steps[outcome.failed];
   const Role role = plan.roles[outcome.failed];
-  const Operation& operation = plan.operations[outcome.failed];
+  const ZnodeOperation& operation = plan.operations[outcome.failed];
   const Step& step = steps[index];
   const std::string& path = path_of(step);
   switch (outcome.code) {
@@ -407,7 +408,7 @@ void ZookeeperStore::prune(std::string directory) {
       return;
     }
     forget(directory);
-    const Outcome outcome = send(*main, {{Operation::Kind::remove, znode(directory), {}, 0}});
+    const Outcome outcome = send(*main, {{ZnodeOperation::Kind::remove, znode(directory), {}, 0}});
     if (outcome.code != ZOK) return;
     directory = parent_of(directory);
   }

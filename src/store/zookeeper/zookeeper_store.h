@@ -87,7 +87,7 @@ class ZookeeperStore final : public Store {
     int64_t revision = 0;
   };
   Result<Revision> run(const std::vector<Step>& steps, bool ephemeral, Clock::time_point deadline);
-  Outcome send(const Main& main, std::vector<Operation> operations);
+  Outcome send(const Main& main, std::vector<ZnodeOperation> operations);
   Result<void> learn_parents(const std::vector<std::string>& unknown, Facts& facts,
                              Clock::time_point deadline);
   Result<void> compare_access(const std::vector<Step>& steps, Facts& facts,
