@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include <thread>
+#include <utility>
 
 #include "api/url.h"
 #include "base/log.h"
@@ -150,13 +151,29 @@ Peer peer_of(Socket& socket, bool from_network) {
   return peer;
 }
 
-/// What other threads reach of a server: nothing, once it has stopped.
+/// Something that a session waits for and another thread brings.
+struct Waiting {
+  explicit Waiting(const Executor& executor) : timer(executor) {}
+  asio::steady_timer timer;
+  std::optional<Response> response;
+  bool more = false;
+};
+
+/// What other threads reach of a server: nothing, once it has stopped. They hold no executor of their own, because a
+/// strand must not outlive its io_context.
 class Gate {
  public:
+  /// Runs f(Waiting&) where the session runs, if both are still there; false if either was gone already.
   template <typename F>
-  void post(const Executor& executor, F&& f) {
+  bool post(const std::weak_ptr<Waiting>& waiting, F f) {
     const std::lock_guard lock(mutex_);
-    if (open_) asio::post(executor, std::forward<F>(f));
+    if (!open_) return false;
+    const auto target = waiting.lock();
+    if (!target) return false;
+    asio::post(target->timer.get_executor(), [waiting, f = std::move(f)]() mutable {
+      if (const auto w = waiting.lock()) f(*w);
+    });
+    return true;
   }
   void close() {
     const std::lock_guard lock(mutex_);
@@ -168,18 +185,21 @@ class Gate {
   bool open_ = true;
 };
 
-/// Something that a session waits for and another thread brings.
-struct Waiting {
-  explicit Waiting(const Executor& executor) : timer(executor) {}
-  asio::steady_timer timer;
-  std::optional<Response> response;
-  bool more = false;
-};
-
 /// However a session ends, whoever feeds its stream hears of it.
 struct CloseAtEnd {
   std::shared_ptr<BodyStream> body;
   ~CloseAtEnd() { body->close(); }
+};
+
+/// A stream that never reaches its session ends, so that whoever feeds it stops.
+struct CloseUnlessTaken {
+  std::shared_ptr<BodyStream> body;
+  explicit CloseUnlessTaken(std::shared_ptr<BodyStream> b) : body(std::move(b)) {}
+  CloseUnlessTaken(CloseUnlessTaken&& other) noexcept : body(std::exchange(other.body, nullptr)) {}
+  CloseUnlessTaken& operator=(CloseUnlessTaken&&) = delete;
+  ~CloseUnlessTaken() {
+    if (body) body->close();
+  }
 };
 
 Plain& plain(Plain& stream) {
@@ -400,13 +420,10 @@ struct HttpServer::Running {
     const std::shared_ptr<BodyStream> body = response.stream;
     const CloseAtEnd at_end{body};
     const auto waiting = std::make_shared<Waiting>(stream.get_executor());
-    const auto wake = [gate = gate, executor = Executor(stream.get_executor()),
-                       weak = std::weak_ptr<Waiting>(waiting)] {
-      gate->post(executor, [weak] {
-        if (const auto w = weak.lock()) {
-          w->more = true;
-          w->timer.cancel();
-        }
+    const auto wake = [gate = gate, weak = std::weak_ptr<Waiting>(waiting)] {
+      gate->post(weak, [](Waiting& w) {
+        w.more = true;
+        w.timer.cancel();
       });
     };
     body->on_more(wake);
@@ -561,15 +578,12 @@ struct HttpServer::Running {
     if (!request) co_return problem(400, "the request target is no path, or has a broken %-escape");
     const auto waiting = std::make_shared<Waiting>(executor);
     waiting->timer.expires_after(kLatestAnswer);
-    Answer answer = [gate = gate, executor, weak = std::weak_ptr<Waiting>(waiting)](Response r) {
-      gate->post(executor, [weak, r = std::move(r)]() mutable {
-        const auto w = weak.lock();
-        if (w == nullptr) {
-          if (r.stream) r.stream->close();
-          return;
-        }
-        if (!w->response) w->response = std::move(r);
-        w->timer.cancel();
+    Answer answer = [gate = gate, weak = std::weak_ptr<Waiting>(waiting)](Response r) {
+      CloseUnlessTaken stream{r.stream};
+      gate->post(weak, [r = std::move(r), stream = std::move(stream)](Waiting& w) mutable {
+        stream.body.reset();
+        if (!w.response) w.response = std::move(r);
+        w.timer.cancel();
       });
     };
     asio::post(*handlers, [this, request = std::move(*request), answer = std::move(answer)] {
