@@ -5,6 +5,7 @@
 
 #include "agent/sample_packet.h"
 #include "base/log.h"
+#include "packet/build.h"
 
 namespace plexus::agent {
 namespace {
@@ -41,7 +42,9 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
   if (!snapshot_) return drop(sim::DropReason::unknown_port);
   const sim::Packet parsed = sim::packet_of(packet.frame, packet.in_port, packet.tunnel_key);
   // An earlier packet of the same batch may have brought the answer already.
-  if (const auto* known = flows_.lookup(parsed.key)) {
+  const auto* known = flows_.lookup(parsed.key);
+  if (known != nullptr &&
+      fits(known->actions, parsed.parsed, packet.frame, packet.offload.gso_size)) {
     return known->actions.drops() ? drop(drop_reason(known->match)) : send(packet, known->actions);
   }
   sim::Outcome outcome = sim::simulate(parsed, *snapshot_, now);
@@ -117,7 +120,15 @@ void Worker::count_flow_drops(const Match& match, uint64_t packets) {
 void Worker::send(const datapath::Upcall& packet, const Actions& actions) {
   ++counters_.forwarded;
   if (actions.drops()) return;
-  if (const auto sent = datapath_.execute(packet.frame, packet.offload, actions); !sent) {
+  const NeighbourAnswer* answer = actions.answer();
+  std::optional<Frame> back;
+  if (answer != nullptr) {
+    back = neighbour_answer(parse_packet(packet.frame), packet.frame, answer->mac, answer->router);
+    if (!back) return;
+  }
+  const auto sent = back ? datapath_.execute(*back, {}, {{{{}, LocalOutput{packet.in_port}}}})
+                         : datapath_.execute(packet.frame, packet.offload, actions);
+  if (!sent) {
     if (worth_a_line(++counters_.execute_failed)) {
       log_warn("worker", "sending a packet: {} ({} times)", sent.error().message,
                counters_.execute_failed);

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "packet/build.h"
 #include "packet/bytes.h"
 #include "packet/checksum.h"
 #include "packet/headers.h"
@@ -126,12 +127,16 @@ std::string format(const Rewrite& r) {
   if (r.tp_dst) add("tp.dst", std::to_string(*r.tp_dst));
   if (r.dscp) add("dscp", std::to_string(*r.dscp));
   if (r.ttl_decrement != 0) fmt::format_to(std::back_inserter(out), "ttl-{} ", r.ttl_decrement);
+  if (r.pop_vlan) out += "vlan.pop ";
+  if (r.push_vlan) fmt::format_to(std::back_inserter(out), "vlan.push={:#06x} ", *r.push_vlan);
   return out;
 }
 
 std::string format(const Output& output) {
   if (const auto* local = std::get_if<LocalOutput>(&output))
     return fmt::format("-> port {}", local->port.number);
+  if (const auto* answer = std::get_if<NeighbourAnswer>(&output))
+    return fmt::format("answer {} is there{}", answer->mac.str(), answer->router ? " router" : "");
   const auto& tunnel = std::get<TunnelOutput>(output);
   return fmt::format("-> tunnel {} key {:#x}", tunnel.remote.str(), tunnel.key);
 }
@@ -145,6 +150,26 @@ std::string format(const Actions& actions) {
     if (!out.empty()) out += "; ";
     out += format(copy.rewrite) + format(copy.output);
   }
+  if (actions.mtu != 0) fmt::format_to(std::back_inserter(out), "; mtu {}", actions.mtu);
+  return out;
+}
+
+bool fits(const Actions& actions, const ParsedPacket& parsed, std::span<const uint8_t> frame,
+          uint16_t gso_size) {
+  if (actions.mtu != 0 && packet_size(parsed, frame, gso_size) > actions.mtu) return false;
+  const NeighbourAnswer* answer = actions.answer();
+  return answer == nullptr ||
+         neighbour_answer(parsed, frame, answer->mac, answer->router).has_value();
+}
+
+std::vector<uint8_t> rewritten(const Rewrite& rewrite, const ParsedPacket& parsed,
+                               std::span<const uint8_t> frame, bool partial_checksum) {
+  std::vector<uint8_t> out(frame.begin(), frame.end());
+  apply_rewrite(rewrite, parsed, out, partial_checksum);
+  if (parsed.error == ParseError::truncated_ethernet) return out;
+  if (rewrite.pop_vlan && parsed.key.vlan_tci.host() != 0)
+    out.erase(out.begin() + 12, out.begin() + 16);
+  if (rewrite.push_vlan) out = with_vlan(out, *rewrite.push_vlan);
   return out;
 }
 

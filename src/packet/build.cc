@@ -259,6 +259,45 @@ Frame nd_advert(const MacAddr& target_mac, const IpAddr& target, const MacAddr& 
   return nd_frame(eth, target, dst_ip, icmpv6_type::kNeighbourAdvert, bits, target, 2, &target_mac);
 }
 
+std::optional<Frame> neighbour_answer(const ParsedPacket& parsed, std::span<const uint8_t> frame,
+                                      const MacAddr& mac, bool router) {
+  if (parsed.error != ParseError::none) return std::nullopt;
+  const MacAddr asker = parsed.key.src_mac();
+  Frame f(frame.begin(), frame.end());
+  const auto at_l3 = std::span<uint8_t>(f).subspan(parsed.l3_offset);
+  if (const auto arp = ArpView::of(parsed, frame)) {
+    if (arp->operation() != arp_op::kRequest || arp->sender_mac() != asker) return std::nullopt;
+    put_be16(at_l3, 6, arp_op::kReply);
+    put_bytes(at_l3, 8, mac.bytes);
+    put_bytes(at_l3, 14, wire_bytes(arp->target_ip()));
+    put_bytes(at_l3, 18, asker.bytes);
+    put_bytes(at_l3, 24, wire_bytes(arp->sender_ip()));
+  } else {
+    const auto nd = NdMessage::of(parsed, frame);
+    // Right behind the IPv6 header, with one option or none.
+    constexpr size_t kHeader = 40, kBare = 24, kWithOption = 32;
+    if (!nd || nd->type != icmpv6_type::kNeighbourSolicit || nd->src.is_unspecified() ||
+        parsed.l4_offset != parsed.l3_offset + kHeader)
+      return std::nullopt;
+    const size_t length = parsed.length - parsed.l4_offset;
+    const bool option = length == kWithOption && nd->link_address == asker;
+    if (!option && (length != kBare || nd->dst.is_multicast())) return std::nullopt;
+    const auto icmp = std::span<uint8_t>(f).subspan(parsed.l4_offset, length);
+    put_bytes(at_l3, 8, wire_bytes(nd->target));
+    put_bytes(at_l3, 24, wire_bytes(nd->src));
+    icmp[0] = icmpv6_type::kNeighbourAdvert;
+    icmp[4] = static_cast<uint8_t>(router ? 0xe0 : 0x60);  // solicited, override
+    if (option) {
+      icmp[24] = 2;
+      put_bytes(icmp, 26, mac.bytes);
+    }
+    complete_checksum(parse_packet(f), f);
+  }
+  put_bytes(f, 0, asker.bytes);
+  put_bytes(f, 6, mac.bytes);
+  return f;
+}
+
 std::optional<Frame> echo_reply(const ParsedPacket& parsed, std::span<const uint8_t> frame,
                                 const std::optional<IpAddr>& from) {
   const auto icmp = IcmpView::of(parsed, frame);

@@ -277,6 +277,51 @@ TEST(IcmpError, MaySend) {
   }
 }
 
+TEST(Build, NeighbourAnswerTurnsTheQuestionRound) {
+  const MacAddr asker = *MacAddr::parse("02:00:00:00:00:01"),
+                owner = *MacAddr::parse("02:00:00:00:00:fe");
+  const auto answer = [&](std::span<const uint8_t> frame, bool router = true) {
+    return neighbour_answer(parse_packet(frame), frame, owner, router);
+  };
+  const IpAddr host4 = *IpAddr::parse("10.0.0.2"), gateway4 = *IpAddr::parse("10.0.0.1");
+  const Frame arp = arp_request(asker, host4, gateway4);
+  EXPECT_EQ(answer(arp), arp_reply(owner, gateway4, asker, host4));
+  EXPECT_FALSE(answer(*answer(arp)));  // a reply is no question
+  Frame forged = arp;
+  forged[6 + 5] ^= 1;  // sent by another than it says
+  EXPECT_FALSE(answer(forged));
+  const Frame tagged = with_vlan(arp, 7);
+  EXPECT_EQ(answer(tagged), with_vlan(arp_reply(owner, gateway4, asker, host4), 7));
+
+  const IpAddr host6 = *IpAddr::parse("fd00::2"), gateway6 = *IpAddr::parse("fd00::1");
+  const Frame ask = nd_solicit(asker, host6, gateway6);
+  EXPECT_EQ(answer(ask), nd_advert(owner, gateway6, asker, host6, {.router = true}));
+  EXPECT_EQ(answer(ask, false), nd_advert(owner, gateway6, asker, host6, {.router = false}));
+  EXPECT_FALSE(answer(nd_solicit(asker, *IpAddr::parse("::"), gateway6)));  // a probe: to all
+  Frame damaged = ask;
+  damaged.back() ^= 1;  // the option, and with it the checksum
+  EXPECT_FALSE(answer(damaged));
+  for (size_t cut = 0; cut < ask.size(); ++cut) EXPECT_FALSE(answer(std::span(ask).first(cut)));
+}
+
+TEST(Build, PacketSizeIsWhatAnMtuLimits) {
+  const auto size = [](const Frame& f, uint16_t gso = 0) {
+    return packet_size(parse_packet(f), f, gso);
+  };
+  const PacketSpec v4{.eth_src = kMac1, .eth_dst = kMac2, .src = kA4, .dst = kB4};
+  const std::vector<uint8_t> payload(3000);
+  Frame udp = udp_packet(v4, 1, 2, payload);
+  EXPECT_EQ(size(udp), 3028u);
+  EXPECT_EQ(size(udp, 1000), 1028u);
+  EXPECT_EQ(size(with_vlan(udp, 5)), 3028u);
+  EXPECT_EQ(size(tcp_packet(v4, 1, 2, 16, 0, payload), 1460), 1500u);
+  udp = udp_packet(v4, 1, 2);
+  udp.resize(60);  // Ethernet padding
+  EXPECT_EQ(size(udp), 28u);
+  EXPECT_EQ(size(Frame(20)), 6u);
+  EXPECT_EQ(size(Frame(3)), 0u);
+}
+
 /// Puts fragments together again.
 Frame reassembled(const std::vector<Frame>& pieces, size_t header_v6) {
   Frame data;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "packet/headers.h"
 
+#include <algorithm>
+
 #include "packet/checksum.h"
 
 namespace plexus {
@@ -54,6 +56,21 @@ std::optional<NdMessage> NdMessage::of(const ParsedPacket& parsed, std::span<con
     return std::nullopt;
   if (!solicit && nd.dst.is_multicast() && nd.solicited) return std::nullopt;
   return nd;
+}
+
+uint32_t packet_size(const ParsedPacket& parsed, std::span<const uint8_t> frame,
+                     uint16_t gso_size) {
+  constexpr uint32_t kEthernet = 14, kUdpHeader = 8;
+  if (parsed.l3_offset == 0) {
+    const uint32_t size = static_cast<uint32_t>(frame.size());
+    return size > kEthernet ? size - kEthernet : 0;
+  }
+  const uint32_t whole = parsed.length - parsed.l3_offset;
+  if (gso_size == 0 || parsed.l4_offset == 0) return whole;
+  const uint32_t header = parsed.key.ip_proto == ip_proto::kTcp
+                              ? uint32_t{frame[parsed.l4_offset + 12u]} >> 4 << 2
+                              : kUdpHeader;
+  return std::min(whole, parsed.l4_offset - parsed.l3_offset + header + gso_size);
 }
 
 }  // namespace plexus

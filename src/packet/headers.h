@@ -190,4 +190,9 @@ struct NdMessage {
                                                    std::span<const uint8_t> frame);
 };
 
+/// Bytes behind the Ethernet header and its tags, without padding: what an MTU limits. With `gso_size`, the payload of
+/// each packet that a large TCP or UDP frame stands for: the size of the largest of them.
+[[nodiscard]] uint32_t packet_size(const ParsedPacket& parsed, std::span<const uint8_t> frame,
+                                   uint16_t gso_size = 0);
+
 }  // namespace plexus

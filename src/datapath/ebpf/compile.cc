@@ -60,6 +60,8 @@ uint16_t host_be16(const __be16& in) {
 
 Result<plexus_rewrite> compile(const Rewrite& rewrite) {
   plexus_rewrite out{};
+  if (rewrite.pop_vlan || rewrite.push_vlan)
+    return Error{ErrorCode::unsupported, "changing VLAN tags in the kernel"};
   uint16_t fields = 0;
   const auto set = [&](unsigned bit) { fields = static_cast<uint16_t>(fields | bit); };
   if (rewrite.eth_src) {
@@ -112,6 +114,8 @@ Result<plexus_output> compile(const Output& output) {
     out.port = local->port.number;
     return out;
   }
+  if (std::holds_alternative<NeighbourAnswer>(output))
+    return Error{ErrorCode::unsupported, "answering in the kernel"};
   const auto& tunnel = std::get<TunnelOutput>(output);
   if (tunnel.remote.is_none()) return Error{ErrorCode::invalid, "a tunnel to no address"};
   if (tunnel.key > 0xffffff) return Error{ErrorCode::invalid, "a tunnel key has 24 bits"};
@@ -197,6 +201,8 @@ IpAddr address_from_kernel(const uint8_t (&in)[16]) {
 Result<CompiledFlow> compile(const Actions& actions) {
   CompiledFlow out;
   if (actions.drops()) return out;
+  if (actions.mtu != 0)
+    return Error{ErrorCode::unsupported, "limiting the size of packets in the kernel"};
   if (actions.copies.size() > PLEXUS_MAX_OUTPUTS)
     return Error{ErrorCode::unsupported,
                  "more than " + std::to_string(PLEXUS_MAX_OUTPUTS) + " copies"};

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "datapath/check_match.h"
+#include "packet/build.h"
 #include "sim/drop_reason.h"
 
 namespace plexus::datapath {
@@ -177,7 +178,8 @@ void FakeDatapath::forward(Port& port, uint32_t tunnel_key, std::span<const uint
     return drop(port, std::string(sim::to_string(sim::drop_reason_of(parsed.error))));
   parsed.key.in_port = port.spec.number.number;
   parsed.key.tunnel_key = tunnel_key;
-  if (FlowEntry* entry = lookup(port, parsed.key)) {
+  FlowEntry* entry = lookup(port, parsed.key);
+  if (entry != nullptr && fits(entry->flow.actions, parsed, frame, offload.gso_size)) {
     ++counters_.flow_hits;
     ++entry->stats.packets;
     entry->stats.bytes += frame.size();
@@ -200,15 +202,18 @@ void FakeDatapath::forward(Port& port, uint32_t tunnel_key, std::span<const uint
 void FakeDatapath::run(const Actions& actions, const ParsedPacket& parsed,
                        std::span<const uint8_t> frame, const Offload& offload, Port& charged) {
   if (actions.drops()) return drop(charged, "by_flow");
+  if (const NeighbourAnswer* answer = actions.answer()) {
+    if (auto frame_back = neighbour_answer(parsed, frame, answer->mac, answer->router))
+      send({{}, LocalOutput{DpPort{parsed.key.in_port}}}, std::move(*frame_back), {}, charged);
+    return;
+  }
   for (const Copy& copy : actions.copies) {
     if (copy.rewrite.ttl_decrement > 0 && parsed.key.is_ip() &&
         parsed.key.ip_ttl <= copy.rewrite.ttl_decrement) {
       drop(charged, "ttl_exceeded");
       continue;
     }
-    std::vector<uint8_t> out(frame.begin(), frame.end());
-    apply_rewrite(copy.rewrite, parsed, out, offload.partial_checksum);
-    send(copy, std::move(out), offload, charged);
+    send(copy, rewritten(copy.rewrite, parsed, frame, offload.partial_checksum), offload, charged);
   }
 }
 
@@ -231,6 +236,8 @@ Result<void> FakeDatapath::execute(std::span<const uint8_t> frame, const Offload
   const ParsedPacket parsed = parse_packet(frame);
   if (parsed.error == ParseError::truncated_ethernet)
     return Error{ErrorCode::invalid, "a frame needs an Ethernet header"};
+  if (actions.answer() != nullptr)
+    return Error{ErrorCode::invalid, "an answer is sent by its flow, not by execute"};
   if (!actions.drops()) run(actions, parsed, frame, offload, ports_.find(kTunnelPort)->second);
   return {};
 }
