@@ -11,13 +11,18 @@
 #include <string>
 #include <string_view>
 
+#include "base/byte_order.h"
+
 namespace plexus {
 
 /// 16 bytes in wire order. Text form: RFC 4122, lower case, with hyphens.
 struct Uuid {
   std::array<uint8_t, 16> bytes{};
 
-  auto operator<=>(const Uuid&) const = default;
+  std::strong_ordering operator<=>(const Uuid& o) const {
+    return order_of_bytes<16>(bytes.data(), o.bytes.data());
+  }
+  bool operator==(const Uuid& o) const { return (*this <=> o) == std::strong_ordering::equal; }
   [[nodiscard]] bool is_nil() const { return *this == Uuid{}; }
   /// The 36-character text form.
   [[nodiscard]] std::string str() const;

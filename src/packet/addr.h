@@ -12,13 +12,18 @@
 #include <string>
 #include <string_view>
 
+#include "base/byte_order.h"
+
 namespace plexus {
 
 /// Ethernet address, bytes in wire order.
 struct MacAddr {
   std::array<uint8_t, 6> bytes{};
 
-  auto operator<=>(const MacAddr&) const = default;
+  std::strong_ordering operator<=>(const MacAddr& o) const {
+    return order_of_bytes<6>(bytes.data(), o.bytes.data());
+  }
+  bool operator==(const MacAddr& o) const { return (*this <=> o) == std::strong_ordering::equal; }
   [[nodiscard]] bool is_zero() const { return *this == MacAddr{}; }
   /// Group bit: multicast or broadcast.
   [[nodiscard]] bool is_multicast() const { return (bytes[0] & 1) != 0; }
@@ -42,7 +47,11 @@ struct IpAddr {
   IpFamily family = IpFamily::none;
   std::array<uint8_t, 16> bytes{};
 
-  auto operator<=>(const IpAddr&) const = default;
+  std::strong_ordering operator<=>(const IpAddr& o) const {
+    if (family != o.family) return family <=> o.family;
+    return order_of_bytes<16>(bytes.data(), o.bytes.data());
+  }
+  bool operator==(const IpAddr& o) const { return (*this <=> o) == std::strong_ordering::equal; }
 
   [[nodiscard]] static IpAddr v4(uint32_t host_order);
   [[nodiscard]] static IpAddr v6(const std::array<uint8_t, 16>& wire) {

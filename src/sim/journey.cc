@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/journey.h"
 
-#include <algorithm>
 #include <bit>
 
 namespace plexus::sim {
 namespace {
 
 constexpr uint16_t kVlanPresent = 0x1000;
-
-bool bit_of(const uint8_t* bytes, unsigned i) {
-  return (bytes[i / 8] >> (7 - i % 8) & 1) != 0;
-}
 
 void set_bits(uint8_t* mask, unsigned count) {
   unsigned i = 0;
@@ -22,18 +17,25 @@ void set_bits(uint8_t* mask, unsigned count) {
 /// True when the first `count` bits of `value` and `wanted` agree; notes in `mask` what it took to know: the leading bits, up
 /// to the first that differs. Masks stay prefixes that way: few different ones in a datapath, and people can read them.
 bool agrees(const uint8_t* value, const uint8_t* wanted, unsigned count, uint8_t* mask) {
+  const unsigned bytes = (count + 7) / 8;
+  // The part of byte i that counts.
+  const auto within = [&](unsigned i) {
+    return static_cast<uint8_t>(i * 8 + 8 <= count ? 0xff : 0xff00u >> (count - i * 8));
+  };
   if (mask != nullptr) {
     // A bit that was read before and differs settles it for nothing.
-    for (unsigned i = 0; i < count; i += 8) {
-      const unsigned byte = i / 8, bits = std::min(8u, count - i);
-      const auto within = static_cast<uint8_t>(0xff00u >> bits);
-      if (((value[byte] ^ wanted[byte]) & mask[byte] & within) != 0) return false;
-    }
+    for (unsigned i = 0; i < bytes; ++i)
+      if (((value[i] ^ wanted[i]) & mask[i] & within(i)) != 0) return false;
   }
-  unsigned same = 0;
-  while (same < count && bit_of(value, same) == bit_of(wanted, same)) ++same;
-  if (mask != nullptr) set_bits(mask, std::min(count, same + 1));
-  return same == count;
+  for (unsigned i = 0; i < bytes; ++i) {
+    const auto differs = static_cast<uint8_t>((value[i] ^ wanted[i]) & within(i));
+    if (differs == 0) continue;
+    if (mask != nullptr)
+      set_bits(mask, i * 8 + static_cast<unsigned>(std::countl_zero(differs)) + 1);
+    return false;
+  }
+  if (mask != nullptr) set_bits(mask, count);
+  return true;
 }
 
 }  // namespace

@@ -42,17 +42,43 @@ Packet packet_of(std::span<const uint8_t> frame, DpPort in_port, uint32_t tunnel
   return p;
 }
 
-Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime, Trace* trace) {
-  return Simulation(packet, snapshot, trace).run();
+void Outcome::clear() {
+  verdict = Verdict::drop;
+  reason = DropReason::none;
+  actions.copies.clear();
+  actions.mtu = 0;
+  mask = FlowKey();
+  cacheable = false;
+  dependencies.clear();
+  writes.clear();
+  generated.clear();
+  missing.clear();
+}
+
+void simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime, Outcome& out,
+              Trace* trace) {
+  out.clear();
+  Simulation(packet, snapshot, out, trace).run();
+}
+
+Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime now,
+                 Trace* trace) {
+  Outcome out;
+  simulate(packet, snapshot, now, out, trace);
+  return out;
 }
 
 Outcome simulate_last_try(const Packet& packet, const model::Snapshot& snapshot, MonoTime,
                           Trace* trace) {
-  return Simulation(packet, snapshot, trace, true).run();
+  Outcome out;
+  Simulation(packet, snapshot, out, trace, true).run();
+  return out;
 }
 
-Outcome Simulation::run() {
+void Simulation::run() {
+  Outcome& out = out_;
   Fate fate;
+  fate.copies.swap(out.actions.copies);  // for its memory
   Journey j;
   j.key = packet_.key;
   j.bytes = packet_.frame;
@@ -63,15 +89,12 @@ Outcome Simulation::run() {
   if (last_try_) cacheable_ = false;  // the next packet may be luckier
   ingress(j);
 
-  Outcome out;
-  out.writes = std::move(writes_);
-  out.mask = mask_;
-  out.dependencies = std::move(dependencies_);
   sort_unique(out.dependencies);
   if (too_many_) {
     // A part of the answer would be worse than none.
     out.reason = DropReason::too_many_devices;
     out.cacheable = cacheable_ && out.writes.empty() && made_ == 0;
+    out.generated.clear();
   } else if (!missing_.empty()) {
     out.verdict = Verdict::postpone;
     out.missing = std::move(missing_);
@@ -80,13 +103,12 @@ Outcome Simulation::run() {
   } else {
     if (!fate.copies.empty()) {
       out.verdict = Verdict::forward;
-      out.actions.copies = std::move(fate.copies);
+      out.actions.copies.swap(fate.copies);
     } else if (fate.consumed) {
       out.verdict = Verdict::consumed;
     } else {
       out.reason = fate.reason != DropReason::none ? fate.reason : DropReason::no_receivers;
     }
-    out.generated = std::move(generated_);
     out.cacheable = cacheable_ && out.verdict != Verdict::consumed && out.generated.empty() &&
                     out.writes.empty();
   }
@@ -105,7 +127,10 @@ Outcome Simulation::run() {
       note(j, DeviceKind::outcome, {}, {}, "the same for all packets with {}",
            format(match_of(packet_.key, out.mask)));
   }
-  return out;
+  if (out.actions.copies.capacity() == 0) {
+    fate.copies.clear();
+    out.actions.copies.swap(fate.copies);
+  }
 }
 
 void Simulation::drop(Journey& j, DropReason reason, DeviceKind kind, std::string_view name,

@@ -83,11 +83,18 @@ struct Outcome {
   std::vector<StateWrite> writes;
   std::vector<Generated> generated;
   std::vector<Missing> missing;  ///< sorted, without duplicates; only when postponed
+
+  /// Empties it; the memory of its lists stays.
+  void clear();
 };
 
 /// The outcome of one packet. With `trace`, its steps are appended there. `now` is not read by any stage yet.
 [[nodiscard]] Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime now,
                                Trace* trace = nullptr);
+/// The same into an outcome that may hold an earlier one: with lists as long as needed before, a packet that is only
+/// forwarded or dropped costs no allocation.
+void simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime now, Outcome& out,
+              Trace* trace = nullptr);
 
 /// What becomes of a packet that has waited long enough: as simulate(), but a neighbour that is not known now never
 /// will be. The packet drops as neighbour_unresolved, and its sender is told (ICMP host unreachable, RFC 1812 5.2.7.1;

@@ -33,11 +33,12 @@ struct Fate {
 
 class Simulation {
  public:
-  Simulation(const Packet& packet, const model::Snapshot& snapshot, Trace* trace,
+  /// `out` must be empty; see Outcome::clear().
+  Simulation(const Packet& packet, const model::Snapshot& snapshot, Outcome& out, Trace* trace,
              bool last_try = false)
-      : packet_(packet), snapshot_(snapshot), trace_(trace), last_try_(last_try) {}
+      : packet_(packet), snapshot_(snapshot), out_(out), trace_(trace), last_try_(last_try) {}
 
-  [[nodiscard]] Outcome run();
+  void run();
 
   /// Devices that one frame may pass in a row, and that one simulation visits in all.
   static constexpr unsigned kMaxDevices = 32, kMaxVisits = 512;
@@ -113,7 +114,13 @@ class Simulation {
   [[nodiscard]] bool port_works(Journey& j, const model::Port& port);
 
   // outcome.cc
-  void depend(const Tag& tag, bool rewritten = false) { dependencies_.push_back({tag, rewritten}); }
+  void depend(const Tag& tag, bool rewritten = false) {
+    const Dependency d{tag, rewritten};
+    // Most repetitions come soon after one another; the rest is found at the end.
+    for (size_t i = dependencies_.size(), stop = i > 8 ? i - 8 : 0; i-- > stop;)
+      if (dependencies_[i] == d) return;
+    dependencies_.push_back(d);
+  }
   void drop(Journey& j, DropReason reason, DeviceKind kind, std::string_view name, const Uuid& id,
             std::string_view text);
   /// The verdict and actions of a frame from what became of its copies.
@@ -144,16 +151,17 @@ class Simulation {
 
   const Packet& packet_;
   const model::Snapshot& snapshot_;
+  Outcome& out_;
   Trace* trace_;
   const bool last_try_;  ///< nobody is asked any more, nothing is waited for
 
-  FlowKey mask_;
+  FlowKey& mask_ = out_.mask;
   bool cacheable_ = true;
   bool too_many_ = false;  ///< a limit was hit: the answer would be partial
   unsigned visits_ = 0, made_ = 0;
-  std::vector<Dependency> dependencies_;
-  std::vector<StateWrite> writes_;
-  std::vector<Generated> generated_;
+  std::vector<Dependency>& dependencies_ = out_.dependencies;
+  std::vector<StateWrite>& writes_ = out_.writes;
+  std::vector<Generated>& generated_ = out_.generated;
   /// Questions for what is missing: the only packets that a postponed outcome sends.
   std::vector<Generated> solicitations_;
   bool soliciting_ = false;  ///< what is sent now belongs there
