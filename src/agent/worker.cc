@@ -123,7 +123,8 @@ void Worker::send(const datapath::Upcall& packet, const Actions& actions) {
   const NeighbourAnswer* answer = actions.answer();
   std::optional<Frame> back;
   if (answer != nullptr) {
-    back = neighbour_answer(parse_packet(packet.frame), packet.frame, answer->mac, answer->router);
+    back = neighbour_answer(parse_packet(packet.frame), packet.frame, answer->target, answer->mac,
+                            answer->router);
     if (!back) return;
   }
   const auto sent = back ? datapath_.execute(*back, {}, {{{{}, LocalOutput{packet.in_port}}}})

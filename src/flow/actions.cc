@@ -136,7 +136,8 @@ std::string format(const Output& output) {
   if (const auto* local = std::get_if<LocalOutput>(&output))
     return fmt::format("-> port {}", local->port.number);
   if (const auto* answer = std::get_if<NeighbourAnswer>(&output))
-    return fmt::format("answer {} is there{}", answer->mac.str(), answer->router ? " router" : "");
+    return fmt::format("answer {} is at {}{}", answer->target.str(), answer->mac.str(),
+                       answer->router ? " router" : "");
   const auto& tunnel = std::get<TunnelOutput>(output);
   return fmt::format("-> tunnel {} key {:#x}", tunnel.remote.str(), tunnel.key);
 }
@@ -159,7 +160,7 @@ bool fits(const Actions& actions, const ParsedPacket& parsed, std::span<const ui
   if (actions.mtu != 0 && packet_size(parsed, frame, gso_size) > actions.mtu) return false;
   const NeighbourAnswer* answer = actions.answer();
   return answer == nullptr ||
-         neighbour_answer(parsed, frame, answer->mac, answer->router).has_value();
+         neighbour_answer(parsed, frame, answer->target, answer->mac, answer->router).has_value();
 }
 
 std::vector<uint8_t> rewritten(const Rewrite& rewrite, const ParsedPacket& parsed,

@@ -42,7 +42,9 @@ struct TunnelOutput {
 /// goes back out of the local port it came by. What neighbour_answer() does not answer is an upcall. A copy of this kind is
 /// the only one of its flow, without a rewrite.
 struct NeighbourAnswer {
-  MacAddr mac;          ///< who has the address that is asked for
+  MacAddr mac;  ///< who has the address that is asked for
+  IpAddr
+      target;  ///< that address: a solicitation's is not in the flow key, so a class may hold others. IPv4: ARP
   bool router = false;  ///< an IPv6 router has it
   bool operator==(const NeighbourAnswer&) const = default;
 };

@@ -260,13 +260,15 @@ Frame nd_advert(const MacAddr& target_mac, const IpAddr& target, const MacAddr& 
 }
 
 std::optional<Frame> neighbour_answer(const ParsedPacket& parsed, std::span<const uint8_t> frame,
-                                      const MacAddr& mac, bool router) {
+                                      const IpAddr& target, const MacAddr& mac, bool router) {
   if (parsed.error != ParseError::none) return std::nullopt;
   const MacAddr asker = parsed.key.src_mac();
   Frame f(frame.begin(), frame.end());
   const auto at_l3 = std::span<uint8_t>(f).subspan(parsed.l3_offset);
   if (const auto arp = ArpView::of(parsed, frame)) {
-    if (arp->operation() != arp_op::kRequest || arp->sender_mac() != asker) return std::nullopt;
+    if (arp->operation() != arp_op::kRequest || arp->sender_mac() != asker ||
+        arp->target_ip() != target)
+      return std::nullopt;
     put_be16(at_l3, 6, arp_op::kReply);
     put_bytes(at_l3, 8, mac.bytes);
     put_bytes(at_l3, 14, wire_bytes(arp->target_ip()));
@@ -276,8 +278,8 @@ std::optional<Frame> neighbour_answer(const ParsedPacket& parsed, std::span<cons
     const auto nd = NdMessage::of(parsed, frame);
     // Right behind the IPv6 header, with one option or none.
     constexpr size_t kHeader = 40, kBare = 24, kWithOption = 32;
-    if (!nd || nd->type != icmpv6_type::kNeighbourSolicit || nd->src.is_unspecified() ||
-        parsed.l4_offset != parsed.l3_offset + kHeader)
+    if (!nd || nd->type != icmpv6_type::kNeighbourSolicit || nd->target != target ||
+        nd->src.is_unspecified() || parsed.l4_offset != parsed.l3_offset + kHeader)
       return std::nullopt;
     const size_t length = parsed.length - parsed.l4_offset;
     const bool option = length == kWithOption && nd->link_address == asker;

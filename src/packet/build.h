@@ -44,14 +44,15 @@ struct NdAdvertFlags {
                               const MacAddr& dst_mac, const IpAddr& dst_ip,
                               NdAdvertFlags flags = {});
 
-/// The answer to an ARP request or a neighbour solicitation, by whoever has the address asked for: `mac`, a `router` or
-/// not. Only of the plain ones that a kernel program can turn round in place, nothing for all others: an ARP request
+/// The answer to an ARP request or a neighbour solicitation for `target`, by whoever has that address: `mac`, a `router`
+/// or not. Only of the plain ones that a kernel program can turn round in place, nothing for all others: an ARP request
 /// whose sender is the frame's source; a solicitation from an address, whole and correct, with no other option than
 /// the link-layer address of the frame's source, which it needs unless it went to a unicast address (RFC 4861 7.2.4).
 /// VLAN tags are kept, the frame's length too.
 [[nodiscard]] std::optional<Frame> neighbour_answer(const ParsedPacket& parsed,
                                                     std::span<const uint8_t> frame,
-                                                    const MacAddr& mac, bool router);
+                                                    const IpAddr& target, const MacAddr& mac,
+                                                    bool router);
 
 /// The answer to an ICMP or ICMPv6 echo request: Ethernet and IP addresses swapped, VLAN tags kept,
 /// the same identifier, sequence, data and TOS, TTL 64; IPv4 options and IPv6 extension headers are

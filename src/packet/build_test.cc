@@ -280,24 +280,32 @@ TEST(IcmpError, MaySend) {
 TEST(Build, NeighbourAnswerTurnsTheQuestionRound) {
   const MacAddr asker = *MacAddr::parse("02:00:00:00:00:01"),
                 owner = *MacAddr::parse("02:00:00:00:00:fe");
+  const IpAddr host4 = *IpAddr::parse("10.0.0.2"), gateway4 = *IpAddr::parse("10.0.0.1"),
+               host6 = *IpAddr::parse("fd00::2"), gateway6 = *IpAddr::parse("fd00::1"),
+               same_group6 = *IpAddr::parse("fd00::1:0:0:1");
   const auto answer = [&](std::span<const uint8_t> frame, bool router = true) {
-    return neighbour_answer(parse_packet(frame), frame, owner, router);
+    const ParsedPacket parsed = parse_packet(frame);
+    return neighbour_answer(parsed, frame, parsed.key.is_arp() ? gateway4 : gateway6, owner,
+                            router);
   };
-  const IpAddr host4 = *IpAddr::parse("10.0.0.2"), gateway4 = *IpAddr::parse("10.0.0.1");
   const Frame arp = arp_request(asker, host4, gateway4);
   EXPECT_EQ(answer(arp), arp_reply(owner, gateway4, asker, host4));
   EXPECT_FALSE(answer(*answer(arp)));  // a reply is no question
   Frame forged = arp;
   forged[6 + 5] ^= 1;  // sent by another than it says
   EXPECT_FALSE(answer(forged));
+  EXPECT_FALSE(answer(arp_request(asker, host4, *IpAddr::parse("10.0.0.3"))));
   const Frame tagged = with_vlan(arp, 7);
   EXPECT_EQ(answer(tagged), with_vlan(arp_reply(owner, gateway4, asker, host4), 7));
 
-  const IpAddr host6 = *IpAddr::parse("fd00::2"), gateway6 = *IpAddr::parse("fd00::1");
   const Frame ask = nd_solicit(asker, host6, gateway6);
   EXPECT_EQ(answer(ask), nd_advert(owner, gateway6, asker, host6, {.router = true}));
   EXPECT_EQ(answer(ask, false), nd_advert(owner, gateway6, asker, host6, {.router = false}));
   EXPECT_FALSE(answer(nd_solicit(asker, *IpAddr::parse("::"), gateway6)));  // a probe: to all
+  // The same flow key: only the message itself says who is meant.
+  const Frame other = nd_solicit(asker, host6, same_group6);
+  EXPECT_EQ(parse_packet(other).key, parse_packet(ask).key);
+  EXPECT_FALSE(answer(other));
   Frame damaged = ask;
   damaged.back() ^= 1;  // the option, and with it the checksum
   EXPECT_FALSE(answer(damaged));

@@ -203,7 +203,8 @@ void FakeDatapath::run(const Actions& actions, const ParsedPacket& parsed,
                        std::span<const uint8_t> frame, const Offload& offload, Port& charged) {
   if (actions.drops()) return drop(charged, "by_flow");
   if (const NeighbourAnswer* answer = actions.answer()) {
-    if (auto frame_back = neighbour_answer(parsed, frame, answer->mac, answer->router))
+    if (auto frame_back =
+            neighbour_answer(parsed, frame, answer->target, answer->mac, answer->router))
       send({{}, LocalOutput{DpPort{parsed.key.in_port}}}, std::move(*frame_back), {}, charged);
     return;
   }
