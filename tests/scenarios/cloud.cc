@@ -137,9 +137,8 @@ std::vector<model::Change> ScenarioCloud::local_ports(const VirtualHost& host) {
   return out;
 }
 
-/// Brings every host to what the objects say now: interfaces, bindings, snapshots, flows.
-void ScenarioCloud::sync() {
-  // Hosts come from the file, in the order of their names, with underlay addresses in that order.
+/// Hosts come from the file, in the order of their names, with underlay addresses in that order.
+Result<void> ScenarioCloud::add_hosts() {
   for (const auto& [id, object] : objects_) {
     if (object.resource->type != "Host") continue;
     const std::string name = bytes_of(*object.message, "name");
@@ -147,112 +146,127 @@ void ScenarioCloud::sync() {
     auto host = std::make_unique<VirtualHost>();
     host->id = HostId{id};
     host->name = name;
-    datapath::FakeOptions options;
-    options.clock = [this] { return now_; };
-    host->datapath = std::make_unique<datapath::FakeDatapath>(options);
-    host->worker = std::make_unique<agent::Worker>(*host->datapath, agent::WorkerOptions{});
+    const auto lab = lab_.take_host([this] { return now_; });
+    if (!lab) return lab.error();
+    host->lab = *lab;
+    host->worker = std::make_unique<agent::Worker>(host->lab->datapath(), agent::WorkerOptions{});
     host->topology = std::make_unique<model::Topology>(host->id);
+    host->drops_seen = drops_of(*host);  // what an earlier scenario dropped
     hosts_[name] = std::move(host);
   }
   uint32_t last = 0;
-  std::vector<IpAddr> addresses;
   for (auto& [name, host] : hosts_) {
     host->address = IpAddr::v4(0xc0000200 + ++last);
-    addresses.push_back(host->address);
+    if (auto done = host->lab->set_address(host->address); !done) return done;
   }
-  // Attach what is wanted and there, let go of the rest.
-  for (auto& [name, host] : hosts_) {
-    std::map<PortId, std::string> wanted;
-    for (const auto& [id, object] : objects_) {
-      const auto* port = dynamic_cast<const v1::Port*>(object.message.get());
-      if (port == nullptr || !port->has_interface() || id_from<HostId>(port->host()) != host->id)
-        continue;
-      if (host->unplugged.contains(port->interface())) continue;
-      wanted[PortId{id}] = port->interface();
-    }
-    std::vector<model::Change> changes;
-    for (auto it = host->attached.begin(); it != host->attached.end();) {
-      const auto w = wanted.find(it->first);
-      if (w != wanted.end() && w->second == it->second.first) {
-        ++it;
-        continue;
-      }
-      changes.push_back(model::LocalPortChange{it->first, 0});
-      (void)host->datapath->remove_port(DpPort{it->second.second});
-      it = host->attached.erase(it);
-    }
-    for (const auto& [id, interface] : wanted) {
-      if (host->attached.contains(id)) continue;
-      const uint32_t number = host->next_port++;
-      host->datapath->add_interface(interface);
-      if (!host->datapath->add_port({DpPort{number}, interface})) continue;
-      host->attached[id] = {interface, number};
-      host->keys[id] = host->next_key++;
-      ++generations_[id];
-      changes.push_back(model::LocalPortChange{id, number});
-    }
-    const auto delta = host->topology->apply(changes);
-    const auto tags = sim::tags_of(delta);
-    host->worker->publish(host->topology->snapshot(), tags, ++host->epoch, now_);
+  return {};
+}
+
+/// Attaches what is wanted and there, lets go of the rest.
+Result<void> ScenarioCloud::attach(VirtualHost& host) {
+  std::map<PortId, std::string> wanted;
+  for (const auto& [id, object] : objects_) {
+    const auto* port = dynamic_cast<const v1::Port*>(object.message.get());
+    if (port == nullptr || !port->has_interface() || id_from<HostId>(port->host()) != host.id)
+      continue;
+    if (host.unplugged.contains(port->interface())) continue;
+    wanted[PortId{id}] = port->interface();
   }
+  std::vector<model::Change> changes;
+  for (auto it = host.attached.begin(); it != host.attached.end();) {
+    const auto w = wanted.find(it->first);
+    if (w != wanted.end() && w->second == it->second.first) {
+      ++it;
+      continue;
+    }
+    changes.push_back(model::LocalPortChange{it->first, 0});
+    (void)host.lab->datapath().remove_port(DpPort{it->second.second}).ok();
+    it = host.attached.erase(it);
+  }
+  for (const auto& [id, interface] : wanted) {
+    if (host.attached.contains(id)) continue;
+    const uint32_t number = host.next_port++;
+    if (auto made = host.lab->add_interface(interface); !made) return made;
+    // Two ports may want the same interface: the first has it.
+    if (!host.lab->datapath().add_port({DpPort{number}, interface})) continue;
+    host.attached[id] = {interface, number};
+    host.keys[id] = host.next_key++;
+    ++generations_[id];
+    changes.push_back(model::LocalPortChange{id, number});
+  }
+  const auto delta = host.topology->apply(changes);
+  const auto tags = sim::tags_of(delta);
+  host.worker->publish(host.topology->snapshot(), tags, ++host.epoch, now_);
+  return {};
+}
+
+/// Brings every host to what the objects say now: interfaces, bindings, snapshots, flows.
+Result<void> ScenarioCloud::sync() {
+  if (auto done = add_hosts(); !done) return done;
+  for (auto& [name, host] : hosts_)
+    if (auto done = attach(*host); !done) return done;
   const World now = world();
   const auto changes = changes_between(world_, now);
   world_ = now;
   for (auto& [name, host] : hosts_) {
-    std::vector<IpAddr> peers = addresses;
-    std::erase(peers, host->address);
-    (void)host->datapath->set_tunnel({host->address, 4789, peers});
+    std::vector<IpAddr> peers;
+    for (const auto& [other_name, other] : hosts_)
+      if (other != host) peers.push_back(other->address);
+    if (auto done = host->lab->datapath().set_tunnel({host->address, 4789, peers}); !done)
+      return done;
     const auto delta = host->topology->apply(changes);
     host->worker->publish(host->topology->snapshot(), sim::tags_of(delta), ++host->epoch, now_);
   }
+  return {};
+}
+
+Result<void> ScenarioCloud::sync_and_settle() {
+  if (auto done = sync(); !done) return done;
+  return settle();
 }
 
 /// Runs everything until nothing moves: upcalls, what was learned, frames between hosts.
-void ScenarioCloud::settle() {
+Result<void> ScenarioCloud::settle() {
   struct OnFabric {
     VirtualHost* to;
     IpAddr from;
-    uint32_t key;
-    std::vector<uint8_t> frame;
+    Left crossing;
   };
   std::deque<OnFabric> fabric;
   // `by_tunnel`: what comes out now was caused by a frame from the fabric, and must not go back to it.
   const auto run = [&](VirtualHost& host, bool by_tunnel) {
-    while (host.worker->run_once(now_) > 0) {
-    }
-    for (datapath::SentFrame& sent : host.datapath->take_sent()) {
-      if (const auto* local = std::get_if<LocalOutput>(&sent.output)) {
-        std::string interface = "?";
-        for (const auto& [id, plug] : host.attached) {
-          if (plug.second == local->port.number) interface = plug.first;
-        }
-        results_.push_back(host.name + "/" + interface + " " + format_frame(sent.frame));
+    do {
+      lab_.settle();
+    } while (host.worker->run_once(now_) > 0);
+    for (Left& left : host.lab->take_left()) {
+      if (!left.interface.empty()) {
+        results_.push_back(host.name + "/" + left.interface + " " + format_frame(left.frame));
         continue;
       }
-      const auto& tunnel = std::get<TunnelOutput>(sent.output);
-      const bool is_answer = parse_packet(sent.frame).key.is_arp();
+      const bool is_answer = parse_packet(left.frame).key.is_arp();
       if (by_tunnel && !is_answer) {
         violations_.push_back("host " + host.name + " sent a frame from the fabric back to it: " +
-                              format_frame(sent.frame));
+                              format_frame(left.frame));
       }
       VirtualHost* to = nullptr;
       for (auto& [name, other] : hosts_) {
-        if (other->address == tunnel.remote) to = other.get();
+        if (other->address == left.tunnel.remote) to = other.get();
       }
       if (to == nullptr || to == &host) {
-        violations_.push_back("host " + host.name + " sent a tunnel to " + tunnel.remote.str());
+        violations_.push_back("host " + host.name + " sent a tunnel to " +
+                              left.tunnel.remote.str());
         continue;
       }
-      fabric.push_back({to, host.address, tunnel.key, std::move(sent.frame)});
+      fabric.push_back({to, host.address, std::move(left)});
     }
   };
   for (bool moved = true; moved;) {
     moved = false;
     for (auto& [name, host] : hosts_) run(*host, false);
     while (!fabric.empty()) {
-      OnFabric next = std::move(fabric.front());
+      const OnFabric next = std::move(fabric.front());
       fabric.pop_front();
-      next.to->datapath->inject_tunnel(next.from, next.key, next.frame);
+      if (auto done = next.to->lab->deliver(next.from, next.crossing); !done) return done;
       run(*next.to, true);
       moved = true;
     }
@@ -265,20 +279,25 @@ void ScenarioCloud::settle() {
       }
     }
     if (learned) {
-      sync();
+      if (auto done = sync(); !done) return done;
       moved = true;
     }
   }
   collect_drops();
+  return {};
+}
+
+std::map<std::string, uint64_t> ScenarioCloud::drops_of(const VirtualHost& host) {
+  std::map<std::string, uint64_t> drops = host.lab->datapath().counters().drops;
+  for (const auto& [reason, n] : host.worker->counters().drops) {
+    drops[std::string(sim::to_string(reason))] += n;
+  }
+  return drops;
 }
 
 void ScenarioCloud::collect_drops() {
   for (auto& [name, host] : hosts_) {
-    std::map<std::string, uint64_t> drops = host->datapath->counters().drops;
-    for (const auto& [reason, n] : host->worker->counters().drops) {
-      drops[std::string(sim::to_string(reason))] += n;
-    }
-    for (const auto& [reason, n] : drops) {
+    for (const auto& [reason, n] : drops_of(*host)) {
       const uint64_t seen = std::exchange(host->drops_seen[reason], n);
       for (uint64_t i = seen; i < n; ++i) results_.push_back("drop " + name + " " + reason);
     }
@@ -323,9 +342,7 @@ Result<void> ScenarioCloud::apply(std::string_view yaml) {
     auto* peer = dynamic_cast<v1::Port*>(other->second.message.get());
     if (peer != nullptr && !peer->has_peer()) peer->set_peer(id.raw());
   }
-  sync();
-  settle();
-  return {};
+  return sync_and_settle();
 }
 
 Result<Uuid> ScenarioCloud::find_object(std::string_view type, std::string_view name) {
@@ -339,9 +356,7 @@ Result<void> ScenarioCloud::remove(std::string_view type, std::string_view name)
   const auto id = find_object(type, name);
   if (!id) return id.error();
   objects_.erase(*id);
-  sync();
-  settle();
-  return {};
+  return sync_and_settle();
 }
 
 Result<void> ScenarioCloud::make_newer(std::string_view type, std::string_view name) {
@@ -350,9 +365,7 @@ Result<void> ScenarioCloud::make_newer(std::string_view type, std::string_view n
   auto& message = *objects_[*id].message;
   message.GetReflection()->SetUInt32(
       &message, message.GetDescriptor()->FindFieldByName("min_reader"), 1'000'000);
-  sync();
-  settle();
-  return {};
+  return sync_and_settle();
 }
 
 Result<ScenarioCloud::VirtualHost*> ScenarioCloud::find_host(std::string_view name) {
@@ -378,11 +391,9 @@ Result<void> ScenarioCloud::plug(std::string_view host_name, std::string_view in
     (*host)->unplugged.erase(std::string(interface));
   } else {
     (*host)->unplugged.insert(std::string(interface));
-    (*host)->datapath->remove_interface(std::string(interface));
+    if (auto gone = (*host)->lab->remove_interface(std::string(interface)); !gone) return gone;
   }
-  sync();
-  settle();
-  return {};
+  return sync_and_settle();
 }
 
 Result<void> ScenarioCloud::send(std::string_view host_name, std::string_view interface,
@@ -391,28 +402,28 @@ Result<void> ScenarioCloud::send(std::string_view host_name, std::string_view in
   if (!host) return host.error();
   const auto number = port_number(**host, interface);
   if (!number) return number.error();
-  (*host)->datapath->inject(DpPort{*number}, frame);
-  settle();
-  return {};
+  if (auto sent = (*host)->lab->send(std::string(interface), DpPort{*number}, frame); !sent)
+    return sent;
+  return settle();
 }
 
 Result<void> ScenarioCloud::send_tunnel(std::string_view host_name, const IpAddr& from,
                                         uint32_t key, std::span<const uint8_t> frame) {
   const auto host = find_host(host_name);
   if (!host) return host.error();
-  (*host)->datapath->inject_tunnel(from, key, frame);
-  settle();
-  return {};
+  if (auto sent = (*host)->lab->send_tunnel(from, key, frame); !sent) return sent;
+  return settle();
 }
 
-void ScenarioCloud::pass(Duration time) {
+Result<void> ScenarioCloud::pass(Duration time) {
   for (Duration left = time; left > Duration::zero();) {
     const Duration step = std::min<Duration>(left, std::chrono::seconds(1));
     now_ = now_ + step;
     left -= step;
     for (auto& [name, host] : hosts_) host->worker->tick(now_);
-    settle();
+    if (auto done = settle(); !done) return done;
   }
+  return {};
 }
 
 std::vector<std::string> ScenarioCloud::take_results() {
@@ -457,6 +468,25 @@ Result<std::vector<std::string>> ScenarioCloud::flows(std::string_view host_name
   return lines;
 }
 
+/// The datapath has the worker's flows, with the worker's actions, and no others.
+std::vector<std::string> ScenarioCloud::differing_flows(const VirtualHost& host) {
+  const auto installed = host.lab->datapath().dump_flows();
+  if (!installed) return {host.name + ": " + installed.error().message};
+  std::vector<std::string> findings;
+  for (const datapath::FlowEntry& entry : *installed) {
+    const InstalledFlow* flow = host.worker->flows().find(entry.flow.match);
+    if (flow != nullptr && flow->actions == entry.flow.actions) continue;
+    findings.push_back(host.name + ": the datapath has the flow " + format(entry.flow.match) +
+                       " : " + format(entry.flow.actions) + ", the worker has " +
+                       (flow == nullptr ? "none" : format(flow->actions)));
+  }
+  if (installed->size() != host.worker->flows().size()) {
+    findings.push_back(host.name + ": the datapath has " + std::to_string(installed->size()) +
+                       " flows, the worker " + std::to_string(host.worker->flows().size()));
+  }
+  return findings;
+}
+
 std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
   std::vector<std::string> findings = violations_;
   std::mt19937_64 random(seed);
@@ -469,11 +499,7 @@ std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
     std::shuffle(changes.begin(), changes.end(), random);
     fresh.apply(changes);
     const auto snapshot = fresh.snapshot();
-    size_t in_datapath = host->datapath->dump_flows()->size();
-    if (in_datapath != host->worker->flows().size()) {
-      findings.push_back(name + ": the datapath has " + std::to_string(in_datapath) +
-                         " flows, the worker " + std::to_string(host->worker->flows().size()));
-    }
+    for (std::string& finding : differing_flows(*host)) findings.push_back(std::move(finding));
     host->worker->flows().for_each([&](const InstalledFlow& flow) {
       for (int i = 0; i < 64; ++i) {
         // A packet anywhere in the flow's region; the first is its corner of zeros.
@@ -501,11 +527,11 @@ std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
   return findings;
 }
 
-std::vector<std::string> ScenarioCloud::check_teardown() {
+Result<std::vector<std::string>> ScenarioCloud::check_teardown() {
   objects_.clear();
   neighbours_.clear();
   const auto addresses_kept = hosts_.size();
-  sync();
+  if (auto done = sync(); !done) return done.error();
   std::vector<std::string> findings;
   for (const auto& [name, host] : hosts_) {
     host->worker->flows().for_each([&](const InstalledFlow& flow) {
@@ -514,6 +540,13 @@ std::vector<std::string> ScenarioCloud::check_teardown() {
       findings.push_back(name + ": after everything was deleted, a flow is left: " +
                          format(flow.match) + " : " + format(flow.actions));
     });
+    const auto installed = host->lab->datapath().dump_flows();
+    if (!installed) return installed.error();
+    for (const datapath::FlowEntry& entry : *installed) {
+      if (entry.flow.actions.drops()) continue;
+      findings.push_back(name + ": after everything was deleted, the datapath forwards " +
+                         format(entry.flow.match));
+    }
   }
   PLEXUS_CHECK(hosts_.size() == addresses_kept, "deleting objects deletes no virtual host");
   return findings;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ScenarioCloud: several virtual hosts in one process, each with the agent's own Topology and Worker over a fake datapath,
-// and tunnels wired between them. The topology is what `plexus apply` takes. Time is virtual, nothing is concurrent.
+// ScenarioCloud: several hosts in one process, each with the agent's own Topology and Worker over a datapath of a lab (in memory, or
+// in the kernel), and tunnels wired between them. The topology is what `plexus apply` takes. Time is virtual.
 #pragma once
 
 #include <deque>
@@ -13,8 +13,8 @@
 #include "agent/worker.h"
 #include "base/result.h"
 #include "codec/cloud_file.h"
-#include "datapath/fake/fake_datapath.h"
 #include "model/topology.h"
+#include "scenarios/lab.h"
 
 namespace plexus::scenario {
 
@@ -31,6 +31,9 @@ struct World {
 
 class ScenarioCloud {
  public:
+  /// The lab outlives the cloud, and lends its hosts to one cloud at a time.
+  explicit ScenarioCloud(Lab& lab) : lab_(lab) {}
+
   /// Creates and changes objects as `plexus apply` does.
   Result<void> apply(std::string_view yaml);
   /// Deletes the object of that singular type name and name.
@@ -45,7 +48,7 @@ class ScenarioCloud {
   /// A frame comes to `host` by tunnel from the address.
   Result<void> send_tunnel(std::string_view host, const IpAddr& from, uint32_t key,
                            std::span<const uint8_t> frame);
-  void pass(Duration time);
+  Result<void> pass(Duration time);
 
   /// What came out of interfaces ("h2/tap-vm3 eth ...") and was dropped ("drop h1 no_route") since the last call, sorted.
   [[nodiscard]] std::vector<std::string> take_results();
@@ -59,7 +62,7 @@ class ScenarioCloud {
   /// flow's mask get the same actions; nothing crossed the fabric twice. Each finding is a line.
   [[nodiscard]] std::vector<std::string> check(uint64_t seed) const;
   /// Deletes everything; what is left is a finding.
-  [[nodiscard]] std::vector<std::string> check_teardown();
+  [[nodiscard]] Result<std::vector<std::string>> check_teardown();
 
  private:
   struct Object {
@@ -70,7 +73,7 @@ class ScenarioCloud {
     HostId id;
     std::string name;
     IpAddr address;
-    std::unique_ptr<datapath::FakeDatapath> datapath;
+    LabHost* lab = nullptr;
     std::unique_ptr<agent::Worker> worker;
     std::unique_ptr<model::Topology> topology;
     std::set<std::string> unplugged;
@@ -83,16 +86,22 @@ class ScenarioCloud {
   };
 
   [[nodiscard]] World world();
-  void sync();
-  void settle();
+  Result<void> sync();
+  Result<void> settle();
+  Result<void> sync_and_settle();
+  Result<void> add_hosts();
+  Result<void> attach(VirtualHost& host);
+  [[nodiscard]] static std::map<std::string, uint64_t> drops_of(const VirtualHost& host);
   void collect_drops();
   Result<VirtualHost*> find_host(std::string_view name);
   Result<uint32_t> port_number(const VirtualHost& host, std::string_view interface) const;
   Result<Uuid> find_object(std::string_view type, std::string_view name);
   [[nodiscard]] static std::vector<model::Change> changes_between(const World& before,
                                                                   const World& after);
+  [[nodiscard]] static std::vector<std::string> differing_flows(const VirtualHost& host);
   [[nodiscard]] static std::vector<model::Change> local_ports(const VirtualHost& host);
 
+  Lab& lab_;
   MonoTime now_{1'000'000'000};
   std::map<Uuid, Object> objects_;
   codec::NameTable names_;
