@@ -74,6 +74,20 @@ bool covers_pseudo_header(const FlowKey& key) {
          (key.ip_proto == ip_proto::kIcmpv6 && key.is_ipv6());
 }
 
+uint32_t sctp_checksum(std::span<const uint8_t> message) {
+  constexpr uint32_t kPolynomial = 0x82f63b78;  // Castagnoli's, bits reversed
+  constexpr size_t kField = 8;
+  PLEXUS_CHECK(message.size() >= kField + 4, "a whole SCTP header");
+  uint32_t crc = 0xffffffff;
+  for (size_t i = 0; i < message.size(); ++i) {
+    crc ^= i >= kField && i < kField + 4 ? 0u : message[i];
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? kPolynomial : 0u);
+  }
+  // It travels with its lowest byte first.
+  crc = ~crc;
+  return crc << 24 | (crc & 0xff00) << 8 | (crc >> 8 & 0xff00) | crc >> 24;
+}
+
 std::optional<size_t> transport_checksum_offset(const ParsedPacket& parsed) {
   if (parsed.error != ParseError::none || parsed.l4_offset == 0) return std::nullopt;
   switch (parsed.key.ip_proto) {

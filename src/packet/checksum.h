@@ -3,8 +3,8 @@
 // 793, RFC 768, RFC 8200 8.1) and the partial form that offloading guests leave in their packets.
 // Pure functions.
 //
-// Not covered: the CRC32c of SCTP; protocols other than TCP, UDP, ICMP, ICMPv6; the final
-// destination of an IPv6 routing header (the pseudo header takes the destination of the IPv6
+// Not covered: protocols other than TCP, UDP, ICMP, ICMPv6 (of SCTP only the CRC32c itself); the
+// final destination of an IPv6 routing header (the pseudo header takes the destination of the IPv6
 // header).
 #pragma once
 
@@ -24,7 +24,8 @@ namespace plexus {
 [[nodiscard]] uint16_t checksum_fold(uint64_t sum);
 /// The checksum of `bytes` (folded, complemented).
 [[nodiscard]] uint16_t internet_checksum(std::span<const uint8_t> bytes);
-/// The checksum after one covered word changed (RFC 1624, equation 3).
+/// The checksum after one covered word changed (RFC 1624, equation 3). The same as computed anew, as long as the covered
+/// bytes are not all zero afterwards: then it is 0 instead of 0xffff.
 [[nodiscard]] uint16_t checksum_update(uint16_t checksum, uint16_t old_word, uint16_t new_word);
 /// The same for a changed run of words; both spans have the same even size.
 [[nodiscard]] uint16_t checksum_update(uint16_t checksum, std::span<const uint8_t> old_bytes,
@@ -33,6 +34,10 @@ namespace plexus {
 /// payload, in bytes.
 [[nodiscard]] uint64_t pseudo_header_sum(const IpAddr& src, const IpAddr& dst, uint8_t protocol,
                                          uint32_t length);
+
+/// What the checksum field of an SCTP packet holds, read as a big-endian number (RFC 9260, appendix A: CRC32c over header,
+/// with the field zero, and chunks). `message` has at least the 12 bytes of the header; what the field holds is ignored.
+[[nodiscard]] uint32_t sctp_checksum(std::span<const uint8_t> message);
 
 /// Where a parsed packet keeps its transport checksum: offset in the frame. None for other
 /// protocols, later fragments and packets with a parse error.

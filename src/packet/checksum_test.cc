@@ -42,6 +42,62 @@ TEST(Checksum, IncrementalEqualsRecomputed) {
   }
 }
 
+/// Words at the edges of one's complement, where +0 and -0 meet: every change of one word, and of runs of words.
+TEST(Checksum, IncrementalEqualsRecomputedAtTheEdges) {
+  static constexpr uint16_t kWords[] = {0, 1, 0x00ff, 0x7fff, 0x8000, 0xff00, 0xfffe, 0xffff};
+  size_t compared = 0;
+  for (const uint16_t a : kWords)
+    for (const uint16_t b : kWords)
+      for (const uint16_t c : kWords)
+        for (const uint16_t d : kWords)
+          for (const uint16_t e : kWords) {
+            Frame before(6), after(6);
+            put_be16(before, 0, a), put_be16(before, 2, b), put_be16(before, 4, c);
+            put_be16(after, 0, d), put_be16(after, 2, e), put_be16(after, 4, c);
+            const uint16_t sum = internet_checksum(before), want = internet_checksum(after);
+            // Only zeros sum up to +0; whatever changed into them gives -0 here.
+            const bool zeros = d == 0 && e == 0 && c == 0;
+            const uint16_t by_words = checksum_update(checksum_update(sum, a, d), b, e);
+            const uint16_t by_run =
+                checksum_update(sum, std::span(before).first(4), std::span(after).first(4));
+            ASSERT_EQ(by_run, by_words);
+            if (zeros) {
+              ASSERT_EQ(by_words, 0);
+              continue;
+            }
+            ASSERT_EQ(by_words, want) << a << ' ' << b << ' ' << c << " -> " << d << ' ' << e;
+            ++compared;
+          }
+  EXPECT_EQ(compared, 8u * 8 * 8 * 8 * 8 - 64);
+}
+
+/// A packet whose fields change one after the other, as rewrites do it, over each protocol and family.
+TEST(Checksum, IncrementalEqualsRecomputedInPackets) {
+  uint32_t random = 7;
+  const auto next = [&] { return random = random * 1664525 + 1013904223; };
+  for (const auto hex : {known::kUdp4, known::kTcp4Vlan, known::kUdp6, known::kTcp6Extensions}) {
+    Frame f = bytes_of(hex);
+    const ParsedPacket p = parse_packet(f);
+    const size_t at = *transport_checksum_offset(p);
+    for (int i = 0; i < 5000; ++i) {
+      // A word of the addresses or of the ports.
+      const size_t addresses = p.l3_offset + (p.key.is_ipv4() ? 12u : 8u);
+      const size_t word = next() >> 30 == 0
+                              ? p.l4_offset + (next() >> 31) * 2u
+                              : addresses + (next() >> 16) % (p.key.is_ipv4() ? 4u : 16u) * 2;
+      const uint16_t old = be16_at(f, word);
+      const auto fresh = static_cast<uint16_t>(next() >> 28 == 0 ? 0xffff : next() >> 16);
+      const uint16_t updated = checksum_update(be16_at(f, at), old, fresh);
+      put_be16(f, word, fresh);
+      const ParsedPacket q = parse_packet(f);
+      ASSERT_TRUE(complete_checksum(q, f));
+      // UDP sends a computed zero as all ones (RFC 768).
+      const bool ones = be16_at(f, at) == 0xffff && q.key.ip_proto == ip_proto::kUdp;
+      ASSERT_EQ(ones && updated == 0 ? 0xffff : updated, be16_at(f, at)) << hex << ' ' << i;
+    }
+  }
+}
+
 TEST(Checksum, KnownFramesAreRight) {
   for (const auto hex :
        {known::kUdp4, known::kTcp4Vlan, known::kEcho4, known::kUdp6, known::kTcp6Extensions,

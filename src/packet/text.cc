@@ -12,6 +12,7 @@
 #include "packet/headers.h"
 #include "packet/text_packet.h"
 #include "packet/text_reader.h"
+#include "packet/tunnel_headers.h"
 
 namespace plexus {
 namespace {
@@ -19,7 +20,22 @@ namespace {
 using text::kDestination, text::kFragment, text::kHopByHop, text::kRouting;
 
 /// How far down a frame is spelled out; what lies deeper is payload.
-enum class Detail : uint8_t { messages, transport, network, ethernet };
+enum class Detail : uint8_t { tunnels, messages, transport, network, ethernet };
+
+std::string text_of(std::span<const uint8_t> frame, Detail from);
+
+/// The text of an IP packet without its Ethernet header; empty when it reads as none.
+std::string packet_text(std::span<const uint8_t> packet, uint16_t type) {
+  Frame frame(12);
+  frame.push_back(static_cast<uint8_t>(type >> 8));
+  frame.push_back(static_cast<uint8_t>(type));
+  frame.insert(frame.end(), packet.begin(), packet.end());
+  const std::string text = text_of(frame, Detail::messages);
+  const size_t at = text.find(type == eth_type::kIpv4 ? " | ipv4 " : " | ipv6 ");
+  // Right behind "eth SOURCE > DESTINATION", or what was read is not what it seems.
+  constexpr size_t kEth = 4 + 17 + 3 + 17;
+  return at == kEth ? text.substr(at + 3) : std::string();
+}
 
 /// Shorter counting payloads read better as hex.
 constexpr size_t kMinCounting = 16;
@@ -28,6 +44,9 @@ class FrameWriter {
  public:
   FrameWriter(std::span<const uint8_t> frame, Detail detail)
       : frame_(frame), parsed_(parse_packet(frame)), detail_(detail) {}
+
+  /// Whether the frame has a tunnel that could be spelled out.
+  [[nodiscard]] bool is_tunnel() const { return vxlan().has_value() || gre().has_value(); }
 
   std::string write() {
     write_ethernet();
@@ -92,19 +111,55 @@ class FrameWriter {
     const size_t upper = parsed_.key.is_ipv4() ? write_ipv4() : write_ipv6();
     if (has_transport_layer())
       write_transport(packet.subspan(upper));
+    else if (has_gre_layer())
+      write_gre(*gre());
     else
       write_payload(packet.subspan(upper), "payload");
     write_pad(frame_.subspan(parsed_.length));
   }
 
   [[nodiscard]] bool has_transport_layer() const {
-    return detail_ < Detail::network && transport_checksum_offset(parsed_).has_value();
+    const bool sctp = parsed_.key.ip_proto == ip_proto::kSctp && parsed_.l4_offset != 0;
+    return detail_ < Detail::network && (sctp || transport_checksum_offset(parsed_).has_value());
+  }
+  [[nodiscard]] bool has_gre_layer() const {
+    return detail_ == Detail::tunnels && gre().has_value();
+  }
+
+  [[nodiscard]] bool is_whole_ip() const {
+    return parsed_.error == ParseError::none && parsed_.key.is_ip() &&
+           parsed_.key.ip_frag == static_cast<uint8_t>(FragKind::none);
+  }
+  [[nodiscard]] std::optional<VxlanView> vxlan() const {
+    if (!is_whole_ip() || parsed_.key.ip_proto != ip_proto::kUdp ||
+        parsed_.key.tp_dst.host() != VxlanView::kUdpPort)
+      return std::nullopt;
+    const auto view = VxlanView::of(frame_.first(parsed_.length).subspan(parsed_.l4_offset + 8u));
+    return view && view->reserved_bits_zero() ? view : std::nullopt;
+  }
+  [[nodiscard]] std::optional<GreView> gre() const {
+    if (!is_whole_ip() || parsed_.key.ip_proto != GreView::kIpProtocol) return std::nullopt;
+    const auto view = GreView::of(frame_.first(parsed_.length).subspan(upper_offset()));
+    return view && view->reserved_bits_zero() ? view : std::nullopt;
+  }
+  /// Where the header of the upper-layer protocol starts, known or not.
+  [[nodiscard]] size_t upper_offset() const {
+    const auto ip = frame_.first(parsed_.length).subspan(parsed_.l3_offset);
+    if (parsed_.key.is_ipv4()) return parsed_.l3_offset + size_t{ip[0]} % 16 * 4;
+    size_t at = Ipv6View::kSize;
+    for (uint8_t next = ip[6]; is_extension(next) && ip.size() - at >= 8;) {
+      const size_t size = next == kFragment ? 8 : (size_t{ip[at + 1]} + 1) * 8;
+      next = ip[at];
+      at = std::min(at + size, ip.size());
+    }
+    return parsed_.l3_offset + at;
   }
 
   void write_ip_common(const IpAddr& src, const IpAddr& dst, uint8_t ttl, uint8_t tos) {
     fmt::format_to(sink(), "{} > {} ttl {}", src.str(), dst.str(), ttl);
     if (tos != 0) fmt::format_to(sink(), " tos {}", tos);
-    if (!has_transport_layer()) fmt::format_to(sink(), " proto {}", parsed_.key.ip_proto);
+    if (!has_transport_layer() && !has_gre_layer())
+      fmt::format_to(sink(), " proto {}", parsed_.key.ip_proto);
   }
 
   size_t write_ipv4() {
@@ -119,7 +174,8 @@ class FrameWriter {
       fmt::format_to(sink(), " frag off {}{}", ip->fragment_offset(),
                      ip->more_fragments() ? " more" : "");
     if (!ip->options().empty()) fmt::format_to(sink(), " options {}", format_hex(ip->options()));
-    if (!ipv4_checksum_ok(parsed_, frame_)) fmt::format_to(sink(), " sum {:#06x}", ip->checksum());
+    if (ip->checksum() != computed_sum(ip->bytes().first(ip->header_length()), 10))
+      fmt::format_to(sink(), " sum {:#06x}", ip->checksum());
     return parsed_.l3_offset + ip->header_length();
   }
 
@@ -170,6 +226,8 @@ class FrameWriter {
         return write_udp(message);
       case ip_proto::kTcp:
         return write_tcp(message);
+      case ip_proto::kSctp:
+        return write_sctp(message);
       default:
         return write_icmp(message);
     }
@@ -180,7 +238,43 @@ class FrameWriter {
     if (be16_at(message, 4) != message.size())
       fmt::format_to(sink(), " len {}", be16_at(message, 4));
     write_sum();
-    write_payload(message.subspan(8), "payload");
+    const auto view = vxlan();
+    if (detail_ != Detail::tunnels || !view) return write_payload(message.subspan(8), "payload");
+    fmt::format_to(sink(), " | vxlan vni {}", view->vni());
+    if (!view->frame().empty()) out_ += " | " + text_of(view->frame(), Detail::messages);
+  }
+
+  void write_gre(const GreView& gre) {
+    out_ += " | gre";
+    if (gre.key()) fmt::format_to(sink(), " key {}", *gre.key());
+    if (gre.sequence()) fmt::format_to(sink(), " seq {}", *gre.sequence());
+    if (gre.checksum() && *gre.checksum() == computed_sum(gre.bytes(), GreView::kMinSize))
+      out_ += " checksum";
+    else if (gre.checksum())
+      fmt::format_to(sink(), " sum {:#06x}", *gre.checksum());
+    const uint16_t type = gre.protocol();
+    std::string inside;
+    if (type == GreView::kEthernet && gre.payload().size() >= EthernetView::kSize)
+      inside = text_of(gre.payload(), Detail::messages);
+    else if (type == eth_type::kIpv4 || type == eth_type::kIpv6)
+      inside = packet_text(gre.payload(), type);
+    if (!inside.empty()) {
+      out_ += " | " + inside;
+      return;
+    }
+    fmt::format_to(sink(), " type {:#06x}", type);
+    write_payload(gre.payload(), "payload");
+  }
+
+  void write_sctp(std::span<const uint8_t> message) {
+    fmt::format_to(sink(), " | sctp {} > {}", be16_at(message, 0), be16_at(message, 2));
+    if (const uint32_t tag = be32_at(message, 4); tag != 0)
+      fmt::format_to(sink(), " tag {:#x}", tag);
+    // In fragments there is nothing to compute, and a text that says nothing means zero.
+    const bool whole = parsed_.key.ip_frag == static_cast<uint8_t>(FragKind::none);
+    if (const uint32_t sum = be32_at(message, 8); sum != (whole ? sctp_checksum(message) : 0))
+      fmt::format_to(sink(), " sum {:#010x}", sum);
+    write_payload(message.subspan(12), "payload");
   }
 
   void write_tcp(std::span<const uint8_t> message) {
@@ -297,6 +391,12 @@ class FrameWriter {
       fmt::format_to(sink(), " sum {:#06x}", sum);
   }
 
+  /// What assembling puts into the checksum field at `field`: 0 and 0xffff both check, only one is computed.
+  static uint16_t computed_sum(std::span<const uint8_t> covered, size_t field) {
+    const uint64_t before = checksum_add(0, covered.first(field));
+    return static_cast<uint16_t>(~checksum_fold(checksum_add(before, covered.subspan(field + 2))));
+  }
+
   void write_payload(std::span<const uint8_t> bytes, std::string_view name) {
     if (bytes.empty()) return;
     fmt::format_to(sink(), " | {} ", name);
@@ -335,19 +435,26 @@ class FrameWriter {
   size_t tags_ = 0, type_at_ = 12;
 };
 
-}  // namespace
-
-std::string format_frame(std::span<const uint8_t> frame) {
+std::string text_of(std::span<const uint8_t> frame, Detail from) {
   if (frame.size() >= EthernetView::kSize) {
-    for (const Detail detail :
-         {Detail::messages, Detail::transport, Detail::network, Detail::ethernet}) {
-      std::string text = FrameWriter(frame, detail).write();
+    for (const Detail detail : {Detail::tunnels, Detail::messages, Detail::transport,
+                                Detail::network, Detail::ethernet}) {
+      if (detail < from) continue;
+      FrameWriter writer(frame, detail);
+      if (detail == Detail::tunnels && !writer.is_tunnel()) continue;
+      std::string text = writer.write();
       const auto back = parse_frame(text);
       if (back && std::ranges::equal(*back, frame)) return text;
     }
   }
   const std::string hex = format_hex(frame);
   return hex.empty() ? "raw" : "raw " + hex;
+}
+
+}  // namespace
+
+std::string format_frame(std::span<const uint8_t> frame) {
+  return text_of(frame, Detail::tunnels);
 }
 
 }  // namespace plexus

@@ -4,13 +4,10 @@
 #include "packet/bytes.h"
 #include "packet/checksum.h"
 #include "packet/text_packet.h"
+#include "packet/tunnel_headers.h"
 
 namespace plexus::text {
 namespace {
-
-/// Upper-layer protocol and EtherType when nothing says one: reserved for experiments (RFC 3692, IEEE 802).
-constexpr uint8_t kDefaultProtocol = 253;
-constexpr uint16_t kDefaultEtherType = 0x88b5;
 
 void append(Frame& f, std::span<const uint8_t> bytes) {
   f.insert(f.end(), bytes.begin(), bytes.end());
@@ -72,7 +69,9 @@ void write_ipv4(const IpLayer& ip, uint8_t protocol, uint8_t ttl, size_t payload
   h[9] = protocol;
   put_bytes(h, 12, wire_bytes(ip.src));
   put_bytes(h, 16, wire_bytes(ip.dst));
-  put_be16(h, 10, ip.sum.kind == Sum::Kind::given ? ip.sum.value : internet_checksum(h));
+  put_be16(
+      h, 10,
+      ip.sum.kind == Sum::Kind::given ? static_cast<uint16_t>(ip.sum.value) : internet_checksum(h));
 }
 
 void write_ipv6(const TextPacket& p, uint8_t protocol, uint8_t ttl, size_t payload, Frame& f) {
@@ -93,11 +92,31 @@ void write_ipv6(const TextPacket& p, uint8_t protocol, uint8_t ttl, size_t paylo
   }
 }
 
-void write_transport_sum(const TransportLayer& t, size_t at, Frame& f) {
+/// SCTP: of the whole packet; in a fragment nothing can be computed. `end`: where the packet ends.
+void write_sctp_sum(const TransportLayer& t, size_t at, size_t end, Frame& f) {
+  const auto message = std::span<uint8_t>(f).subspan(at, end - at);
+  const bool whole = parse_packet(f).key.ip_frag == static_cast<uint8_t>(FragKind::none);
+  if (t.sum.kind == Sum::Kind::given)
+    put_be32(message, t.checksum_at, t.sum.value);
+  else if (whole)
+    put_be32(message, t.checksum_at, sctp_checksum(message));
+}
+
+void write_gre_sum(const TransportLayer& t, size_t at, size_t end, Frame& f) {
+  const auto message = std::span<uint8_t>(f).subspan(at, end - at);
+  if ((be16_at(message, 0) & GreView::kChecksum) == 0) return;
+  put_be16(message, t.checksum_at,
+           t.sum.kind == Sum::Kind::given ? static_cast<uint16_t>(t.sum.value)
+                                          : internet_checksum(message));
+}
+
+void write_transport_sum(const TransportLayer& t, size_t at, size_t end, Frame& f) {
+  if (t.protocol == ip_proto::kSctp) return write_sctp_sum(t, at, end, f);
+  if (t.protocol == GreView::kIpProtocol) return write_gre_sum(t, at, end, f);
   const ParsedPacket parsed = parse_packet(f);
   switch (t.sum.kind) {
     case Sum::Kind::given:
-      put_be16(f, at + t.checksum_at, t.sum.value);
+      put_be16(f, at + t.checksum_at, static_cast<uint16_t>(t.sum.value));
       break;
     case Sum::Kind::computed:
       complete_checksum(parsed, f);
@@ -137,8 +156,9 @@ Result<Frame> assemble(const TextPacket& p) {
                p.transport->udp_length.value_or(static_cast<uint16_t>(8 + p.payload.size())));
   }
   append(f, p.payload);
+  const size_t end = f.size();
   append(f, p.pad);
-  if (p.transport) write_transport_sum(*p.transport, transport_at, f);
+  if (p.transport) write_transport_sum(*p.transport, transport_at, end, f);
   return f;
 }
 

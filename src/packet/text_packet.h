@@ -16,10 +16,14 @@ using ByteVector = std::vector<uint8_t>;
 
 inline constexpr uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kDestination = 60;
 
+/// Upper-layer protocol and EtherType when nothing says one: reserved for experiments (RFC 3692, IEEE 802).
+inline constexpr uint8_t kDefaultProtocol = 253;
+inline constexpr uint16_t kDefaultEtherType = 0x88b5;
+
 /// How a checksum field is filled.
 struct Sum {
   enum class Kind : uint8_t { computed, partial, given } kind = Kind::computed;
-  uint16_t value = 0;
+  uint32_t value = 0;
 };
 
 struct EthLayer {
@@ -59,7 +63,7 @@ struct ExtensionLayer {
 };
 struct TransportLayer {
   uint8_t protocol = 0;
-  ByteVector header;  // checksum zero
+  ByteVector header;  // checksum zero; of GRE: the flags tell whether it has one
   size_t checksum_at = 0;
   std::optional<uint16_t> udp_length;
   uint8_t default_ttl = kDefaultTtl;

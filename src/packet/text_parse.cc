@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 
 #include "packet/bytes.h"
 #include "packet/text.h"
 #include "packet/text_packet.h"
 #include "packet/text_reader.h"
+#include "packet/tunnel_headers.h"
 
 namespace plexus {
 namespace text {
@@ -20,7 +22,7 @@ T small_number(TextReader& r, std::string_view name, uint64_t max) {
 
 Sum read_sum(TextReader& r) {
   if (r.accept("partial")) return {Sum::Kind::partial, 0};
-  return {Sum::Kind::given, small_number<uint16_t>(r, "sum", 0xffff)};
+  return {Sum::Kind::given, small_number<uint32_t>(r, "sum", 0xffff)};
 }
 
 FragmentField read_fragment(TextReader& r) {
@@ -124,7 +126,7 @@ IpLayer read_ip(TextReader& r, IpFamily family) {
     else if (v4 && name == "options")
       ip.options = r.hex(name);
     else if (v4 && name == "sum")
-      ip.sum = {Sum::Kind::given, small_number<uint16_t>(r, name, 0xffff)};
+      ip.sum = {Sum::Kind::given, small_number<uint32_t>(r, name, 0xffff)};
     else if (!v4 && name == "flow")
       ip.flow_label = small_number<uint32_t>(r, name, 0xfffff);
     else
@@ -180,6 +182,76 @@ TransportLayer read_udp(TextReader& r) {
       r.fail(name, "len or sum");
   }
   return t;
+}
+
+TransportLayer read_sctp(TextReader& r) {
+  TransportLayer t{ip_proto::kSctp, ByteVector(12), 8, {}, kDefaultTtl, {}};
+  put_be16(t.header, 0, small_number<uint16_t>(r, "the source port", 0xffff));
+  r.expect(">");
+  put_be16(t.header, 2, small_number<uint16_t>(r, "the destination port", 0xffff));
+  while (r.more()) {
+    const auto name = r.field("a field");
+    if (name == "tag")
+      put_be32(t.header, 4, small_number<uint32_t>(r, name, 0xffffffff));
+    else if (name == "sum")
+      t.sum = {Sum::Kind::given, small_number<uint32_t>(r, name, 0xffffffff)};
+    else
+      r.fail(name, "tag or sum");
+  }
+  return t;
+}
+
+struct GreLayer {
+  std::optional<uint16_t> type;
+  std::optional<uint32_t> key, sequence;
+  bool checksum = false;
+  Sum sum;
+};
+
+GreLayer read_gre(TextReader& r) {
+  GreLayer g;
+  while (r.more()) {
+    const auto name = r.field("a field");
+    if (name == "key") {
+      g.key = small_number<uint32_t>(r, name, 0xffffffff);
+    } else if (name == "seq") {
+      g.sequence = small_number<uint32_t>(r, name, 0xffffffff);
+    } else if (name == "checksum") {
+      g.checksum = true;
+    } else if (name == "sum") {
+      g.checksum = true;
+      g.sum = {Sum::Kind::given, small_number<uint32_t>(r, name, 0xffff)};
+    } else if (name == "type") {
+      g.type = small_number<uint16_t>(r, name, 0xffff);
+    } else {
+      r.fail(name, "key, seq, checksum, sum or type");
+    }
+  }
+  return g;
+}
+
+TransportLayer gre_transport(const GreLayer& g, uint16_t type) {
+  TransportLayer t{GreView::kIpProtocol, ByteVector(4), 4, {}, kDefaultTtl, g.sum};
+  put_be16(
+      t.header, 0,
+      static_cast<uint16_t>((g.checksum ? GreView::kChecksum : 0) | (g.key ? GreView::kKey : 0) |
+                            (g.sequence ? GreView::kSequence : 0)));
+  put_be16(t.header, 2, type);
+  if (g.checksum) t.header.resize(8);
+  for (const auto& word : {g.key, g.sequence}) {
+    if (!word) continue;
+    t.header.resize(t.header.size() + 4);
+    put_be32(t.header, t.header.size() - 4, *word);
+  }
+  return t;
+}
+
+ByteVector read_vxlan(TextReader& r) {
+  ByteVector header(VxlanView::kSize);
+  header[0] = VxlanView::kValidVni;
+  r.expect("vni");
+  put_be32(header, 4, small_number<uint32_t>(r, "vni", VxlanView::kMaxVni) << 8);
+  return header;
 }
 
 uint8_t read_tcp_flags(TextReader& r) {
@@ -358,10 +430,11 @@ struct LayerName {
   std::string_view name;
   Rank rank;
 };
-constexpr LayerName kLayers[] = {{"eth", kEth},        {"vlan", kVlan},     {"arp", kNetwork},
-                                 {"ipv4", kNetwork},   {"ipv6", kNetwork},  {"ext", kExtension},
-                                 {"frag", kExtension}, {"udp", kTransport}, {"tcp", kTransport},
-                                 {"icmp", kTransport}, {"nd", kTransport},  {"payload", kPayload},
+constexpr LayerName kLayers[] = {{"eth", kEth},        {"vlan", kVlan},      {"arp", kNetwork},
+                                 {"ipv4", kNetwork},   {"ipv6", kNetwork},   {"ext", kExtension},
+                                 {"frag", kExtension}, {"udp", kTransport},  {"tcp", kTransport},
+                                 {"sctp", kTransport}, {"icmp", kTransport}, {"nd", kTransport},
+                                 {"gre", kTransport},  {"vxlan", kPayload},  {"payload", kPayload},
                                  {"quoted", kPayload}, {"pad", kPad}};
 
 /// Reads one layer into the packet.
@@ -385,6 +458,8 @@ void read_layer(std::string_view name, TextReader& r, TextPacket& p) {
     p.transport = read_udp(r);
   else if (name == "tcp")
     p.transport = read_tcp(r);
+  else if (name == "sctp")
+    p.transport = read_sctp(r);
   else if (name == "icmp")
     p.transport = read_icmp(r, v6);
   else if (name == "nd")
@@ -402,35 +477,97 @@ std::string misplaced(const LayerName& layer, int last_rank, const TextPacket& p
   if (layer.rank < last_rank || (layer.rank == last_rank && !repeatable))
     return "this layer cannot come here: expected eth, vlan (twice at most), arp or ipv4 or ipv6, "
            "ext and frag "
-           "(ipv6), udp or tcp or icmp or nd, payload, pad, in this order";
+           "(ipv6), udp or tcp or sctp or icmp or nd or gre, vxlan or payload, pad, in this order";
   if (layer.rank == kExtension && !(p.ip && p.ip->src.is_v6()))
     return layer.name == "frag" ? "expected behind ipv6; in IPv4, frag is a field of the ipv4 layer"
                                 : "expected behind ipv6";
   if (layer.rank == kTransport && !p.ip) return "expected behind ipv4 or ipv6";
   if (layer.name == "nd" && p.ip->src.is_v4()) return "expected behind ipv6";
+  if (layer.name == "vxlan" && !(p.transport && p.transport->protocol == ip_proto::kUdp))
+    return "expected behind udp";
   if (layer.rank == kPayload && p.arp) return "ARP has no payload: expected pad";
   return {};
 }
 
-Result<TextPacket> read_layers(const std::vector<std::vector<TextToken>>& layers) {
+using Layers = std::span<const std::vector<TextToken>>;
+
+Result<Frame> frame_of(Layers layers, bool tunnelled);
+
+/// What a GRE header carries: an Ethernet frame, an IP packet without Ethernet header, or `payload` of the type that was given.
+Result<void> read_gre_inside(Layers inside, const GreLayer& gre, TextPacket& p) {
+  constexpr size_t kEthernet = 14;
+  const std::string_view first =
+      inside.empty() || inside[0].empty() ? std::string_view() : inside[0][0].text;
+  const bool packet = first == "ipv4" || first == "ipv6";
+  if ((packet || first == "eth") && gre.type)
+    return Error{ErrorCode::invalid, "gre: type is told by the layer behind: expected none here"};
+  if (packet || first == "eth") {
+    auto frame = frame_of(inside, true);
+    if (!frame) return frame.error();
+    const uint16_t type = first == "eth" ? GreView::kEthernet : be16_at(*frame, 12);
+    if (packet) frame->erase(frame->begin(), frame->begin() + kEthernet);
+    p.payload = std::move(*frame);
+    p.transport = gre_transport(gre, type);
+    return {};
+  }
+  p.transport = gre_transport(gre, gre.type.value_or(kDefaultEtherType));
+  if (inside.empty()) return {};
+  if (first != "payload" || inside.size() > 1)
+    return Error{ErrorCode::invalid, "gre: expected eth, ipv4, ipv6 or payload behind it"};
+  const std::vector<TextToken> rest(inside[0].begin() + 1, inside[0].end());
+  TextReader r(rest, "payload");
+  p.payload = read_payload(r);
+  if (r.more()) r.fail(r.word("nothing"), "nothing more");
+  if (!r.ok()) return r.error();
+  return {};
+}
+
+/// The tunnel layer in front of `inside`, which takes everything behind it.
+Result<void> read_tunnel(std::string_view name, TextReader& r, Layers inside, TextPacket& p) {
+  if (name == "gre") {
+    const GreLayer gre = read_gre(r);
+    if (!r.ok()) return r.error();
+    return read_gre_inside(inside, gre, p);
+  }
+  p.payload = read_vxlan(r);
+  if (r.more()) r.fail(r.word("nothing"), "the next layer, behind \" | \"");
+  if (!r.ok()) return r.error();
+  if (inside.empty()) return {};
+  const auto frame = frame_of(inside, true);
+  if (!frame) return frame.error();
+  p.payload.insert(p.payload.end(), frame->begin(), frame->end());
+  return {};
+}
+
+Result<TextPacket> read_layers(Layers layers, bool tunnelled) {
   TextPacket p;
   int last_rank = -1;
-  for (const auto& tokens : layers) {
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const auto& tokens = layers[i];
     if (tokens.empty() || tokens[0].quoted)
       return Error{ErrorCode::invalid,
                    "an empty layer: expected eth, vlan, arp, ipv4, ipv6, udp, tcp, icmp, ..."};
     const auto* layer = std::find_if(std::begin(kLayers), std::end(kLayers),
                                      [&](const LayerName& l) { return l.name == tokens[0].text; });
     if (layer == std::end(kLayers))
-      return Error{ErrorCode::invalid, fmt::format("\"{}\": expected a layer: eth, vlan, arp, "
-                                                   "ipv4, ipv6, ext, frag, udp, tcp, icmp, nd, "
-                                                   "payload, quoted, pad, or raw alone",
-                                                   tokens[0].text)};
+      return Error{ErrorCode::invalid,
+                   fmt::format("\"{}\": expected a layer: eth, vlan, arp, ipv4, ipv6, ext, frag, "
+                               "udp, tcp, sctp, icmp, nd, gre, vxlan, payload, quoted, pad, or raw "
+                               "alone",
+                               tokens[0].text)};
     if (const auto why = misplaced(*layer, last_rank, p); !why.empty())
       return Error{ErrorCode::invalid, fmt::format("{}: {}", layer->name, why)};
     last_rank = layer->rank;
     const std::vector<TextToken> rest(tokens.begin() + 1, tokens.end());
     TextReader r(rest, std::string(layer->name));
+    if (layer->name == "gre" || layer->name == "vxlan") {
+      if (tunnelled)
+        return Error{ErrorCode::invalid,
+                     fmt::format("{}: a tunnel in a tunnel: expected payload", layer->name)};
+      if (auto done = read_tunnel(layer->name, r, layers.subspan(i + 1), p); !done)
+        return done.error();
+      break;
+    }
     read_layer(layer->name, r, p);
     if (!r.ok()) return r.error();
   }
@@ -439,8 +576,25 @@ Result<TextPacket> read_layers(const std::vector<std::vector<TextToken>>& layers
                  "eth: type is told by the arp, ipv4 or ipv6 layer: expected none here"};
   if (p.transport && p.ip->protocol)
     return Error{ErrorCode::invalid,
-                 "proto is told by the udp, tcp, icmp or nd layer: expected none here"};
+                 "proto is told by the udp, tcp, sctp, icmp, nd or gre layer: expected none here"};
   return p;
+}
+
+Result<Frame> frame_of(Layers layers, bool tunnelled) {
+  const auto& first = layers.front();
+  if (!first.empty() && first[0].text == "raw" && !first[0].quoted) {
+    const std::vector<TextToken> rest(first.begin() + 1, first.end());
+    TextReader r(rest, "raw");
+    // The frame of no bytes at all.
+    Frame f = rest.empty() ? Frame{} : r.hex("the frame");
+    if (r.more()) r.fail(r.word("nothing"), "nothing more");
+    if (layers.size() > 1) r.fail_layer("expected to stand alone");
+    if (!r.ok()) return r.error();
+    return f;
+  }
+  const auto packet = read_layers(layers, tunnelled);
+  if (!packet) return packet.error();
+  return assemble(*packet);
 }
 
 }  // namespace
@@ -449,20 +603,7 @@ Result<TextPacket> read_layers(const std::vector<std::vector<TextToken>>& layers
 Result<Frame> parse_frame(std::string_view text) {
   const auto layers = tokenize(text, '|');
   if (!layers) return layers.error();
-  const auto& first = layers->front();
-  if (!first.empty() && first[0].text == "raw" && !first[0].quoted) {
-    const std::vector<TextToken> rest(first.begin() + 1, first.end());
-    TextReader r(rest, "raw");
-    // The frame of no bytes at all.
-    Frame f = rest.empty() ? Frame{} : r.hex("the frame");
-    if (r.more()) r.fail(r.word("nothing"), "nothing more");
-    if (layers->size() > 1) r.fail_layer("expected to stand alone");
-    if (!r.ok()) return r.error();
-    return f;
-  }
-  const auto packet = text::read_layers(*layers);
-  if (!packet) return packet.error();
-  return text::assemble(*packet);
+  return text::frame_of(*layers, false);
 }
 
 }  // namespace plexus

@@ -81,7 +81,36 @@ TEST(PacketText, CanonicalTexts) {
            " | ipv6 fd00::1 > fd00::2 ttl 64 proto 17 | frag off 1448 id 7 | payload \"rest\"",
            " | ipv6 fd00::1 > fd00::2 ttl 64 proto 59",
            " | ipv6 fd00::1 > fd00::2 ttl 64 proto 59 | ext routing 000000000000 | payload hex 00",
+           // GRE that is cut off, or has bits that must not be set.
            " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 proto 47 | payload hex 0001ff",
+           " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 proto 47 | payload hex 40000800",
+           " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | gre type 0x0800 | payload hex 4500",
+           " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | gre key 7 seq 9 checksum | ipv4 3.3.3.3 > 4.4.4.4 "
+           "ttl 9 | udp 1 > 2",
+           " | ipv6 fd00::1 > fd00::2 ttl 64 | ext destination 010400000000 | gre sum 0x0001 | "
+           "ipv6 fd00::3 > fd00::4 ttl 9 proto 253",
+           " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | gre key 1 | eth 02:00:00:00:00:03 > "
+           "02:00:00:00:00:04 | vlan 5 | arp request who 10.0.0.1 tell 10.0.0.2 sha "
+           "02:00:00:00:00:03",
+           " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | gre type 0x88be",
+           " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | udp 50000 > 4789 | vxlan vni 42 | eth "
+           "02:00:00:00:00:03 > 02:00:00:00:00:04 | ipv6 fd00::1 > fd00::2 ttl 64 | tcp 1 > 2 "
+           "flags S | pad 6",
+           " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | udp 50000 > 4789 sum 0x0000 | vxlan vni 16777215 | "
+           "raw 0102",
+           " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | udp 50000 > 4789 | vxlan vni 0",
+           // A tunnel's reserved bits, no tunnel at all, padding behind the tunnel: bytes.
+           " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | udp 50000 > 4789 | payload hex 0900000000002a00",
+           " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | udp 50000 > 4789 | payload hex 0800000000002a | pad "
+           "3",
+           " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | sctp 1 > 2 tag 0xdeadbeef | payload hex 0a00",
+           " | ipv6 fd00::1 > fd00::2 ttl 64 | sctp 1 > 2 sum 0x12345678",
+           " | ipv6 fd00::1 > fd00::2 ttl 64 | frag off 0 more id 7 | sctp 1 > 2 | payload 16 "
+           "bytes",
+           // IGMP is a plain protocol, MLD a plain ICMPv6 message.
+           " | ipv4 1.1.1.1 > 224.0.0.22 ttl 1 proto 2 options 94040000 | payload hex 2200",
+           " | ipv6 fe80::1 > ff02::16 ttl 1 | ext hop-by-hop 050200000100 | icmp type 143 rest "
+           "0x1 | payload hex 04000000ff020000000000000000000000000001",
            " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | tcp 1 > 2 flags none",
            " | ipv4 1.1.1.1 > 2.2.2.2 ttl 64 | tcp 1 > 2 flags FSRPAUEC seq 4294967295 ack 9 win 0 "
            "urg 5 reserved 3 "
@@ -249,6 +278,18 @@ TEST(PacketText, ErrorsNameTheWord) {
       {"ipv6 fd00::1 > fd00::2 | nd ask", "nd: \"ask\": expected solicit or advert"},
       {"arp request who 10.0.0.1", "arp: ends too early: expected \"tell\""},
       {"arp request who 10.0.0.1 tell 10.0.0.2 | payload \"x\"", "payload: ARP has no payload"},
+      {"ipv4 1.1.1.1 > 2.2.2.2 | gre 7", "gre: \"7\": expected key, seq, checksum, sum or type"},
+      {"ipv4 1.1.1.1 > 2.2.2.2 | gre type 1 | ipv4 1.1.1.1 > 2.2.2.2", "gre: type is told by"},
+      {"ipv4 1.1.1.1 > 2.2.2.2 | gre | udp 1 > 2", "gre: expected eth, ipv4, ipv6 or payload"},
+      {"ipv4 1.1.1.1 > 2.2.2.2 | gre | payload \"x\" | pad 1", "gre: expected eth, ipv4, ipv6"},
+      {"gre key 1", "gre: expected behind ipv4 or ipv6"},
+      {"ipv4 1.1.1.1 > 2.2.2.2 | vxlan vni 1", "vxlan: expected behind udp"},
+      {"ipv4 1.1.1.1 > 2.2.2.2 | udp 1 > 4789 | vxlan vni 16777216",
+       "vxlan: \"16777216\": expected a number from 0 to 16777215 for vni"},
+      {"ipv4 1.1.1.1 > 2.2.2.2 | udp 1 > 4789 | vxlan key 1", "vxlan: \"key\": expected \"vni\""},
+      {"ipv4 1.1.1.1 > 2.2.2.2 | gre | ipv4 3.3.3.3 > 4.4.4.4 | gre",
+       "gre: a tunnel in a tunnel: expected payload"},
+      {"ipv4 1.1.1.1 > 2.2.2.2 | sctp 1 > 2 seq 1", "sctp: \"seq\": expected tag or sum"},
       {"ipv4 1.1.1.1 > 2.2.2.2 | payload \"x", "expected a closing quote"},
       {"ipv4 1.1.1.1 > 2.2.2.2 | payload x", "payload: \"x\": expected a quoted text"},
       {"ipv4 1.1.1.1 > 2.2.2.2 | payload hex 0",
