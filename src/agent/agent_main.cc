@@ -140,6 +140,7 @@ int run(const AgentOptions& options) {
   const UniqueFd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC));
 
   WorkerOptions worker_options;
+  worker_options.hash_seed = uint64_t{std::random_device{}()} << 32 | std::random_device{}();
   auto datapath = open_datapath(options, run_dir, worker_options);
   if (!datapath) {
     return fail(

@@ -247,9 +247,10 @@ Result<Node> Control::flows() {
         const auto idle = std::max<int64_t>(0, (now - entry.stats.last_used).count() / 1'000'000);
         flow.add("idle_ms", number(static_cast<uint64_t>(idle)));
       }
-      if (const InstalledFlow* known = worker.flows().find(entry.flow.match)) {
+      if (worker.flows().find(entry.flow.match)) {
         std::vector<Node> depends;
-        for (const Dependency& d : known->dependencies) depends.push_back(text(d.tag.str()));
+        for (const Dependency& d : worker.flows().dependencies_of(entry.flow.match))
+          depends.push_back(text(d.tag.str()));
         flow.add("depends_on", Node::list_of(std::move(depends)));
       }
       list.push_back(std::move(flow));

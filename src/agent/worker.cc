@@ -18,14 +18,14 @@ bool worth_a_line(uint64_t count) {
 }  // namespace
 
 Worker::Worker(datapath::Datapath& datapath, WorkerOptions options)
-    : datapath_(datapath), options_(options), flows_(options.max_flows) {}
+    : datapath_(datapath), options_(options), flows_(options.max_flows, options.hash_seed) {}
 
 void Worker::publish(std::shared_ptr<const model::Snapshot> snapshot,
                      std::span<const TagChange> changes, uint64_t epoch, MonoTime now) {
   snapshot_ = std::move(snapshot);
   epoch_ = epoch;
-  for (const Match& match : flows_.invalidate(changes)) {
-    remove_from_datapath(match);
+  for (const RemovedFlow& flow : flows_.invalidate(changes)) {
+    remove_from_datapath(flow);
     ++counters_.invalidated;
   }
   if (!changes.empty()) retry_parked(now, true);
@@ -42,10 +42,10 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
   if (!snapshot_) return drop(sim::DropReason::unknown_port);
   const sim::Packet parsed = sim::packet_of(packet.frame, packet.in_port, packet.tunnel_key);
   // An earlier packet of the same batch may have brought the answer already.
-  const auto* known = flows_.lookup(parsed.key);
-  if (known != nullptr &&
-      fits(known->actions, parsed.parsed, packet.frame, packet.offload.gso_size)) {
-    return known->actions.drops() ? drop(drop_reason(known->match)) : send(packet, known->actions);
+  const auto known = flows_.lookup(parsed.key);
+  if (known && fits(known->actions, parsed.parsed, packet.frame, packet.offload.gso_size)) {
+    return known->actions.drops() ? drop(static_cast<sim::DropReason>(known->reason))
+                                  : send(packet, known->actions);
   }
   sim::Outcome outcome = sim::simulate(parsed, *snapshot_, now);
   std::move(outcome.writes.begin(), outcome.writes.end(), std::back_inserter(writes_));
@@ -85,36 +85,52 @@ void Worker::install(const FlowKey& key, const sim::Outcome& outcome, MonoTime n
 }
 
 void Worker::remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now) {
-  if (flow.actions.drops()) dropping_[flow.match] = {outcome.reason, 0};
-  const auto inserted =
-      flows_.insert(flow.match, flow.actions, outcome.dependencies, flow.cookie, now);
+  make_room(flow.match);
+  const auto inserted = flows_.insert(flow.match, flow.actions, outcome.dependencies, flow.cookie,
+                                      now, static_cast<uint8_t>(outcome.reason));
   if (inserted.evicted) {
     remove_from_datapath(*inserted.evicted);
     ++counters_.evicted;
   }
 }
 
-sim::DropReason Worker::drop_reason(const Match& match) const {
-  const auto it = dropping_.find(match);
-  return it == dropping_.end() ? sim::DropReason::none : it->second.reason;
+/// Between two rounds of statistics the table does not know who has been hit. The datapath does: whoever is about to go
+/// although packets use it stays. A few are asked, so that a flood costs a bounded amount for each of its flows.
+void Worker::make_room(const Match& newcomer) {
+  constexpr int kAsked = 4;
+  if (flows_.size() < flows_.limit() || flows_.find(newcomer)) return;
+  for (int i = 0; i < kAsked; ++i) {
+    const auto next = flows_.first_to_go();
+    const auto stats = datapath_.flow_stats(next->match);
+    if (!stats || stats->last_used <= next->last_used) return;
+    take_stats(next->match, *stats);
+  }
 }
 
-void Worker::remove_from_datapath(const Match& match) {
-  const auto removed = datapath_.remove_flow(match);
+sim::DropReason Worker::drop_reason(const Match& match) const {
+  const auto flow = flows_.find(match);
+  return flow ? static_cast<sim::DropReason>(flow->reason) : sim::DropReason::none;
+}
+
+void Worker::remove_from_datapath(const RemovedFlow& flow) {
+  const auto removed = datapath_.remove_flow(flow.match);
   // Not there is as good: a vanished interface took its flows along.
   if (!removed && removed.error().code != ErrorCode::not_found) {
     log_warn("worker", "removing a flow: {}", removed.error().message);
   }
-  if (removed) count_flow_drops(match, removed->packets);
-  dropping_.erase(match);
+  if (removed && removed->packets > flow.packets)
+    count_flow_drops(flow.reason, removed->packets - flow.packets);
 }
 
 /// A dropping flow drops where nobody sees why: its packets are charged to its reason here.
-void Worker::count_flow_drops(const Match& match, uint64_t packets) {
-  const auto it = dropping_.find(match);
-  if (it == dropping_.end() || packets <= it->second.counted) return;
-  counters_.drops[it->second.reason] += packets - it->second.counted;
-  it->second.counted = packets;
+void Worker::count_flow_drops(uint8_t reason, uint64_t packets) {
+  const auto why = static_cast<sim::DropReason>(reason);
+  if (why != sim::DropReason::none && packets > 0) counters_.drops[why] += packets;
+}
+
+void Worker::take_stats(const Match& match, const datapath::FlowStats& stats) {
+  const auto updated = flows_.update_stats(match, stats.packets, stats.bytes, stats.last_used);
+  if (updated) count_flow_drops(updated->reason, updated->packets);
 }
 
 void Worker::send(const datapath::Upcall& packet, const Actions& actions) {
@@ -219,17 +235,13 @@ void Worker::tick(MonoTime now) {
   if (flows_.size() == 0 || now < next_statistics_) return;
   const MonoTime began = mono_now();
   if (const auto all = datapath_.dump_flows(); all) {
-    for (const datapath::FlowEntry& entry : *all) {
-      if (entry.flow.actions.drops()) count_flow_drops(entry.flow.match, entry.stats.packets);
-      (void)flows_.update_stats(entry.flow.match, entry.stats.packets, entry.stats.bytes,
-                                entry.stats.last_used);
-    }
+    for (const datapath::FlowEntry& entry : *all) take_stats(entry.flow.match, entry.stats);
   } else {
     log_warn("worker", "reading flow statistics: {}", all.error().message);
     return;  // without statistics nothing may be called idle
   }
-  for (const Match& match : flows_.expire(now, options_.idle_timeout)) {
-    remove_from_datapath(match);
+  for (const RemovedFlow& flow : flows_.expire(now, options_.idle_timeout)) {
+    remove_from_datapath(flow);
     ++counters_.expired;
   }
   // Reading a full table takes its time: at most a twentieth of the worker's, so that upcalls go on.
@@ -266,10 +278,12 @@ void Worker::adopt(MonoTime now) {
                       match_of(parsed.key, outcome.mask) == entry.flow.match;
     if (same) {
       remember(entry.flow, outcome, now);
-      if (entry.flow.actions.drops()) dropping_[entry.flow.match].counted = entry.stats.packets;
+      // What the earlier agent counted is not counted again.
+      (void)flows_.update_stats(entry.flow.match, entry.stats.packets, entry.stats.bytes,
+                                entry.stats.last_used);
       ++kept;
     } else {
-      remove_from_datapath(entry.flow.match);
+      remove_from_datapath({.match = entry.flow.match});
       ++gone;
     }
   }

@@ -13,7 +13,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
@@ -28,6 +27,7 @@ namespace plexus::agent {
 
 struct WorkerOptions {
   size_t max_flows = 100'000;
+  uint64_t hash_seed = 0;  ///< random, of the flow table
   Duration idle_timeout = std::chrono::seconds(60);
   size_t batch = 64;  ///< upcalls between two looks at the mailbox
   /// Packets that wait for an answer (a neighbour's MAC).
@@ -91,15 +91,6 @@ class Worker {
   [[nodiscard]] size_t parked() const { return parked_.size(); }
 
  private:
-  struct MatchHash {
-    size_t operator()(const Match& m) const {
-      return std::hash<FlowKey>{}(m.key) * 31 + std::hash<FlowKey>{}(m.mask);
-    }
-  };
-  struct Dropping {
-    sim::DropReason reason = sim::DropReason::none;
-    uint64_t counted = 0;  ///< of its packets
-  };
   struct Parked {
     datapath::Upcall packet;
     std::vector<sim::Missing> missing;
@@ -111,8 +102,10 @@ class Worker {
   /// Keeps a flow that the datapath has.
   void remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now);
   void install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now);
-  void remove_from_datapath(const Match& match);
-  void count_flow_drops(const Match& match, uint64_t packets);
+  void make_room(const Match& newcomer);
+  void remove_from_datapath(const RemovedFlow& flow);
+  void count_flow_drops(uint8_t reason, uint64_t packets);
+  void take_stats(const Match& match, const datapath::FlowStats& stats);
   void repair();
   void give_up(const Parked& p, MonoTime now);
   void send(const datapath::Upcall& packet, const Actions& actions);
@@ -130,7 +123,6 @@ class Worker {
   uint64_t next_cookie_ = 1;
   MonoTime next_statistics_;
   FlowTable flows_;
-  std::unordered_map<Match, Dropping, MatchHash> dropping_;  ///< the flows that drop
   std::deque<Parked> parked_;
   std::vector<sim::StateWrite> writes_;
   WorkerCounters counters_;

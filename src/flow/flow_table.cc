@@ -2,176 +2,311 @@
 #include "flow/flow_table.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 #include "base/check.h"
+#include "flow/seeded_hash.h"
 
 namespace plexus {
+namespace {
 
-FlowTable::FlowTable(size_t limit) : limit_(limit) {
-  PLEXUS_CHECK(limit > 0 && limit < 0xffffffff, "a flow table holds something");
+/// Whether flows meet one region, many flows in a row: only the words of the key that the region looks at are read.
+class RegionTest {
+ public:
+  explicit RegionTest(const Match& region) {
+    for (size_t i = 0; i < kWords; ++i) {
+      const uint64_t mask = word(region.mask, i);
+      if (mask != 0) asked_[count_++] = {i, mask, word(region.key, i)};
+    }
+  }
+  [[nodiscard]] bool meets(const FlowKey& key, const FlowKey& mask) const {
+    uint64_t difference = 0;
+    for (size_t i = 0; i < count_; ++i) {
+      const Asked& a = asked_[i];
+      difference |= (word(key, a.word) ^ a.key) & a.mask & word(mask, a.word);
+    }
+    return difference == 0;
+  }
+
+ private:
+  static constexpr size_t kWords = sizeof(FlowKey) / sizeof(uint64_t);
+  struct Asked {
+    size_t word = 0;
+    uint64_t mask = 0, key = 0;
+  };
+  static uint64_t word(const FlowKey& key, size_t i) {
+    uint64_t w = 0;
+    std::memcpy(&w, key.bytes().data() + i * sizeof w, sizeof w);
+    return w;
+  }
+  std::array<Asked, kWords> asked_;
+  size_t count_ = 0;
+};
+
+}  // namespace
+
+FlowTable::FlowTable(size_t limit, uint64_t hash_seed)
+    : limit_(limit),
+      seed_(hash_seed),
+      index_(HashOfSlot{this}),
+      dependencies_(hash_seed),
+      order_(limit * 3 / 4) {
+  PLEXUS_CHECK(limit > 0 && limit < 0x7fffffff, "a flow table holds something");
+  // Once, so that no packet waits while a full table is hashed anew.
+  index_.reserve(limit);
 }
 
-FlowTable::Inserted FlowTable::insert(const Match& match, Actions actions,
-                                      std::vector<Dependency> dependencies, uint64_t cookie,
-                                      MonoTime now) {
+FlowTable::Inserted FlowTable::insert(const Match& match, const Actions& actions,
+                                      std::span<const Dependency> dependencies, uint64_t cookie,
+                                      MonoTime now, uint8_t reason) {
   PLEXUS_CHECK((match.key & match.mask) == match.key, "a match has no key bits outside its mask");
-  std::sort(dependencies.begin(), dependencies.end());
-  dependencies.erase(std::unique(dependencies.begin(), dependencies.end()), dependencies.end());
   Inserted result;
-  auto slot = slot_of(match);
-  if (slot) {
+  SlotIndex slot = slot_of(match);
+  if (slot != kNone) {
     result.replaced = true;
-    unindex_tags(*slot);
-  } else {
-    if (size() == limit_) result.evicted = remove(by_use_.begin()->second);
-    slot = take_slot();
-    InstalledFlow& flow = slots_[*slot].flow;
-    flow.match = match;
-    flow.created = flow.last_used = now;
-    by_mask_[match.mask].emplace(match.key, *slot);
-    by_use_.emplace(now, *slot);
+    renew(match, actions, dependencies, reason);
+    totals_[slot].cookie = cookie;
+    order_.touch(slot, now);
+    return result;
   }
-  InstalledFlow& flow = slots_[*slot].flow;
-  flow.actions = std::move(actions);
-  flow.dependencies = std::move(dependencies);
-  flow.cookie = cookie;
-  index_tags(*slot);
-  touch(*slot, now);
+  if (size() == limit_) result.evicted = remove(order_.first_to_go());
+  slot = take_slot();
+  Slot& s = slots_[slot];
+  s.key = match.key;
+  s.mask =
+      masks_
+          .use(
+              hash_of(match.mask, 0, seed_),
+              [&](const FlowKey& mask) { return mask == match.mask; }, [&] { return match.mask; })
+          .first;
+  s.actions = use_actions(actions);
+  totals_[slot] = {.cookie = cookie, .created = now, .reason = reason};
+  index_.insert(slot);
+  dependencies_.add(slot, dependencies);
+  order_.add(slot, now);
   return result;
 }
 
-bool FlowTable::erase(const Match& match) {
-  const auto slot = slot_of(match);
-  if (slot) remove(*slot);
-  return slot.has_value();
-}
-
-bool FlowTable::update_stats(const Match& match, uint64_t packets, uint64_t bytes,
-                             MonoTime last_used) {
-  const auto slot = slot_of(match);
-  if (!slot) return false;
-  InstalledFlow& flow = slots_[*slot].flow;
-  flow.packets = packets;
-  flow.bytes = bytes;
-  touch(*slot, last_used);
+bool FlowTable::renew(const Match& match, const Actions& actions,
+                      std::span<const Dependency> dependencies, uint8_t reason) {
+  const SlotIndex slot = slot_of(match);
+  if (slot == kNone) return false;
+  Slot& s = slots_[slot];
+  // The new one first: it may be the same.
+  const uint32_t now_used = use_actions(actions);
+  actions_.release(s.actions);
+  s.actions = now_used;
+  totals_[slot].reason = reason;
+  dependencies_.replace(slot, dependencies);
   return true;
 }
 
-const InstalledFlow* FlowTable::find(const Match& match) const {
-  const auto slot = slot_of(match);
-  return slot ? &slots_[*slot].flow : nullptr;
+std::optional<RemovedFlow> FlowTable::erase(const Match& match) {
+  const SlotIndex slot = slot_of(match);
+  if (slot == kNone) return std::nullopt;
+  return remove(slot);
 }
 
-const InstalledFlow* FlowTable::lookup(const FlowKey& key) const {
-  for (const auto& [mask, keys] : by_mask_)
-    if (const auto it = keys.find(key & mask); it != keys.end()) return &slots_[it->second].flow;
-  return nullptr;
+std::optional<FlowTable::Updated> FlowTable::update_stats(const Match& match, uint64_t packets,
+                                                          uint64_t bytes, MonoTime last_used) {
+  const SlotIndex slot = slot_of(match);
+  if (slot == kNone) return std::nullopt;
+  Totals& t = totals_[slot];
+  const Updated updated{packets > t.packets ? packets - t.packets : 0, t.reason};
+  t.packets = packets;
+  t.bytes = bytes;
+  if (last_used > order_.last_used(slot)) order_.protect(slot, last_used);
+  return updated;
 }
 
-std::vector<Match> FlowTable::invalidate(std::span<const TagChange> changes) {
+std::optional<InstalledFlow> FlowTable::find(const Match& match) const {
+  const SlotIndex slot = slot_of(match);
+  if (slot == kNone) return std::nullopt;
+  return view(slot);
+}
+
+std::optional<InstalledFlow> FlowTable::lookup(const FlowKey& key) const {
+  for (uint32_t mask = 0; mask < masks_.numbers(); ++mask) {
+    if (masks_.uses(mask) == 0) continue;
+    if (const SlotIndex slot = slot_of(key & masks_[mask], mask); slot != kNone) return view(slot);
+  }
+  return std::nullopt;
+}
+
+std::vector<Dependency> FlowTable::dependencies_of(const Match& match) const {
+  const SlotIndex slot = slot_of(match);
+  return slot == kNone ? std::vector<Dependency>{} : dependencies_.of(slot);
+}
+
+std::vector<FlowTable::SlotIndex> FlowTable::slots_touched_by(
+    std::span<const TagChange> changes) const {
   std::vector<SlotIndex> hit;
+  std::vector<DependencyIndex::Holder> holders;
+  // What a whole set's flows are asked: nothing (all of them are hit), or whether they meet a region.
+  struct Question {
+    uint32_t set = 0;
+    const RegionTest* region = nullptr;
+  };
+  std::vector<RegionTest> regions;
+  regions.reserve(changes.size());
+  std::vector<Question> questions;
+  size_t to_ask = 0;
   for (const TagChange& change : changes) {
-    const auto carriers = by_tag_.find(change.tag);
-    if (carriers == by_tag_.end()) continue;
-    for (const Carrier& c : carriers->second) {
-      const InstalledFlow& flow = slots_[c.slot].flow;
-      if (!change.region || flow.dependencies[c.dependency].rewritten ||
-          flow.match.meets(*change.region))
-        hit.push_back(c.slot);
+    holders.clear();
+    dependencies_.holders(change.tag, holders);
+    if (holders.empty()) continue;
+    const RegionTest* region = nullptr;
+    if (change.region) region = &regions.emplace_back(*change.region);
+    for (const auto& holder : holders) {
+      if (region == nullptr || holder.rewritten) {
+        dependencies_.for_each_flow(holder.set, [&](SlotIndex slot) { hit.push_back(slot); });
+      } else {
+        questions.push_back({holder.set, region});
+        to_ask += dependencies_.flows_of(holder.set);
+      }
     }
+  }
+  const auto ask = [&](SlotIndex number, const Slot& slot, const RegionTest& region) {
+    if (region.meets(slot.key, masks_[slot.mask])) hit.push_back(number);
+  };
+  // Lists lead all over memory. Where a good part of the table is asked, going through it in order is faster.
+  if (to_ask > size() / 8) {
+    std::vector<std::pair<uint32_t, uint32_t>> of_set(
+        dependencies_.set_numbers());  // a range of them
+    std::sort(questions.begin(), questions.end(),
+              [](const Question& a, const Question& b) { return a.set < b.set; });
+    for (uint32_t i = 0; i < questions.size(); ++i) {
+      auto& [begin, end] = of_set[questions[i].set];
+      if (end == 0) begin = i;
+      end = i + 1;
+    }
+    auto slot = slots_.begin();
+    SlotIndex at = 0;
+    dependencies_.for_each_set_of([&](SlotIndex number, uint32_t set) {
+      for (; at < number; ++at) ++slot;
+      const auto [begin, end] = of_set[set];
+      for (uint32_t i = begin; i < end; ++i) ask(number, *slot, *questions[i].region);
+    });
+  } else {
+    for (const Question& q : questions)
+      dependencies_.for_each_flow(q.set,
+                                  [&](SlotIndex slot) { ask(slot, slots_[slot], *q.region); });
   }
   std::sort(hit.begin(), hit.end());
   hit.erase(std::unique(hit.begin(), hit.end()), hit.end());
-  std::vector<Match> removed;
-  removed.reserve(hit.size());
-  for (const SlotIndex slot : hit) removed.push_back(remove(slot));
-  return removed;
+  return hit;
 }
 
-std::vector<Match> FlowTable::expire(MonoTime now, Duration idle) {
-  std::vector<Match> removed;
-  while (!by_use_.empty() && now - by_use_.begin()->first >= idle)
-    removed.push_back(remove(by_use_.begin()->second));
-  return removed;
+std::vector<Match> FlowTable::touched_by(std::span<const TagChange> changes, size_t first) const {
+  std::vector<SlotIndex> hit = slots_touched_by(changes);
+  const auto later = [this](SlotIndex a, SlotIndex b) {
+    const MonoTime at_a = order_.last_used(a), at_b = order_.last_used(b);
+    return at_a != at_b ? at_a > at_b : a < b;
+  };
+  const auto end = hit.begin() + static_cast<std::ptrdiff_t>(std::min(first, hit.size()));
+  std::partial_sort(hit.begin(), end, hit.end(), later);
+  std::vector<Match> out;
+  out.reserve(hit.size());
+  for (const SlotIndex slot : hit) out.push_back({slots_[slot].key, masks_[slots_[slot].mask]});
+  return out;
 }
 
-std::vector<Match> FlowTable::clear() {
-  std::vector<Match> removed;
-  removed.reserve(size());
-  while (!by_use_.empty()) removed.push_back(remove(by_use_.begin()->second));
-  return removed;
+std::vector<RemovedFlow> FlowTable::invalidate(std::span<const TagChange> changes) {
+  return remove_all(slots_touched_by(changes));
+}
+
+std::vector<RemovedFlow> FlowTable::expire(MonoTime now, Duration idle) {
+  return remove_all(order_.unused_since(now - idle));
+}
+
+std::vector<RemovedFlow> FlowTable::clear() {
+  std::vector<SlotIndex> all;
+  all.reserve(size());
+  for (SlotIndex slot = 0; slot < slots_.size(); ++slot)
+    if (slots_[slot].mask != kNone) all.push_back(slot);
+  return remove_all(all);
+}
+
+std::optional<InstalledFlow> FlowTable::first_to_go() const {
+  if (size() < limit_) return std::nullopt;
+  return view(order_.first_to_go());
 }
 
 void FlowTable::for_each(const std::function<void(const InstalledFlow&)>& visit) const {
-  for (const Slot& slot : slots_)
-    if (slot.used) visit(slot.flow);
+  for (SlotIndex slot = 0; slot < slots_.size(); ++slot)
+    if (slots_[slot].mask != kNone) visit(view(slot));
 }
 
-std::optional<FlowTable::SlotIndex> FlowTable::slot_of(const Match& match) const {
-  const auto keys = by_mask_.find(match.mask);
-  if (keys == by_mask_.end()) return std::nullopt;
-  const auto it = keys->second.find(match.key);
-  if (it == keys->second.end()) return std::nullopt;
-  return it->second;
+uint64_t FlowTable::hash(const FlowKey& key, uint32_t mask) const {
+  return hash_of(key, mask, seed_);
+}
+
+uint32_t FlowTable::mask_number(const FlowKey& mask) const {
+  return masks_.find(hash_of(mask, 0, seed_), [&](const FlowKey& m) { return m == mask; });
+}
+
+FlowTable::SlotIndex FlowTable::slot_of(const FlowKey& key, uint32_t mask) const {
+  return index_.find(hash(key, mask), [&](SlotIndex slot) {
+    return slots_[slot].mask == mask && slots_[slot].key == key;
+  });
+}
+
+FlowTable::SlotIndex FlowTable::slot_of(const Match& match) const {
+  const uint32_t mask = mask_number(match.mask);
+  return mask == kNone ? kNone : slot_of(match.key, mask);
+}
+
+InstalledFlow FlowTable::view(SlotIndex slot) const {
+  const Slot& s = slots_[slot];
+  const Totals& t = totals_[slot];
+  return {.match = {s.key, masks_[s.mask]},
+          .actions = actions_[s.actions],
+          .cookie = t.cookie,
+          .reason = t.reason,
+          .packets = t.packets,
+          .bytes = t.bytes,
+          .created = t.created,
+          .last_used = order_.last_used(slot)};
+}
+
+uint32_t FlowTable::use_actions(const Actions& actions) {
+  return actions_
+      .use(
+          hash_of(actions, seed_), [&](const Actions& a) { return a == actions; },
+          [&] { return actions; })
+      .first;
 }
 
 FlowTable::SlotIndex FlowTable::take_slot() {
   if (free_.empty()) {
     slots_.emplace_back();
-    free_.push_back(static_cast<SlotIndex>(slots_.size() - 1));
+    totals_.emplace_back();
+    return static_cast<SlotIndex>(slots_.size() - 1);
   }
   const SlotIndex slot = free_.back();
   free_.pop_back();
-  slots_[slot].used = true;
   return slot;
 }
 
-void FlowTable::index_tags(SlotIndex slot) {
+RemovedFlow FlowTable::remove(SlotIndex slot) {
   Slot& s = slots_[slot];
-  s.place.clear();
-  for (uint32_t i = 0; i < s.flow.dependencies.size(); ++i) {
-    auto& carriers = by_tag_[s.flow.dependencies[i].tag];
-    s.place.push_back(static_cast<uint32_t>(carriers.size()));
-    carriers.push_back({slot, i});
-  }
-}
-
-void FlowTable::unindex_tags(SlotIndex slot) {
-  Slot& s = slots_[slot];
-  for (size_t i = 0; i < s.flow.dependencies.size(); ++i) {
-    const auto list = by_tag_.find(s.flow.dependencies[i].tag);
-    PLEXUS_CHECK(list != by_tag_.end(), "a flow is listed under its tags");
-    // The last of the list takes the free place; it may be this flow's own other dependency on the tag.
-    auto& carriers = list->second;
-    const Carrier moved = carriers.back();
-    carriers[s.place[i]] = moved;
-    slots_[moved.slot].place[moved.dependency] = s.place[i];
-    carriers.pop_back();
-    if (carriers.empty()) by_tag_.erase(list);
-  }
-}
-
-void FlowTable::touch(SlotIndex slot, MonoTime used) {
-  InstalledFlow& flow = slots_[slot].flow;
-  if (used <= flow.last_used) return;
-  // The node moves: no allocation for what every statistics round does to every busy flow.
-  auto node = by_use_.extract({flow.last_used, slot});
-  flow.last_used = used;
-  node.value() = {used, slot};
-  by_use_.insert(std::move(node));
-}
-
-Match FlowTable::remove(SlotIndex slot) {
-  unindex_tags(slot);
-  Slot& s = slots_[slot];
-  const auto keys = by_mask_.find(s.flow.match.mask);
-  keys->second.erase(s.flow.match.key);
-  if (keys->second.empty()) by_mask_.erase(keys);
-  by_use_.erase({s.flow.last_used, slot});
-  const Match match = s.flow.match;
-  s = Slot{};
+  const RemovedFlow removed{{s.key, masks_[s.mask]}, totals_[slot].reason, totals_[slot].packets};
+  index_.erase(slot);
+  masks_.release(s.mask);
+  actions_.release(s.actions);
+  s.mask = s.actions = kNone;
+  dependencies_.remove(slot);
+  order_.remove(slot);
   free_.push_back(slot);
-  return match;
+  return removed;
+}
+
+std::vector<RemovedFlow> FlowTable::remove_all(const std::vector<SlotIndex>& slots) {
+  std::vector<RemovedFlow> removed;
+  removed.reserve(slots.size());
+  for (const SlotIndex slot : slots) removed.push_back(remove(slot));
+  return removed;
 }
 
 }  // namespace plexus

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // FlowTable: a worker's own list of the flows it has installed, and what each depends on. It answers which flows a change of
-// the topology invalidates, which have been idle, and which must make room. It knows no datapath: every removal
+// the topology touches, which have been idle, and which must make room. It knows no datapath: every removal
 // is returned as the match to remove there.
+//
+// Made for a million flows: what many of them share (masks, actions, dependencies) is kept once. A flow of its own key costs
+// some 170 bytes; inserting, finding, removing and touching one cost the same however many there are, and allocate nothing
+// once the table has grown.
 //
 // Invariants: at most one flow a match; at most `limit` flows; a flow is found under exactly the tags of its
 // dependencies. One thread: the worker's.
@@ -10,99 +14,146 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <set>
 #include <span>
-#include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "flow/actions.h"
+#include "flow/dependency_index.h"
+#include "flow/interned.h"
 #include "flow/match.h"
 #include "flow/tag.h"
+#include "flow/use_order.h"
 
 namespace plexus {
 
-/// A flow as it stands in a datapath, with the reasons for it.
+/// A flow as it stands in a datapath.
 struct InstalledFlow {
   Match match;
-  Actions actions;
-  std::vector<Dependency> dependencies;  ///< sorted, without duplicates
+  const Actions& actions;  ///< good until the table changes
   uint64_t cookie = 0;
+  uint8_t reason = 0;  ///< why it drops, in the installer's own numbers; 0: none
   uint64_t packets = 0, bytes = 0;
   MonoTime created;
   MonoTime last_used;  ///< `created` until it is hit
 };
 
+/// A flow that has left the table.
+struct RemovedFlow {
+  Match match;
+  uint8_t reason = 0;
+  uint64_t packets = 0;  ///< of the last totals
+};
+
 class FlowTable {
  public:
-  /// `limit`: how many flows may be there at once, at least 1.
-  explicit FlowTable(size_t limit);
+  /// `limit`: how many flows may be there at once, at least 1. `hash_seed`: a random number that nobody outside knows.
+  explicit FlowTable(size_t limit, uint64_t hash_seed = 0);
+  FlowTable(const FlowTable&) = delete;
+  FlowTable& operator=(const FlowTable&) = delete;
 
   struct Inserted {
     bool replaced =
         false;  ///< a flow with this match was there; its statistics and creation time go on
-    std::optional<Match> evicted;  ///< the least recently used flow, which made room
+    std::optional<RemovedFlow> evicted;  ///< what first_to_go() had said, which made room
   };
   /// Adds a flow or replaces the one with the same match. It counts as used now.
-  Inserted insert(const Match& match, Actions actions, std::vector<Dependency> dependencies,
-                  uint64_t cookie, MonoTime now);
-  /// False when there is no such flow.
-  bool erase(const Match& match);
+  Inserted insert(const Match& match, const Actions& actions,
+                  std::span<const Dependency> dependencies, uint64_t cookie, MonoTime now,
+                  uint8_t reason = 0);
+  /// Gives a flow another answer; its cookie, statistics and last use stay. False when there is no such flow.
+  bool renew(const Match& match, const Actions& actions, std::span<const Dependency> dependencies,
+             uint8_t reason = 0);
+  /// Nothing when there is no such flow.
+  std::optional<RemovedFlow> erase(const Match& match);
 
-  /// Takes over totals from the datapath. `last_used` never moves back. False when there is no such flow.
-  bool update_stats(const Match& match, uint64_t packets, uint64_t bytes, MonoTime last_used);
+  struct Updated {
+    uint64_t packets = 0;  ///< how many more than by the totals before
+    uint8_t reason = 0;
+  };
+  /// Takes over totals from the datapath. `last_used` never moves back. A flow that has been hit since the last totals, or
+  /// since it was made, is protected: it makes room only after those that have not, unless three quarters of the limit are
+  /// protected and have been used since. Nothing when there is no such flow.
+  std::optional<Updated> update_stats(const Match& match, uint64_t packets, uint64_t bytes,
+                                      MonoTime last_used);
 
-  /// The flow with exactly this match. The pointer is good until the table changes.
-  [[nodiscard]] const InstalledFlow* find(const Match& match) const;
+  /// The flow with exactly this match.
+  [[nodiscard]] std::optional<InstalledFlow> find(const Match& match) const;
   /// A flow that covers the key, tried mask by mask; installers keep flows from overlapping with different actions.
-  [[nodiscard]] const InstalledFlow* lookup(const FlowKey& key) const;
+  [[nodiscard]] std::optional<InstalledFlow> lookup(const FlowKey& key) const;
+  /// What the flow depends on, sorted, without duplicates; nothing when there is no such flow.
+  [[nodiscard]] std::vector<Dependency> dependencies_of(const Match& match) const;
 
-  /// Removes, and returns, the flows that depend on a changed tag and meet the changed region; a dependency read behind a
-  /// rewrite is hit by every change of its tag. O(flows that carry the tags).
-  std::vector<Match> invalidate(std::span<const TagChange> changes);
+  /// The flows that the changes touch: they depend on a changed tag and meet the changed region; a dependency read behind
+  /// a rewrite is hit by every change of its tag. The `first` most recently used of them come first, in this order.
+  /// O(flows that carry the tags), and never much more than reading the whole table once.
+  [[nodiscard]] std::vector<Match> touched_by(std::span<const TagChange> changes,
+                                              size_t first = 0) const;
+  /// Removes, and returns, the flows that the changes touch.
+  std::vector<RemovedFlow> invalidate(std::span<const TagChange> changes);
   /// Removes, and returns, the flows unused for `idle` or longer, oldest first.
-  std::vector<Match> expire(MonoTime now, Duration idle);
+  std::vector<RemovedFlow> expire(MonoTime now, Duration idle);
   /// Removes, and returns, everything.
-  std::vector<Match> clear();
+  std::vector<RemovedFlow> clear();
 
-  [[nodiscard]] size_t size() const { return by_use_.size(); }
+  /// The flow that the next new one would push out; nothing as long as there is room.
+  [[nodiscard]] std::optional<InstalledFlow> first_to_go() const;
+
+  [[nodiscard]] size_t size() const { return order_.size(); }
   [[nodiscard]] size_t limit() const { return limit_; }
-  /// Number of different masks and of different tags in use.
-  [[nodiscard]] size_t mask_count() const { return by_mask_.size(); }
-  [[nodiscard]] size_t tag_count() const { return by_tag_.size(); }
+  /// Of the flows: how many are protected.
+  [[nodiscard]] size_t protected_count() const { return order_.protected_count(); }
+  /// Number of different masks, tags, sets of dependencies and lists of actions in use.
+  [[nodiscard]] size_t mask_count() const { return masks_.size(); }
+  [[nodiscard]] size_t tag_count() const { return dependencies_.tag_count(); }
+  [[nodiscard]] size_t dependency_set_count() const { return dependencies_.set_count(); }
+  [[nodiscard]] size_t actions_count() const { return actions_.size(); }
   /// Every flow, in no particular order; the table must not change meanwhile.
   void for_each(const std::function<void(const InstalledFlow&)>& visit) const;
 
  private:
   using SlotIndex = uint32_t;
+  static constexpr SlotIndex kNone = 0xffffffff;
   struct Slot {
-    InstalledFlow flow;
-    /// For dependency i: its place in the list of its tag.
-    std::vector<uint32_t> place;
-    bool used = false;
+    FlowKey key;
+    uint32_t mask = kNone;  ///< kNone: free
+    uint32_t actions = kNone;
   };
-  /// One entry of a tag's list: dependency `dependency` of the flow in `slot`.
-  struct Carrier {
-    SlotIndex slot = 0;
-    uint32_t dependency = 0;
+  /// The rest of a slot, apart: what a change touches is found without reading it.
+  struct Totals {
+    uint64_t cookie = 0, packets = 0, bytes = 0;
+    MonoTime created;
+    uint8_t reason = 0;
   };
-  using Keys = std::unordered_map<FlowKey, SlotIndex>;
+  struct HashOfSlot {
+    const FlowTable* self;
+    size_t operator()(SlotIndex slot) const {
+      const Slot& s = self->slots_[slot];
+      return self->hash(s.key, s.mask);
+    }
+  };
 
-  [[nodiscard]] std::optional<SlotIndex> slot_of(const Match& match) const;
+  [[nodiscard]] uint64_t hash(const FlowKey& key, uint32_t mask) const;
+  [[nodiscard]] uint32_t mask_number(const FlowKey& mask) const;
+  [[nodiscard]] SlotIndex slot_of(const FlowKey& key, uint32_t mask) const;
+  [[nodiscard]] SlotIndex slot_of(const Match& match) const;
+  [[nodiscard]] InstalledFlow view(SlotIndex slot) const;
+  uint32_t use_actions(const Actions& actions);
   SlotIndex take_slot();
-  void index_tags(SlotIndex slot);
-  void unindex_tags(SlotIndex slot);
-  void touch(SlotIndex slot, MonoTime used);
-  /// Frees the slot; returns the flow's match.
-  Match remove(SlotIndex slot);
+  RemovedFlow remove(SlotIndex slot);
+  std::vector<RemovedFlow> remove_all(const std::vector<SlotIndex>& slots);
+  [[nodiscard]] std::vector<SlotIndex> slots_touched_by(std::span<const TagChange> changes) const;
 
   const size_t limit_;
-  std::vector<Slot> slots_;
+  const uint64_t seed_;
+  Rows<Slot> slots_;
+  Rows<Totals> totals_;
   std::vector<SlotIndex> free_;
-  std::unordered_map<FlowKey, Keys> by_mask_;
-  std::unordered_map<Tag, std::vector<Carrier>> by_tag_;
-  std::set<std::pair<MonoTime, SlotIndex>> by_use_;
+  NumberSet<HashOfSlot> index_;
+  Interned<FlowKey> masks_;
+  Interned<Actions> actions_;
+  DependencyIndex dependencies_;
+  UseOrder order_;
 };
 
 }  // namespace plexus

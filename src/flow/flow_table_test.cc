@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <map>
+#include <random>
+#include <set>
 
 #include "flow/match_text.h"
 
@@ -23,11 +25,17 @@ MonoTime at(int64_t s) {
   return MonoTime{s * 1'000'000'000};
 }
 
-std::vector<std::string> texts(const std::vector<Match>& matches) {
+std::vector<std::string> texts(const std::vector<RemovedFlow>& flows) {
   std::vector<std::string> out;
-  out.reserve(matches.size());
-  for (const Match& m : matches) out.push_back(format(m));
+  out.reserve(flows.size());
+  for (const RemovedFlow& f : flows) out.push_back(format(f.match));
   return out;
+}
+
+FlowTable::Inserted add(FlowTable& t, const Match& m, const Actions& actions,
+                        const std::vector<Dependency>& dependencies, uint64_t cookie,
+                        MonoTime now) {
+  return t.insert(m, actions, dependencies, cookie, now);
 }
 
 std::vector<std::string> sorted(std::vector<std::string> v) {
@@ -47,15 +55,20 @@ TEST(FlowTable, InsertFindLookupErase) {
   FlowTable t(10);
   const Match wide = match("in_port 17 eth.type ipv4 ip.dst 10.0.2.0/24"),
               other = match("in_port 18");
-  EXPECT_FALSE(t.insert(wide, to_port(1), {}, 7, at(1)).replaced);
-  t.insert(other, {}, {}, 8, at(1));
+  EXPECT_FALSE(add(t, wide, to_port(1), {}, 7, at(1)).replaced);
+  add(t, other, {}, {}, 8, at(1));
   EXPECT_EQ(t.size(), 2u);
   EXPECT_EQ(t.mask_count(), 2u);
+  EXPECT_EQ(t.actions_count(), 2u);
   ASSERT_TRUE(t.find(wide));
   EXPECT_EQ(t.find(wide)->cookie, 7u);
   EXPECT_EQ(t.find(wide)->actions, to_port(1));
-  EXPECT_EQ(t.lookup(match("in_port 17 eth.type ipv4 ip.dst 10.0.2.99").key), t.find(wide));
-  EXPECT_EQ(t.lookup(match("in_port 18 tp.dst 1").key), t.find(other));
+  const auto first = t.lookup(match("in_port 17 eth.type ipv4 ip.dst 10.0.2.99").key);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->match, wide);
+  const auto second = t.lookup(match("in_port 18 tp.dst 1").key);
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->match, other);
   EXPECT_FALSE(t.lookup(match("in_port 17 eth.type ipv4 ip.dst 10.0.3.99").key));
   EXPECT_FALSE(t.find(match("in_port 17")));
   EXPECT_TRUE(t.erase(wide));
@@ -69,10 +82,10 @@ TEST(FlowTable, InsertFindLookupErase) {
 TEST(FlowTable, ReplacingKeepsStatisticsAndMovesDependencies) {
   FlowTable t(10);
   const Match m = match("in_port 17");
-  t.insert(m, to_port(1), {{kRoutes, false}}, 1, at(1));
+  add(t, m, to_port(1), {{kRoutes, false}}, 1, at(1));
   EXPECT_TRUE(t.update_stats(m, 5, 500, at(3)));
-  EXPECT_TRUE(t.insert(m, to_port(2), {{kFlood, false}}, 2, at(4)).replaced);
-  const InstalledFlow& f = *t.find(m);
+  EXPECT_TRUE(add(t, m, to_port(2), {{kFlood, false}}, 2, at(4)).replaced);
+  const InstalledFlow f = *t.find(m);
   EXPECT_EQ(f.packets, 5u);
   EXPECT_EQ(f.bytes, 500u);
   EXPECT_EQ(f.created, at(1));
@@ -110,14 +123,13 @@ TEST(FlowTable, InvalidatesExactlyWhatMeetsTheRegion) {
   };
   for (const auto& c : cases) {
     FlowTable t(100);
-    t.insert(match("in_port 17 eth.type ipv4 ip.dst 10.0.1.0/24"), {},
-             {{kRoutes, false}, {kRouterTag, false}}, 0, at(1));
-    t.insert(match("in_port 17 eth.type ipv4 ip.dst 10.0.2.0/24"), {}, {{kRoutes, false}}, 0,
-             at(1));
-    t.insert(match("in_port 18"), {}, {{kFlood, false}}, 0, at(1));   // does not carry the tag
-    t.insert(match("in_port 19"), {}, {{kRoutes, false}}, 0, at(1));  // meets every region
+    add(t, match("in_port 17 eth.type ipv4 ip.dst 10.0.1.0/24"), {},
+        {{kRoutes, false}, {kRouterTag, false}}, 0, at(1));
+    add(t, match("in_port 17 eth.type ipv4 ip.dst 10.0.2.0/24"), {}, {{kRoutes, false}}, 0, at(1));
+    add(t, match("in_port 18"), {}, {{kFlood, false}}, 0, at(1));   // does not carry the tag
+    add(t, match("in_port 19"), {}, {{kRoutes, false}}, 0, at(1));  // meets every region
     // Read behind a rewrite: the flow's own match says nothing about the region.
-    t.insert(match("in_port 20 eth.type ipv4 ip.dst 10.9.0.0/16"), {}, {{kRoutes, true}}, 0, at(1));
+    add(t, match("in_port 20 eth.type ipv4 ip.dst 10.9.0.0/16"), {}, {{kRoutes, true}}, 0, at(1));
     TagChange change{kRoutes, {}};
     if (c.region != nullptr) change.region = match(c.region);
     EXPECT_EQ(sorted(texts(t.invalidate({&change, 1}))), c.removed)
@@ -131,9 +143,9 @@ TEST(FlowTable, InvalidatesExactlyWhatMeetsTheRegion) {
 TEST(FlowTable, SeveralChangesRemoveAFlowOnce) {
   FlowTable t(10);
   // The same tag, read both before and behind a rewrite.
-  t.insert(match("in_port 17"), {},
-           {{kRoutes, true}, {kRoutes, false}, {kRoutes, false}, {kFlood, false}}, 0, at(1));
-  EXPECT_EQ(t.find(match("in_port 17"))->dependencies.size(), 3u);
+  add(t, match("in_port 17"), {},
+      {{kRoutes, true}, {kRoutes, false}, {kRoutes, false}, {kFlood, false}}, 0, at(1));
+  EXPECT_EQ(t.dependencies_of(match("in_port 17")).size(), 3u);
   const TagChange changes[] = {{kRoutes, {}}, {kFlood, {}}, {kRouterTag, {}}};
   EXPECT_EQ(t.invalidate(changes).size(), 1u);
   EXPECT_EQ(t.tag_count(), 0u);
@@ -141,10 +153,10 @@ TEST(FlowTable, SeveralChangesRemoveAFlowOnce) {
 
 TEST(FlowTable, ExpiresTheIdleOldestFirst) {
   FlowTable t(10);
-  t.insert(match("in_port 17"), {}, {}, 0, at(10));
-  t.insert(match("in_port 18"), {}, {}, 0, at(1));
-  t.insert(match("in_port 19"), {}, {}, 0, at(2));
-  t.insert(match("in_port 20"), {}, {}, 0, at(0));
+  add(t, match("in_port 17"), {}, {}, 0, at(10));
+  add(t, match("in_port 18"), {}, {}, 0, at(1));
+  add(t, match("in_port 19"), {}, {}, 0, at(2));
+  add(t, match("in_port 20"), {}, {}, 0, at(0));
   EXPECT_TRUE(t.update_stats(match("in_port 20"), 1, 1, at(12)));
   EXPECT_TRUE(t.update_stats(match("in_port 20"), 1, 1, at(3)));  // never back
   EXPECT_TRUE(t.expire(at(10), seconds(10)).empty());
@@ -157,15 +169,15 @@ TEST(FlowTable, ExpiresTheIdleOldestFirst) {
 
 TEST(FlowTable, EvictsTheLeastRecentlyUsed) {
   FlowTable t(3);
-  t.insert(match("in_port 17"), {}, {{kRoutes, false}}, 0, at(1));
-  t.insert(match("in_port 18"), {}, {{kRoutes, false}}, 0, at(2));
-  t.insert(match("in_port 19"), {}, {}, 0, at(3));
+  add(t, match("in_port 17"), {}, {{kRoutes, false}}, 0, at(1));
+  add(t, match("in_port 18"), {}, {{kRoutes, false}}, 0, at(2));
+  add(t, match("in_port 19"), {}, {}, 0, at(3));
   t.update_stats(match("in_port 17"), 1, 1, at(4));
   // Replacing needs no room.
-  EXPECT_FALSE(t.insert(match("in_port 19"), {}, {}, 0, at(5)).evicted);
-  const auto r = t.insert(match("in_port 20"), {}, {}, 0, at(6));
+  EXPECT_FALSE(add(t, match("in_port 19"), {}, {}, 0, at(5)).evicted);
+  const auto r = add(t, match("in_port 20"), {}, {}, 0, at(6));
   ASSERT_TRUE(r.evicted);
-  EXPECT_EQ(format(*r.evicted), "in_port 18");
+  EXPECT_EQ(format(r.evicted->match), "in_port 18");
   EXPECT_EQ(t.size(), 3u);
   const TagChange change{kRoutes, {}};
   EXPECT_EQ(texts(t.invalidate({&change, 1})), std::vector<std::string>{"in_port 17"});
@@ -199,28 +211,25 @@ TEST(FlowTable, AgreesWithTheObviousModel) {
         const Match m = some_match();
         std::vector<Dependency> deps;
         for (uint32_t n = pick(5); n > 0; --n) deps.push_back({tag(), pick(4) == 0});
-        const auto r = t.insert(m, {}, deps, 0, now);
+        const auto first = t.first_to_go();
+        const auto r = add(t, m, {}, deps, 0, now);
         ASSERT_EQ(r.replaced, model.contains(format(m)));
-        if (r.evicted) got = {format(*r.evicted)};
-        if (!r.replaced && model.size() == 40) {
-          const auto oldest = std::min_element(
-              model.begin(), model.end(),
-              [](const auto& a, const auto& b) { return a.second.used < b.second.used; });
-          want = {oldest->first};
-        }
+        if (r.evicted) got = {format(r.evicted->match)};
+        // Who that should be is UseOrder's business, see its test.
+        if (!r.replaced && model.size() == 40) want = {format(first->match)};
         for (const auto& w : want) model.erase(w);
         model[format(m)] = {deps, now};
         break;
       }
       case 2: {
         const Match m = some_match();
-        ASSERT_EQ(t.erase(m), model.erase(format(m)) == 1);
+        ASSERT_EQ(t.erase(m).has_value(), model.erase(format(m)) == 1);
         break;
       }
       case 3: {
         const Match m = some_match();
         const auto it = model.find(format(m));
-        ASSERT_EQ(t.update_stats(m, 1, 1, now), it != model.end());
+        ASSERT_EQ(t.update_stats(m, 1, 1, now).has_value(), it != model.end());
         if (it != model.end()) it->second.used = now;
         break;
       }
@@ -261,6 +270,152 @@ TEST(FlowTable, AgreesWithTheObviousModel) {
   t.clear();
   EXPECT_EQ(t.tag_count(), 0u);
   EXPECT_EQ(t.mask_count(), 0u);
+}
+
+TEST(FlowTable, RenewingChangesTheAnswerAndNothingElse) {
+  FlowTable t(10);
+  const Match m = match("in_port 17"), other = match("in_port 18");
+  EXPECT_FALSE(t.renew(m, {}, {}));
+  add(t, m, to_port(1), {{kRoutes, false}, {kFlood, false}}, 7, at(1));
+  add(t, other, to_port(1), {{kRoutes, false}, {kFlood, false}}, 8, at(1));
+  EXPECT_EQ(t.actions_count(), 1u);
+  EXPECT_EQ(t.dependency_set_count(), 1u);
+  t.update_stats(m, 5, 500, at(3));
+  const std::vector<Dependency> now = {{kFlood, false}, {kRouterTag, true}};
+  EXPECT_TRUE(t.renew(m, {}, now, 9));
+  const InstalledFlow f = *t.find(m);
+  EXPECT_TRUE(f.actions.drops());
+  EXPECT_EQ(f.reason, 9u);
+  EXPECT_EQ(f.cookie, 7u);
+  EXPECT_EQ(f.packets, 5u);
+  EXPECT_EQ(f.created, at(1));
+  EXPECT_EQ(f.last_used, at(3));
+  auto sorted_now = now;
+  std::sort(sorted_now.begin(), sorted_now.end());
+  EXPECT_EQ(t.dependencies_of(m), sorted_now);
+  const TagChange routes{kRoutes, {}};
+  EXPECT_EQ(texts(t.invalidate({&routes, 1})), std::vector<std::string>{"in_port 18"});
+  const TagChange router{kRouterTag, match("in_port 99")};
+  const auto gone = t.invalidate({&router, 1});
+  ASSERT_EQ(gone.size(), 1u);
+  EXPECT_EQ(gone[0].reason, 9u);
+  EXPECT_EQ(gone[0].packets, 5u);
+  EXPECT_EQ(t.actions_count(), 0u);
+  EXPECT_EQ(t.dependency_set_count(), 0u);
+}
+
+TEST(FlowTable, StatisticsSayHowManyPacketsAreNew) {
+  FlowTable t(10);
+  const Match m = match("in_port 17");
+  t.insert(m, {}, {}, 0, at(1), 3);
+  EXPECT_EQ(t.update_stats(m, 5, 1, at(2))->packets, 5u);
+  EXPECT_EQ(t.update_stats(m, 7, 1, at(2))->packets, 2u);
+  EXPECT_EQ(t.update_stats(m, 7, 1, at(2))->reason, 3u);
+  EXPECT_EQ(t.update_stats(m, 1, 1, at(2))->packets, 0u) << "the datapath began anew";
+}
+
+TEST(FlowTable, AFloodPushesOutItsOwnKindNotFlowsWithTraffic) {
+  FlowTable t(100);
+  const auto flow = [](uint32_t i) {
+    Match m = match("in_port 17");
+    m.key.in_port = i;
+    return m;
+  };
+  // 75 flows with traffic; 25 that nobody used again.
+  for (uint32_t i = 0; i < 100; ++i) add(t, flow(i), {}, {}, 0, at(1));
+  for (uint32_t i = 0; i < 75; ++i) t.update_stats(flow(i), 10, 1, at(2));
+  EXPECT_EQ(t.protected_count(), 75u);
+  // A thousand times the room, between two rounds of statistics.
+  for (uint32_t i = 1000; i < 101'000; ++i) {
+    const auto r = add(t, flow(i), {}, {}, 0, at(3));
+    ASSERT_TRUE(r.evicted);
+    ASSERT_GE(r.evicted->match.key.in_port, 75u) << "a flow with traffic was evicted";
+  }
+  EXPECT_EQ(t.size(), 100u);
+  // Even one whose packets are hit: it takes the place of the one that was hit longest ago.
+  t.update_stats(flow(100'999), 1, 1, at(4));
+  EXPECT_EQ(t.protected_count(), 75u);
+}
+
+/// Random flows and changes against a plain list: the same flows are touched, in the order that is promised.
+TEST(FlowTable, TouchesExactlyWhatAPlainListSays) {
+  struct Listed {
+    Match match;
+    std::vector<Dependency> dependencies;
+    MonoTime used;
+  };
+  for (uint32_t seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const auto pick = [&](uint32_t n) { return static_cast<uint32_t>(random() % n); };
+    // Few values and masks of every kind, so that regions meet often, and often do not.
+    const auto some_region = [&] {
+      FlowKey key, mask;
+      for (size_t i = 0; i < 4 + size_t{pick(3)}; ++i) {
+        const size_t byte = pick(72);
+        mask.bytes()[byte] = static_cast<uint8_t>(pick(2) != 0 ? 0xff : 0x80u >> pick(8));
+        key.bytes()[byte] = static_cast<uint8_t>(pick(2) != 0 ? 0xff : 0);
+      }
+      return match_of(key, mask);
+    };
+    // Tag 0 is in most sets: the whole table is asked. Others are rare: their lists are.
+    const auto some_tag = [&] { return Tag{TagKind::port, kBridge, pick(3) == 0 ? 0 : pick(80)}; };
+    std::vector<std::vector<Dependency>> sets(200);
+    for (auto& set : sets)
+      for (uint32_t n = pick(6); n > 0; --n) set.push_back({some_tag(), pick(4) == 0});
+    FlowTable t(5000, seed);
+    std::map<std::string, Listed> list;
+    const auto name = [](const Match& m) {
+      return std::string(reinterpret_cast<const char*>(&m), sizeof m);
+    };
+    size_t hits = 0;
+    for (int round = 0; round < 120; ++round) {
+      for (int i = 0; i < 30; ++i) {
+        const Listed flow{some_region(), sets[pick(200)], at(1 + pick(50))};
+        if (list.contains(name(flow.match))) continue;
+        add(t, flow.match, {}, flow.dependencies, 0, flow.used);
+        list[name(flow.match)] = flow;
+      }
+      std::vector<TagChange> changes;
+      for (uint32_t n = 1 + pick(3); n > 0; --n) {
+        TagChange change{some_tag(), {}};
+        if (pick(8) != 0) change.region = some_region();
+        changes.push_back(change);
+      }
+      std::vector<const Listed*> want;
+      for (const auto& [text, flow] : list) {
+        const bool touched = std::any_of(changes.begin(), changes.end(), [&](const TagChange& c) {
+          return std::any_of(
+              flow.dependencies.begin(), flow.dependencies.end(), [&](const Dependency& d) {
+                return d.tag == c.tag && (d.rewritten || !c.region || flow.match.meets(*c.region));
+              });
+        });
+        if (touched) want.push_back(&flow);
+      }
+      const size_t first = pick(20);
+      const std::vector<Match> got = t.touched_by(changes, first);
+      ASSERT_EQ(got.size(), want.size()) << round;
+      std::set<std::string> got_names, want_names;
+      for (const Match& m : got) got_names.insert(name(m));
+      for (const Listed* l : want) want_names.insert(name(l->match));
+      ASSERT_EQ(got_names, want_names) << round;
+      hits += got.size();
+      std::vector<MonoTime> got_used, want_used;
+      for (const Match& m : got) got_used.push_back(list[name(m)].used);
+      for (const Listed* l : want) want_used.push_back(l->used);
+      std::sort(want_used.begin(), want_used.end(), std::greater<>());
+      got_used.resize(std::min(first, got.size()));
+      want_used.resize(std::min(first, got.size()));
+      ASSERT_EQ(got_used, want_used) << round << ": the last used come first";
+      if (pick(3) != 0) continue;
+      ASSERT_EQ(t.invalidate(changes).size(), want.size());
+      for (const std::string& gone : got_names) list.erase(gone);
+    }
+    EXPECT_EQ(t.size(), list.size());
+    EXPECT_GT(hits, 100u);
+    t.clear();
+    EXPECT_EQ(t.tag_count() + t.mask_count() + t.dependency_set_count() + t.actions_count(), 0u);
+  }
 }
 
 }  // namespace
