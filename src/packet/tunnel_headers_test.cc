@@ -198,7 +198,7 @@ TEST_F(Truncations, Messages) {
         if (const auto icmp = IcmpView::of(p, frame)) read(icmp->body());
         if (const auto nd = NdMessage::of(p, frame)) seen_ += nd->target.bytes[15];
         if (const auto view = ArpView::of(p, frame)) seen_ += view->operation();
-        (void)neighbour_answer(p, frame, {{2, 0, 0, 0, 0, 9}}, true);
+        (void)neighbour_answer(p, frame, p.key.dst_ip(), {{2, 0, 0, 0, 0, 9}}, true);
         (void)echo_reply(p, frame);
         for (const Frame& piece : fragment(frame, 48)) read(piece);
         seen_ += may_send_icmp_error(p, frame) + packet_size(p, frame, 100) +
