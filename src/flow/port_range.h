@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Port ranges and masks: a mask can say "the first n bits of the port", not "between". A range is a few such prefixes, and a
+// port's own answer to "in the range?" needs only one of them.
+#pragma once
+
+#include <boost/container/static_vector.hpp>
+
+#include <compare>
+#include <cstdint>
+#include <span>
+
+namespace plexus {
+
+/// The ports from `first` to `last`, both included; `first` <= `last`.
+struct PortRange {
+  uint16_t first = 0, last = 0xffff;
+  auto operator<=>(const PortRange&) const = default;
+  [[nodiscard]] bool contains(uint16_t port) const { return first <= port && port <= last; }
+};
+
+/// The ports that agree with `value` in the bits of `mask`, which are the leading ones. `value` has no others. Host order.
+struct PortPrefix {
+  uint16_t value = 0, mask = 0;
+  auto operator<=>(const PortPrefix&) const = default;
+  [[nodiscard]] bool contains(uint16_t port) const { return (port & mask) == value; }
+};
+
+/// More prefixes no range needs: two for each bit but the first, as [1, 65534] does.
+inline constexpr unsigned kMaxPortPrefixes = 30;
+using PortPrefixes = boost::container::static_vector<PortPrefix, kMaxPortPrefixes>;
+
+/// The fewest prefixes that together are the range: ascending, none overlaps another.
+[[nodiscard]] PortPrefixes prefixes_of(PortRange range);
+
+/// The largest prefix around `port` that lies wholly in one or more of the ranges, or wholly outside all of them: all its
+/// ports get the port's own answer to "in one of the ranges?". `ranges` are sorted; they may touch and overlap.
+[[nodiscard]] PortPrefix prefix_around(uint16_t port, std::span<const PortRange> ranges);
+
+}  // namespace plexus
