@@ -58,6 +58,7 @@ std::vector<std::pair<const char*, uint64_t>> counters_of(const Counted& c) {
           {"flow_misses", c.datapath.flow_misses},
           {"flows_installed", c.worker.installed},
           {"flows_invalidated", c.worker.invalidated},
+          {"flows_renewed", c.worker.renewed},
           {"flows_expired", c.worker.expired},
           {"flows_evicted", c.worker.evicted},
           {"flows_not_installed", c.worker.not_installed},

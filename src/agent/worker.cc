@@ -24,11 +24,38 @@ void Worker::publish(std::shared_ptr<const model::Snapshot> snapshot,
                      std::span<const TagChange> changes, uint64_t epoch, MonoTime now) {
   snapshot_ = std::move(snapshot);
   epoch_ = epoch;
-  for (const RemovedFlow& flow : flows_.invalidate(changes)) {
-    remove_from_datapath(flow);
+  size_t asked = 0;
+  for (const Match& match : flows_.touched_by(changes, options_.max_renewed)) {
+    if (asked++ < options_.max_renewed && renew(match, now)) {
+      ++counters_.renewed;
+      continue;
+    }
+    if (const auto gone = flows_.erase(match)) remove_from_datapath(*gone);
     ++counters_.invalidated;
   }
   if (!changes.empty()) retry_parked(now, true);
+}
+
+/// A packet of the class stands for all of them: when the new answer needs no bit of the key that the flow's mask leaves open,
+/// it holds for every packet of the flow.
+bool Worker::renew(const Match& match, MonoTime now) {
+  const std::vector<uint8_t> frame = sample_packet(match.key);
+  const sim::Packet packet = sim::packet_of(frame, DpPort{match.key.in_port}, match.key.tunnel_key);
+  if (packet.parsed.error != ParseError::none || !match.covers(packet.key)) return false;
+  const sim::Outcome outcome = sim::simulate(packet, *snapshot_, now);
+  if (!outcome.cacheable || !outcome.writes.empty() || !outcome.generated.empty() ||
+      !((outcome.mask & match.mask) == outcome.mask))
+    return false;
+  // What was dropped until now is charged to the old reason. A flow that is not there any more went with its interface.
+  const auto stats = datapath_.flow_stats(match);
+  if (!stats) return false;
+  take_stats(match, *stats);
+  const auto old = flows_.find(match);
+  if (!(old->actions == outcome.actions) &&
+      !datapath_.put_flow({match, outcome.actions, old->cookie}))
+    return false;
+  return flows_.renew(match, outcome.actions, outcome.dependencies,
+                      static_cast<uint8_t>(outcome.reason));
 }
 
 size_t Worker::run_once(MonoTime now) {

@@ -29,6 +29,8 @@ struct WorkerOptions {
   size_t max_flows = 100'000;
   uint64_t hash_seed = 0;  ///< random, of the flow table
   Duration idle_timeout = std::chrono::seconds(60);
+  /// Flows that one publish() gives their new answer in place; the others that it touches are removed.
+  size_t max_renewed = 4096;
   size_t batch = 64;  ///< upcalls between two looks at the mailbox
   /// Packets that wait for an answer (a neighbour's MAC).
   size_t max_parked = 4096;
@@ -41,6 +43,7 @@ struct WorkerOptions {
 
 struct WorkerCounters {
   uint64_t upcalls = 0, installed = 0, invalidated = 0, expired = 0, evicted = 0;
+  uint64_t renewed = 0;  ///< flows that a change touched and that stayed, with the new answer
   uint64_t forwarded = 0, consumed = 0, parked = 0, generated = 0;
   uint64_t not_installed = 0;   ///< answers that the datapath could not hold as a flow
   uint64_t execute_failed = 0;  ///< the kernel refused a packet
@@ -53,8 +56,10 @@ class Worker {
  public:
   Worker(datapath::Datapath& datapath, WorkerOptions options);
 
-  /// A new version of the topology. Flows that read what changed are removed before it returns;
-  /// parked packets are simulated again.
+  /// A new version of the topology. No flow that read what changed is as it was when this returns. The most recently used
+  /// ones get their new answer in place, statistics going on, so that their packets neither wait nor are lost; where the
+  /// change divides a class, or there are too many, a flow is removed and its next packet asks. Parked packets are simulated
+  /// again.
   void publish(std::shared_ptr<const model::Snapshot> snapshot, std::span<const TagChange> changes,
                uint64_t epoch, MonoTime now);
 
@@ -101,6 +106,7 @@ class Worker {
   void handle(datapath::Upcall&& packet, unsigned tries, MonoTime now);
   /// Keeps a flow that the datapath has.
   void remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now);
+  [[nodiscard]] bool renew(const Match& match, MonoTime now);
   void install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now);
   void make_room(const Match& newcomer);
   void remove_from_datapath(const RemovedFlow& flow);
