@@ -62,15 +62,17 @@ void append_ipv4(Frame& f, const FlowKey& key) {
 
 void append_ipv6(Frame& f, const FlowKey& key) {
   const bool fragment = key.ip_frag != 0;
+  // Zero would be a hop-by-hop header; where the mask leaves the protocol open, none follows.
+  const uint8_t proto = key.ip_proto == 0 ? ip_proto::kNoNext : key.ip_proto;
   f.u8(static_cast<uint8_t>(0x60 | key.ip_tos >> 4));
   f.u8(static_cast<uint8_t>(key.ip_tos << 4));
   f.u16(0);
   f.u16(static_cast<uint16_t>(kL4Bytes + (fragment ? 8 : 0)));
-  f.u8(fragment ? 44 : key.ip_proto);
+  f.u8(fragment ? 44 : proto);
   f.u8(key.ip_ttl);
   f.raw(key.nw);
   if (fragment) {
-    f.u8(key.ip_proto);
+    f.u8(proto);
     f.u8(0);
     f.u16(key.ip_frag == 1 ? 0x0001 : 0x0010);
     f.zeros(4);

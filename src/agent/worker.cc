@@ -51,6 +51,8 @@ bool Worker::renew(const Match& match, MonoTime now) {
   if (!stats) return false;
   take_stats(match, *stats);
   const auto old = flows_.find(match);
+  // What is dropped from now on has nothing to lose by asking, and its sender may be told why.
+  if (outcome.actions.drops() && !old->actions.drops()) return false;
   if (!(old->actions == outcome.actions) &&
       !datapath_.put_flow({match, outcome.actions, old->cookie}))
     return false;
