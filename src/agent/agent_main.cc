@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <random>
 
 #include "agent/control.h"
 #include "agent/host_files.h"

@@ -55,6 +55,7 @@ void add(SeededHash& h, const Output& output) {
     h.add(tunnel->key);
   } else if (const auto* answer = std::get_if<NeighbourAnswer>(&output)) {
     h.add(word_of(answer->mac), answer->router);
+    add(h, answer->target);
   }
 }
 
