@@ -185,6 +185,22 @@ TEST_P(Conformance, ATransactionThatIsTooLargeSaysSo) {
   EXPECT_TRUE(store->list("/big")->empty());
 }
 
+// Few steps are tried without a look at the directories they need; those may be missing all the same.
+TEST_P(Conformance, DirectoriesOfFewStepsAreMadeAlso) {
+  auto store = open();
+  auto other = open();
+  must(*store, {Create{"/w/1/2/3/a", "a"}});
+  must(*other, {Create{"/w/1/2/3/b", "b"}});
+  must(*store, {Delete{"/w/1/2/3/a", 1}, Delete{"/w/1/2/3/b", 1}});
+  must(*other, {Create{"/w/1/2/3/c", "c"}, Create{"/w/4/5/d", "d"}});
+  must(*other, {Append{"/w/log/0", "first"}});
+  EXPECT_THAT(*store->list("/w"), ElementsAre("1", "4", "log"));
+  EXPECT_EQ(store->transact({Create{"/w/4/5/d", "again"}}).error().code, ErrorCode::exists);
+  must(*store, {Delete{"/w/4/5/d", 1}});
+  ASSERT_TRUE(store->put_ephemeral("/w/4/5/6/live", "me").ok());
+  EXPECT_EQ((*other->get("/w/4/5/6/live"))->value, "me");
+}
+
 // What was below a record does not keep it from being deleted and made again.
 TEST_P(Conformance, EmptyDirectoriesAreInNobodysWay) {
   auto store = open();
@@ -264,6 +280,8 @@ TEST_P(Conformance, ReadsManyListsAndScans) {
   EXPECT_THAT(*store->list("/d/c"), ElementsAre("y"));
   EXPECT_TRUE(store->list("/d/b")->empty());
   EXPECT_TRUE(store->list("/nowhere")->empty());
+  EXPECT_THAT(*store->names("/d"), ElementsAre("a", "a-z", "b", "c"));
+  EXPECT_TRUE(store->names("/nowhere")->empty());
 
   std::vector<std::string> paths;
   const auto scanned = store->scan("/d");

@@ -116,6 +116,11 @@ class Store {
       const std::vector<std::string>& paths) = 0;
   /// Names (not paths) of the records and directories directly below `directory`, sorted.
   virtual Result<std::vector<std::string>> list(std::string_view directory) = 0;
+  /// The same, cheap however many they are, for who looks at the records next or knows that only records lie
+  /// there: directories in which nothing is left may be among them for a while.
+  virtual Result<std::vector<std::string>> names(std::string_view directory) {
+    return list(directory);
+  }
   /// All records below `directory`, any depth, sorted by path. For the API, dump and check; agents
   /// never list.
   virtual Result<std::vector<std::pair<std::string, Record>>> scan(std::string_view directory) = 0;

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <map>
@@ -69,8 +70,7 @@ Result<void> Watcher::prepare(std::chrono::milliseconds patience) {
   } statements[] = {
       {get_, "SELECT version, revision, value FROM rec WHERE path = ?"},
       {head_, "SELECT value FROM meta WHERE name = 'revision'"},
-      {oldest_, "SELECT min(revision) FROM log"},
-      {since_, "SELECT DISTINCT path FROM log WHERE revision > ?"},
+      {since_, "SELECT revision, path FROM log WHERE revision > ? ORDER BY revision"},
   };
   for (const auto& s : statements) {
     auto prepared = database_->prepare(s.sql);
@@ -221,26 +221,28 @@ Result<int64_t> Watcher::collect(const std::vector<EntryPtr>& fresh, std::vector
 }
 
 Result<std::vector<std::string>> Watcher::changed_paths(int64_t head) {
+  // The log has no gaps: each revision changed something. What is missing was trimmed. A revision that
+  // went back means another database under the same name.
   std::vector<std::string> paths;
-  int64_t oldest = 0;
+  int64_t first = 0;
   {
-    StatementUse use(oldest_);
-    const int code = use->step();
-    if (code != SQLITE_ROW) return database_->error(code, "reading the log");
-    oldest = use->integer(0);
+    StatementUse use(since_);
+    use->bind(1, seen_);
+    int code = 0;
+    while ((code = use->step()) == SQLITE_ROW) {
+      if (first == 0) first = use->integer(0);
+      paths.push_back(use->bytes(1));
+    }
+    if (code != SQLITE_DONE) return database_->error(code, "reading the log");
   }
-  // The log has no gaps: each revision changed something. A revision that went back means another
-  // database under the same name.
-  if (seen_ > head || seen_ + 1 < oldest) {
-    std::lock_guard lock(registry_->mutex);
-    for (const auto& [path, entries] : registry_->by_path) paths.push_back(path);
+  if (seen_ < head && first == seen_ + 1) {
+    std::sort(paths.begin(), paths.end());
+    paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
     return paths;
   }
-  StatementUse use(since_);
-  use->bind(1, seen_);
-  int code = 0;
-  while ((code = use->step()) == SQLITE_ROW) paths.push_back(use->bytes(0));
-  if (code != SQLITE_DONE) return database_->error(code, "reading the log");
+  paths.clear();
+  std::lock_guard lock(registry_->mutex);
+  for (const auto& [path, entries] : registry_->by_path) paths.push_back(path);
   return paths;
 }
 

@@ -87,7 +87,7 @@ class Watcher {
 
   // The thread's own.
   std::unique_ptr<Database> database_;
-  Statement get_, head_, oldest_, since_;
+  Statement get_, head_, since_;
   int64_t seen_ = -1;  ///< revision up to which everything has been reported
   std::thread thread_;
 };

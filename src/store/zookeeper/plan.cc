@@ -12,6 +12,9 @@ constexpr int32_t kNever = std::numeric_limits<int32_t>::max();
 constexpr size_t kNumberDigits = 10;
 // Each costs about its path in the request, so this stays far below the server's limit.
 constexpr int64_t kMostRepeats = 3000;
+// So few steps are tried without looking for their directories first: these are nearly always there, and
+// a look costs as much as the try.
+constexpr size_t kFewSteps = 2;
 
 }  // namespace
 
@@ -111,12 +114,12 @@ class Planner {
 
   /// The nearest of the path's parents that is missing and whose own parent is there; nullopt: none
   /// is, or it is not known yet (then it is noted as unknown).
-  std::optional<std::string> first_missing(const std::string& path) {
+  std::optional<std::string> first_missing(const std::string& path, bool guess = false) {
     std::optional<std::string> missing;
     for (std::string parent = path; !parent.empty();) {
       parent = parent_of(parent);
       const There is = there(parent);
-      if (is == There::yes) break;
+      if (is == There::yes || (is == There::unknown && guess)) break;
       if (is == There::unknown) plan_.unknown.push_back(parent);
       missing = parent;
       if (parent.empty()) break;
@@ -125,8 +128,9 @@ class Planner {
   }
 
   void make_parents(const std::string& path) {
+    const bool guess = in_.steps.size() <= kFewSteps && !in_.facts.look_first;
     while (true) {
-      const auto missing = first_missing(path);
+      const auto missing = first_missing(path, guess);
       if (!missing || !plan_.unknown.empty()) return;
       make_directory(*missing);
     }

@@ -47,6 +47,7 @@ struct Facts {
   std::set<std::string> other_access;  ///< whose access differs from what the step wants
   std::set<std::string> unprovable;    ///< absent when read; to prove it in the multi is denied
   bool taken = false;                  ///< the ephemeral record is there and must go first
+  bool look_first = false;  ///< a directory that was taken for granted is missing: guess no more
 };
 
 enum class Role : uint8_t {

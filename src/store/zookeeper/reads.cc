@@ -172,6 +172,15 @@ Result<std::vector<std::string>> ZookeeperStore::list(std::string_view directory
   return found;
 }
 
+// One request, where list() looks at each.
+Result<std::vector<std::string>> ZookeeperStore::names(std::string_view directory) {
+  if (auto ok = check_path(directory); !ok.ok()) return ok.error();
+  auto names = children({std::string(directory)}, deadline());
+  if (!names.ok()) return names.error();
+  std::sort(names->front().begin(), names->front().end());
+  return std::move(names->front());
+}
+
 Result<std::vector<std::pair<std::string, Record>>> ZookeeperStore::scan(
     std::string_view directory) {
   if (auto ok = check_path(directory); !ok.ok()) return ok.error();

@@ -208,7 +208,8 @@ Result<void> ZookeeperStore::understand(const Plan& plan, const std::vector<Step
         if (check != nullptr) return wrong_version(path, 0, check->version);
         return Error{ErrorCode::not_found, path + " does not exist"};
       }
-      // A parent of what is to be made went meanwhile.
+      // A parent of what is to be made went meanwhile, or was never there.
+      facts.look_first = true;
       for (std::string parent = path; !parent.empty(); parent = parent_of(parent)) {
         forget(parent);
         facts.there.erase(parent);

@@ -41,6 +41,7 @@ class ZookeeperStore final : public Store {
   Result<std::vector<std::optional<Record>>> get_many(
       const std::vector<std::string>& paths) override;
   Result<std::vector<std::string>> list(std::string_view directory) override;
+  Result<std::vector<std::string>> names(std::string_view directory) override;
   Result<std::vector<std::pair<std::string, Record>>> scan(std::string_view directory) override;
   Result<Revision> transact(const std::vector<Step>& steps) override;
   [[nodiscard]] std::unique_ptr<Watch> watch(std::string path, WatchCallback callback) override;
