@@ -154,6 +154,12 @@ Peer peer_of(Socket& socket, bool from_network) {
 /// Something that a session waits for and another thread brings.
 struct Waiting {
   explicit Waiting(const Executor& executor) : timer(executor) {}
+  /// A stream that has come and is not taken any more, because the server stops, ends.
+  ~Waiting() {
+    if (response && response->stream) response->stream->close();
+  }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
   asio::steady_timer timer;
   std::optional<Response> response;
   bool more = false;
@@ -581,8 +587,9 @@ struct HttpServer::Running {
     Answer answer = [gate = gate, weak = std::weak_ptr<Waiting>(waiting)](Response r) {
       CloseUnlessTaken stream{r.stream};
       gate->post(weak, [r = std::move(r), stream = std::move(stream)](Waiting& w) mutable {
+        if (w.response) return;  // answered already
         stream.body.reset();
-        if (!w.response) w.response = std::move(r);
+        w.response = std::move(r);
         w.timer.cancel();
       });
     };
