@@ -64,18 +64,21 @@ class Convergence {
   };
   struct Host {
     std::string name;
-    bool live = false;
+    bool live = true;  ///< as far as is known: not looked at, or it was when last looked at
   };
 
   void run();
   Result<void> step();
   Result<void> read_hosts();
+  Result<void> read_liveness();
   Result<void> read_barrier();
   Result<void> open(store::Revision revision);
   Result<void> collect();
   void settle(Clock::time_point now);
+  [[nodiscard]] size_t unanswered() const;
+  [[nodiscard]] bool wants_liveness(Clock::time_point now) const;
   Progress progress(const Waiter& waiter) const;
-  void close();
+  void clean_up(size_t keep);
   Result<bool> remove_answers(const std::string& barrier);
   void sweep(Clock::time_point now);
 
@@ -90,14 +93,14 @@ class Convergence {
   // The thread's own.
   std::vector<Waiter> waiters_;
   std::map<std::string, Host> hosts_;  ///< by text of the id
-  Clock::time_point hosts_read_{}, opened_{}, next_sweep_{};
+  /// The epoch: has to be read before anything can be said.
+  Clock::time_point hosts_read_{}, liveness_read_{}, barrier_read_{}, opened_{}, next_sweep_{};
   struct Open {
     std::string id;  ///< empty: none
     store::Revision revision;
     int64_t version = 0;  ///< of the barrier record
-    bool ours = false;
   } barrier_;
-  std::vector<std::string> ours_;                  ///< barriers that we made and have not removed
+  std::vector<std::string> ours_;  ///< barriers that we made and have not removed, oldest first
   std::map<std::string, Clock::time_point> seen_;  ///< barriers of others, since when
   std::thread thread_;
 };

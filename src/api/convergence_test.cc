@@ -96,6 +96,26 @@ TEST_F(ConvergenceTest, NamesLaggardsAndTheUnknown) {
   EXPECT_EQ(names(n, "unknown"), "h3 ");
 }
 
+TEST_F(ConvergenceTest, WhoDiesIsWaitedForNoMoreUntilItIsBack) {
+  const auto h1 = host("h1");
+  const Uuid id = add_host("h2");
+  const std::string store = "embedded:" + dir_.path("store");
+  auto h2 = std::make_unique<FakeHost>(store, id, false);
+  std::thread death([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    h2.reset();
+  });
+  Node n = converge({{"timeout", "30"}});
+  death.join();
+  EXPECT_EQ(field(n, "converged"), "true");
+  EXPECT_EQ(field(n, "applied"), "1");
+  EXPECT_EQ(names(n, "unknown"), "h2 ");
+  const FakeHost again(store, id, false);
+  n = converge({{"timeout", "1"}});
+  EXPECT_EQ(field(n, "converged"), "false");
+  EXPECT_EQ(names(n, "laggards"), "h2 ");
+}
+
 TEST_F(ConvergenceTest, WaitsForTheRevisionThatWasAsked) {
   const auto h1 = host("h1");
   const std::string early = header(ask("GET", "/v1/bridges"), "Plexus-Revision");
