@@ -42,8 +42,11 @@ class Suite:
         for store in self._options.stores:
             self._group(f"{store}_apply", self._apply, store)
             self._group(f"{store}_add_port", self._changes, store)
-            self._group(f"{store}_sessions", self._raw_sessions, store)
+            self._group(f"{store}_sessions", self._many_sessions, store)
             self._group(f"{store}_wait", self._wait, store)
+            if store == "zookeeper":
+                self._group(f"{store}_raw_sessions", self._many_sessions, store, True)
+                self._group(f"{store}_raw_wait", self._wait, store, True)
         self._group("ovn_add_port", self._beside_ovn, self._options.stores[-1])
         self._group("start", self._start)
 
@@ -166,26 +169,29 @@ class Suite:
 
     # ---- many sessions on one record ----
 
-    def _raw_sessions(self, store):
+    def _many_sessions(self, store, raw=False):
         # The kernel gives a user 128 inotify instances; each session of the embedded store needs one.
         count = min(self._sessions, 50) if store == "embedded" else self._sessions
         with ControlCloud(self._lab, store) as made:
-            out = json.loads(run(require("plexus-bench-swarm"), "sessions", "--store", made.address, "--count", str(count),
+            out = json.loads(run(require("plexus-bench-swarm"), "raw-sessions" if raw else "sessions",
+                                 "--store", made.address, "--count", str(count),
                                  "--changes", str(max(3, self._adds // 4)), netns=made.netns, timeout=600))
         self._say(f"{count} sessions opened in {out['opened_s']:.1f} s")
-        self._add(f"{store}_{count}_sessions_one_record", "ms", out["after_begin_ms"],
+        self._add(f"{store}_{count}_{'raw_' if raw else ''}sessions_one_record", "ms", out["after_begin_ms"],
                   measured="the write's begin to the last session's having read it")
 
     # ---- --wait ----
 
-    def _wait(self, store):
+    def _wait(self, store, raw=False):
         # As above: the embedded store is for one machine.
         count = min(self._sessions, 50) if store == "embedded" else self._sessions
         with ControlCloud(self._lab, store) as made:
-            swarm = made.start_swarm(count)
+            swarm = made.start_swarm(count, raw)
             self._say(f"{count} hosts live")
             values = []
             for n in range(max(3, self._adds // 4)):
+                # The answers to the last question are removed when nobody asks any more.
+                time.sleep(0.5)
                 changed = made.api.ask("POST", "/v1/bridges", {"name": f"b{n}"})
                 answer = made.api.ask("GET", f"/v1/convergence?revision={changed.revision}&timeout=30")
                 said = answer.json
@@ -194,7 +200,7 @@ class Suite:
                 values.append((answer.answered - changed.answered) / 1e6)
             if swarm.poll() is not None:
                 raise BenchError("the swarm ended")
-        self._add(f"{store}_wait_{count}_hosts", "ms", values)
+        self._add(f"{store}_wait_{count}_{'raw_' if raw else ''}hosts", "ms", values)
 
     # ---- beside OVN ----
 

@@ -192,10 +192,11 @@ class ControlCloud:
             self.agents.append(Agent(name, process))
         wait_until("all agents ready", 60, lambda: all(agent.ready() for agent in self.agents))
 
-    def start_swarm(self, count):
-        """As many hosts that only register, live and answer barriers; returns the process when all are live."""
+    def start_swarm(self, count, raw=False):
+        """As many hosts that only register, live and answer barriers; returns the process when all are live. `raw`: they
+        are nothing but what they say and hear on the wire."""
         pathlib.Path(f"{RUN_DIR}/log/swarm").unlink(missing_ok=True)
-        process = self._start("swarm", require("plexus-bench-swarm"), "hosts", "--store", self.address, "--count", str(count))
+        process = self._start("swarm", require("plexus-bench-swarm"), "raw-hosts" if raw else "hosts", "--store", self.address, "--count", str(count))
 
         def live():
             if process.poll() is not None:

@@ -3,6 +3,8 @@
 //
 //   sessions  many watch one record; how long after a change until the last has read it again
 //   hosts     that only register, live and say how far they are when asked; until SIGTERM
+//   raw-sessions, raw-hosts
+//             the same on the wire, by sessions that are nothing else: all in one thread
 //   bind      reads lines "HOST PORT" (UUIDs) and says in the store that the port is on that host
 //
 // Prints one JSON object.
@@ -23,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "raw_swarm.h"
 #include "store/store.h"
 #include "store/topology/barrier_answers.h"
 #include "store/topology/host_records.h"
@@ -99,44 +102,37 @@ bool wait_for(const std::function<bool()>& condition, Duration patience) {
   return true;
 }
 
-int sessions(const Options& options) {
-  const std::string path = "/bench/bucket";
+/// Makes the record that all will watch. At version 1.
+Result<std::unique_ptr<store::Store>> make_record(const Options& options, const std::string& path) {
   auto writer = store::open_store(options.store);
-  if (!writer) return fail(writer.error());
+  if (!writer) return writer.error();
   const auto old = (*writer)->get(path);
-  if (!old) return fail(old.error());
+  if (!old) return old.error();
   if (*old) {
     const auto gone = (*writer)->transact({store::Delete{path, (*old)->version}});
-    if (!gone) return fail(gone.error());
+    if (!gone) return gone.error();
   }
-  Tally tally;
-  tally.expect(1);
-  std::string value(options.bytes, 'x');
-  if (const auto made = (*writer)->transact({store::Create{path, value, {}}}); !made) {
-    return fail(made.error());
-  }
-  const MonoTime opening = mono_now();
-  std::vector<Session> all(static_cast<size_t>(options.count));
-  for (Session& session : all) {
-    auto opened = store::open_store(options.store);
-    if (!opened) return fail(opened.error());
-    session.store = std::move(*opened);
-    session.watch = session.store->watch(path, [&tally](const store::WatchEvent& event) {
-      if (event.record) tally.saw(event.record->version);
-    });
-  }
+  const auto made = (*writer)->transact({store::Create{path, std::string(options.bytes, 'x'), {}}});
+  if (!made) return made.error();
+  return std::move(*writer);
+}
+
+/// Changes the record again and again, and prints how long after that all had read it.
+int change_record(const Options& options, store::Store& writer, const std::string& path,
+                  Tally& tally, MonoTime opening) {
   if (!wait_for([&] { return tally.seen == options.count; }, 120s)) {
     return fail({ErrorCode::unavailable, fmt::format("{} of {} sessions read the record at first",
                                                      tally.seen.load(), options.count)});
   }
   const double opened_s = milliseconds(mono_now() - opening) / 1000;
+  std::string value(options.bytes, 'x');
   std::vector<double> after_commit, after_begin;
   for (int64_t version = 1; version <= options.changes; ++version) {
     std::this_thread::sleep_for(50ms);
     tally.expect(version + 1);
     value[0] = static_cast<char>('a' + version % 26);
     const MonoTime begin = mono_now();
-    if (const auto set = (*writer)->transact({store::Set{path, value, version, {}}}); !set) {
+    if (const auto set = writer.transact({store::Set{path, value, version, {}}}); !set) {
       return fail(set.error());
     }
     const MonoTime committed = mono_now();
@@ -154,6 +150,46 @@ int sessions(const Options& options) {
       "{}}}\n",
       options.count, opened_s, joined(after_commit), joined(after_begin));
   return 0;
+}
+
+const std::string kBucket = "/bench/bucket";
+
+int sessions(const Options& options) {
+  auto writer = make_record(options, kBucket);
+  if (!writer) return fail(writer.error());
+  Tally tally;
+  tally.expect(1);
+  const MonoTime opening = mono_now();
+  std::vector<Session> all(static_cast<size_t>(options.count));
+  for (Session& session : all) {
+    auto opened = store::open_store(options.store);
+    if (!opened) return fail(opened.error());
+    session.store = std::move(*opened);
+    session.watch = session.store->watch(kBucket, [&tally](const store::WatchEvent& event) {
+      if (event.record) tally.saw(event.record->version);
+    });
+  }
+  return change_record(options, **writer, kBucket, tally, opening);
+}
+
+int raw_sessions(const Options& options) {
+  const auto place = bench::raw_place(options.store);
+  if (!place) return fail(place.error());
+  auto writer = make_record(options, kBucket);
+  if (!writer) return fail(writer.error());
+  Tally tally;
+  tally.expect(1);
+  std::atomic<bool> stop{false};
+  const MonoTime opening = mono_now();
+  std::thread watchers([&] {
+    const auto done = bench::raw_watchers(
+        *place, options.count, kBucket, [&](int64_t version) { tally.saw(version); }, stop);
+    if (!done) (void)fail(done.error());
+  });
+  const int status = change_record(options, **writer, kBucket, tally, opening);
+  stop = true;
+  watchers.join();
+  return status;
 }
 
 /// A host without ports: its closure is what every host's holds. A thread each.
@@ -225,6 +261,17 @@ int hosts(const Options& options) {
   return 0;
 }
 
+int raw_hosts(const Options& options) {
+  static std::atomic<bool> stop{false};
+  for (const int signal : {SIGTERM, SIGINT}) ::signal(signal, [](int) { stop = true; });
+  const auto ready = [] {
+    fmt::print("ready\n");
+    std::fflush(stdout);
+  };
+  const auto lived = bench::raw_hosts(options.store, options.count, ready, stop);
+  return lived ? 0 : fail(lived.error());
+}
+
 int bind(const Options& options) {
   auto store = store::open_store(options.store);
   if (!store) return fail(store.error());
@@ -246,10 +293,9 @@ int bind(const Options& options) {
 }
 
 int usage() {
-  fmt::print(
-      stderr,
-      "usage: plexus-bench-swarm sessions|hosts|bind --store ADDRESS [--count N] [--changes N] "
-      "[--bytes N]\n");
+  fmt::print(stderr,
+             "usage: plexus-bench-swarm sessions|hosts|raw-sessions|raw-hosts|bind --store ADDRESS "
+             "[--count N] [--changes N] [--bytes N]\n");
   return 2;
 }
 
@@ -278,6 +324,8 @@ int main(int argc, char** argv) {
   plexus::set_log_level(plexus::LogLevel::error);
   if (options.mode == "sessions") return plexus::sessions(options);
   if (options.mode == "hosts") return plexus::hosts(options);
+  if (options.mode == "raw-sessions") return plexus::raw_sessions(options);
+  if (options.mode == "raw-hosts") return plexus::raw_hosts(options);
   if (options.mode == "bind") return plexus::bind(options);
   return plexus::usage();
 }
