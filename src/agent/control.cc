@@ -174,6 +174,7 @@ Result<Node> Control::status() {
   out.add("ports_passive", number(topology.passive_ports));
   out.add("moved_keys", number(topology.moved_keys));
   out.add("watched_keys", number(topology.watched_keys));
+  out.add("received_bytes", number(topology.received_bytes));
   out.add("epoch", number(topology.epoch));
   out.add("applied_epoch", number(worker_.applied_epoch()));
   // CLOCK_MONOTONIC: comparable with what others on this machine measure.
@@ -362,6 +363,7 @@ Result<std::string> Control::metrics() {
   counter("snapshots_written", topology.snapshot.written);
   counter("snapshots_failed", topology.snapshot.failed);
   counter("neighbours_lost", topology.link.neighbours_lost);
+  counter("store_received_bytes", topology.received_bytes);
   for (const auto& [name, value] : counters_of(*counted)) {
     out += fmt::format("# TYPE plexus_agent_{0}_total counter\nplexus_agent_{0}_total {1}\n", name,
                        value);

@@ -455,6 +455,7 @@ void TopologyThread::publish_status() {
   status_.passive_ports = passive_;
   status_.watched_keys = reader_->watched();
   status_.resident_keys = reader_->watched() - reader_->unread();
+  status_.received_bytes = reader_->received();
   status_.moved_keys = moved_.size();
   status_.revision = reader_->applied().value;
   status_.epoch = epoch_;

@@ -50,8 +50,9 @@ struct TopologyStatus {
   std::map<PortId, std::string> port_errors;  ///< wanted here, but the attachment failed: why
   size_t passive_ports = 0;  ///< of those attached: waiting for their guest to come
   size_t watched_keys = 0;
-  size_t resident_keys = 0;  ///< of those watched: something is known of them
-  size_t moved_keys = 0;     ///< tunnel keys of ports that have moved away, still forwarding
+  size_t resident_keys = 0;     ///< of those watched: something is known of them
+  uint64_t received_bytes = 0;  ///< of paths and records that the store has reported
+  size_t moved_keys = 0;        ///< tunnel keys of ports that have moved away, still forwarding
   int64_t revision = 0;
   uint64_t epoch = 0;
   StoreLink::Status link;

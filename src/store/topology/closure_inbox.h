@@ -26,9 +26,10 @@ class ClosureInbox {
   }
   [[nodiscard]] int fd() const { return event_.get(); }
 
-  void put(const ClosureKey& key, const std::optional<Record>& record) {
+  void put(const ClosureKey& key, const WatchEvent& event) {
     std::lock_guard lock(mutex_);
-    records_[key] = record;
+    received_ += event.path.size() + (event.record ? event.record->value.size() : 0);
+    records_[key] = event.record;
     settled_ = false;
     ring();
   }
@@ -48,6 +49,12 @@ class ClosureInbox {
     records_.clear();
     settled_ = false;
     revision_ = {};
+  }
+
+  /// Bytes of paths and values in all that was put in.
+  [[nodiscard]] uint64_t received() {
+    std::lock_guard lock(mutex_);
+    return received_;
   }
 
   struct Content {
@@ -78,6 +85,7 @@ class ClosureInbox {
   bool settled_ = false;
   bool rung_ = false;
   Revision revision_;
+  uint64_t received_ = 0;
 };
 
 }  // namespace plexus::store

@@ -95,6 +95,7 @@ class ClosureReader::Closure {
   [[nodiscard]] size_t unconfirmed() const { return unconfirmed_; }
   [[nodiscard]] Revision applied() const { return applied_; }
   [[nodiscard]] uint64_t changes() const { return changes_; }
+  [[nodiscard]] uint64_t received() const { return inbox_->received(); }
   void each_record(
       const std::function<void(const ClosureKey&, const std::string*, int64_t)>& visit) const {
     for (const auto& [name, key] : keys_) {
@@ -179,7 +180,7 @@ void ClosureReader::Closure::ask_more() {
     ++asked_;
     found->second->watch = store_->watch(
         path_of(name),
-        [inbox = inbox_.get(), name](const WatchEvent& event) { inbox->put(name, event.record); });
+        [inbox = inbox_.get(), name](const WatchEvent& event) { inbox->put(name, event); });
   }
 }
 
@@ -516,6 +517,10 @@ size_t ClosureReader::unconfirmed() const {
 Revision ClosureReader::applied() const {
   return closure_->applied();
 }
+uint64_t ClosureReader::received() const {
+  return closure_->received();
+}
+
 uint64_t ClosureReader::changes() const {
   return closure_->changes();
 }

@@ -80,6 +80,8 @@ class ClosureReader {
   [[nodiscard]] size_t unconfirmed() const;
   /// All that was committed up to here has been published, as far as it concerns us; 0: not yet since follow().
   [[nodiscard]] Revision applied() const;
+  /// Bytes of paths and records that the store has reported so far.
+  [[nodiscard]] uint64_t received() const;
   /// Grows when anything that each_record() shows has another value.
   [[nodiscard]] uint64_t changes() const;
   /// Everything known, also of what does not exist: null.

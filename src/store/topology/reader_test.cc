@@ -72,6 +72,25 @@ TEST_F(ReaderTest, AnUnknownHostHasAnEmptyClosure) {
   EXPECT_EQ(followed.view(), ModelView());
 }
 
+TEST_F(ReaderTest, CountsWhatTheStoreReported) {
+  FollowedClosure followed(*store_, self());
+  ASSERT_TRUE(followed.sync());
+  const uint64_t first = followed.reader().received();
+  uint64_t known = 0;
+  followed.reader().each_record([&](const ClosureKey&, const std::string* value, int64_t) {
+    known += value != nullptr ? value->size() : 0;
+  });
+  EXPECT_GT(first, known);  // with the paths
+  // Of a change that concerns us comes little more than the object.
+  v1::Bridge lonely = lonely_;
+  lonely.set_name("lonelier");
+  update(lonely);
+  vm2_.set_admin_up(false);
+  update(vm2_);
+  ASSERT_TRUE(followed.run_until([&] { return followed.reader().received() > first; }));
+  EXPECT_LT(followed.reader().received(), first + 1000);
+}
+
 TEST_F(ReaderTest, TheFirstBatchIsTheWholeClosure) {
   ASSERT_TRUE(records_[1].publish(id<PortId>(vm2_.id())).ok());
   const auto flood = records_[1].flood_key(id<BridgeId>(blue_.id()));
