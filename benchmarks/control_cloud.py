@@ -191,6 +191,8 @@ class ControlCloud:
                                   "--datapath", "fake", "--log-level", "warn")
             self.agents.append(Agent(name, process))
         wait_until("all agents ready", 60, lambda: all(agent.ready() for agent in self.agents))
+        # They know what the store holds before the store knows them.
+        wait_until("all hosts registered", 60, lambda: len(self.api.get("/v1/hosts")["items"]) >= count)
 
     def start_swarm(self, count, raw=False):
         """As many hosts that only register, live and answer barriers; returns the process when all are live. `raw`: they
@@ -229,10 +231,10 @@ class ControlCloud:
         raise BenchError(f"the agents did not come to rest within {seconds} s: {active} of {ports} ports are active")
 
     def received(self):
-        """Bytes that each agent has read from the store so far, by name."""
+        """Bytes that each agent has had from the store so far, by name: on ZooKeeper's connections; of the embedded store,
+        which has none, of paths and records that it reported."""
         if self.kind != "zookeeper":
-            # What it read from files: of the database, of nothing else that grows with changes.
-            return {agent.name: _read_chars(agent.process.pid) for agent in self.agents}
+            return {agent.name: agent.status()["received_bytes"] for agent in self.agents}
         out = run("ss", "-tinpH", f"dport = :{ZOOKEEPER_PORT}", netns=self.netns)
         by_pid = {}
         for owner, details in re.findall(r"^(ESTAB.*)\n\s+(.*)$", out, re.M):
@@ -241,6 +243,10 @@ class ControlCloud:
             if pid:
                 by_pid[int(pid[1])] = by_pid.get(int(pid[1]), 0) + (int(got[1]) if got else 0)
         return {agent.name: by_pid.get(agent.process.pid, 0) for agent in self.agents}
+
+    def read_from_files(self):
+        """Bytes that each agent has read from files so far, by name: of the embedded store, pages of its database."""
+        return {agent.name: _read_chars(agent.process.pid) for agent in self.agents}
 
 
 def _read_chars(pid):
