@@ -201,8 +201,8 @@ std::vector<Frame> fragment_v4(std::span<const uint8_t> frame, size_t l3, const 
     f.insert(f.end(), piece.begin(), piece.end());
     const auto h = std::span<uint8_t>(f).subspan(l3);
     put_be16(h, 2, static_cast<uint16_t>(h.size()));
-    const bool more = at + piece.size() < data.size();
-    put_be16(h, 6, static_cast<uint16_t>((more ? 0x2000 : 0) | at / 8));
+    const bool more = ip.more_fragments() || at + piece.size() < data.size();
+    put_be16(h, 6, static_cast<uint16_t>((more ? 0x2000 : 0) | (ip.fragment_offset() + at) / 8));
     put_be16(h, 10, 0);
     put_be16(h, 10, internet_checksum(h.first(header)));
     out.push_back(std::move(f));
@@ -393,8 +393,8 @@ Frame icmp_echo(const PacketSpec& spec, bool reply, uint16_t identifier, uint16_
 
 std::vector<Frame> fragment(std::span<const uint8_t> frame, size_t mtu, uint32_t id) {
   const ParsedPacket parsed = parse_packet(frame);
-  if (parsed.error != ParseError::none || !parsed.key.is_ip() ||
-      parsed.key.ip_frag != static_cast<uint8_t>(FragKind::none))
+  const bool piece = parsed.key.ip_frag != static_cast<uint8_t>(FragKind::none);
+  if (parsed.error != ParseError::none || !parsed.key.is_ip() || (piece && parsed.key.is_ipv6()))
     return {};
   if (parsed.length - parsed.l3_offset <= mtu) return {Frame(frame.begin(), frame.end())};
   const auto l3 = frame.subspan(parsed.l3_offset);

@@ -368,7 +368,20 @@ TEST(Fragment, CutsAndFits) {
     }
     EXPECT_EQ(fragment(whole, 9000), std::vector<Frame>{whole});
     EXPECT_TRUE(fragment(whole, header).empty());
-    EXPECT_TRUE(fragment(fragment(whole, 1500)[0], 576).empty());
+    const Frame first = fragment(whole, 1500)[0];
+    if (v6) {
+      EXPECT_TRUE(fragment(first, 576).empty());
+      continue;
+    }
+    // Pieces of pieces make the whole.
+    std::vector<Frame> pieces;
+    for (const Frame& piece : fragment(whole, 1500))
+      for (Frame& smaller : fragment(piece, 576)) pieces.push_back(std::move(smaller));
+    EXPECT_GT(pieces.size(), 5u);
+    EXPECT_EQ(reassembled(pieces, 0), Frame(whole.begin() + 34, whole.end()));
+    for (size_t i = 0; i < pieces.size(); ++i)
+      EXPECT_EQ(Ipv4View::of(std::span(pieces[i]).subspan(14))->more_fragments(),
+                i + 1 < pieces.size());
   }
   EXPECT_TRUE(fragment(bytes_of(known::kArpRequest), 20).empty());
 }
