@@ -24,6 +24,8 @@ struct Bridge {
   bool operator==(const Bridge&) const = default;
 };
 
+inline constexpr uint32_t kDefaultIcmpRate = 1000;
+
 struct Router {
   RouterId id;
   std::string name;
@@ -31,7 +33,18 @@ struct Router {
   bool unreadable = false;
   std::vector<PortId> ports;    ///< sorted
   std::vector<RouteId> routes;  ///< sorted
+  /// ICMP errors of a kind, and echo replies, that one host sends for it in a second.
+  uint32_t icmp_rate = kDefaultIcmpRate;
   bool operator==(const Router&) const = default;
+};
+
+/// What a router port says of itself in router advertisements (RFC 4861 4.2, 4.6.2).
+struct Advertising {
+  uint16_t lifetime = 1800;  ///< seconds as a default router; 0: it is none
+  bool managed = false;      ///< addresses are to be had by DHCPv6
+  bool other = false;        ///< other settings are to be had by DHCPv6
+  bool autonomous = true;    ///< hosts make their own addresses from the networks
+  bool operator==(const Advertising&) const = default;
 };
 
 struct Port {
@@ -47,6 +60,8 @@ struct Port {
   MacAddr mac;                     ///< zero: unknown
   std::vector<IpAddr> addresses;   ///< bridge port: what is plugged in
   std::vector<IpPrefix> networks;  ///< router port: own addresses with prefix lengths
+  uint32_t mtu = 0;  ///< router port: largest IP packet that leaves by it; 0: no limit
+  std::optional<Advertising> advertising;  ///< router port: sends router advertisements
   bool operator==(const Port&) const = default;
 };
 
@@ -62,6 +77,8 @@ struct Route {
   std::optional<PortId> port;
   std::optional<IpAddr> next_hop;
   uint32_t metric = 0;
+  uint32_t weight = 1;  ///< its share among routes of equal prefixes and metric; at least 1
+  IpPrefix source{};    ///< of packets that it is for; length 0: of all
   bool operator==(const Route&) const = default;
 };
 
@@ -136,7 +153,17 @@ struct MovedKeyChange {
   bool forward = true;
 };
 
-using Change = std::variant<BridgeChange, RouterChange, PortChange, RouteChange, BindingChange,
-                            HostChange, NeighboursChange, LocalPortChange, MovedKeyChange>;
+/// The largest IP packet that this host's tunnels over the family carry unfragmented: the MTU of the underlay interface
+/// without kTunnelOverhead4 / 6. 0: not known, no limit.
+struct TunnelMtuChange {
+  IpFamily family = IpFamily::v4;
+  uint32_t mtu = 0;
+};
+/// Outer IP, UDP and VXLAN headers and the inner Ethernet header (RFC 7348).
+inline constexpr uint32_t kTunnelOverhead4 = 50, kTunnelOverhead6 = 70;
+
+using Change =
+    std::variant<BridgeChange, RouterChange, PortChange, RouteChange, BindingChange, HostChange,
+                 NeighboursChange, LocalPortChange, MovedKeyChange, TunnelMtuChange>;
 
 }  // namespace plexus::model

@@ -2,6 +2,7 @@
 #include "model/route_table.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <tuple>
 #include <utility>
@@ -11,6 +12,12 @@ namespace plexus::model {
 struct RouteTable::Node {
   IpPrefix prefix;
   std::vector<RouteEntry> entries;  ///< best first; empty where the trie only branches
+  /// By the place of their first entry: the groups of several that share the traffic.
+  struct Group {
+    size_t first = 0, size = 0;
+    std::shared_ptr<const MaglevTable> choice;
+  };
+  std::vector<Group> groups;
   /// By the first bit after the prefix. A node without entries has both.
   std::shared_ptr<const Node> child[2];
 };
@@ -34,6 +41,33 @@ auto place_of(const std::vector<RouteEntry>& entries, const RouteEntry& entry) {
   return std::lower_bound(entries.begin(), entries.end(), entry, preferred);
 }
 
+bool shares(const RouteEntry& a, const RouteEntry& b) {
+  return !a.connected() && !b.connected() && !a.unreadable && !b.unreadable &&
+         a.kind == RouteKind::forward && b.kind == RouteKind::forward && a.source == b.source &&
+         a.metric == b.metric;
+}
+
+/// Works out which entries share the traffic.
+void regroup(Node& node) {
+  node.groups.clear();
+  const auto& entries = node.entries;
+  for (size_t first = 0, next = 0; first < entries.size(); first = next) {
+    next = first + 1;
+    while (next < entries.size() && shares(entries[first], entries[next])) ++next;
+    // Beyond the metric that is used nothing is.
+    if (first > 0 && entries[first].source == entries[first - 1].source &&
+        !entries[first - 1].unreadable)
+      continue;
+    const size_t size = std::min(next - first, kMaxMaglevMembers);
+    if (size < 2) continue;
+    std::vector<MaglevMember> members;
+    members.reserve(size);
+    for (size_t i = first; i < first + size; ++i)
+      members.push_back({entries[i].id.uuid, entries[i].weight});
+    node.groups.push_back({first, size, std::make_shared<const MaglevTable>(members)});
+  }
+}
+
 NodePtr leaf(const IpPrefix& prefix, const RouteEntry& entry) {
   auto node = std::make_shared<Node>();
   node->prefix = prefix;
@@ -50,6 +84,7 @@ NodePtr added(const NodePtr& node, const IpPrefix& prefix, const RouteEntry& ent
     auto copy = std::make_shared<Node>(*node);
     if (prefix.length == length) {
       copy->entries.insert(place_of(copy->entries, entry), entry);
+      regroup(*copy);
     } else {
       auto& child = copy->child[prefix.addr.bit(length)];
       child = added(child, prefix, entry);
@@ -77,6 +112,7 @@ NodePtr removed(const NodePtr& node, const IpPrefix& prefix, const RouteEntry& e
     if (at == copy->entries.end()) return node;
     found = true;
     copy->entries.erase(at);
+    regroup(*copy);
   } else {
     auto& child = copy->child[prefix.addr.bit(node->prefix.length)];
     child = removed(child, prefix, entry, found);
@@ -86,6 +122,21 @@ NodePtr removed(const NodePtr& node, const IpPrefix& prefix, const RouteEntry& e
   if (copy->entries.empty() && (!copy->child[0] || !copy->child[1]))
     return copy->child[0] ? copy->child[0] : copy->child[1];
   return copy;
+}
+
+/// The first entry that is for packets from `source`; the size when there is none. Raises `bits_read` to what of the
+/// source it takes to know.
+size_t first_for(const std::vector<RouteEntry>& entries, const IpAddr& source,
+                 unsigned& bits_read) {
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const IpPrefix& wanted = entries[i].source;
+    if (wanted.length == 0 || entries[i].unreadable) return i;
+    if (wanted.addr.family != source.family) continue;
+    const unsigned same = common_bits(wanted.addr, source, 0, wanted.length);
+    bits_read = std::max(bits_read, std::min<unsigned>(wanted.length, same + 1));
+    if (same == wanted.length) return i;
+  }
+  return entries.size();
 }
 
 void visit_all(const NodePtr& node,
@@ -99,9 +150,13 @@ void visit_all(const NodePtr& node,
 }  // namespace
 
 bool preferred(const RouteEntry& a, const RouteEntry& b) {
-  // Not before: unreadable sorts as smaller.
-  return std::tuple(!a.unreadable, a.metric, a.id, a.port, a.next_hop, a.kind) <
-         std::tuple(!b.unreadable, b.metric, b.id, b.port, b.next_hop, b.kind);
+  const auto rank = [](const RouteEntry& e) {
+    // Not before: unreadable sorts as smaller, and so do a connected network and what drops.
+    const bool forwards = e.kind == RouteKind::forward;
+    return std::tuple(!e.unreadable, 128 - e.source.length, e.source, e.metric, !e.connected(),
+                      forwards, e.id, e.port, e.next_hop, e.kind, e.weight);
+  };
+  return rank(a) < rank(b);
 }
 
 void RouteTable::add(const IpPrefix& prefix, const RouteEntry& entry) {
@@ -116,8 +171,11 @@ bool RouteTable::remove(const IpPrefix& prefix, const RouteEntry& entry) {
   return found;
 }
 
-RouteLookup RouteTable::lookup(const IpAddr& destination) const {
+RouteLookup RouteTable::lookup(const IpAddr& destination, const IpAddr& source) const {
   RouteLookup result;
+  // The nodes with ways on the path, the longest prefix last.
+  std::array<const Node*, 129> with_ways;
+  size_t count = 0;
   const Node* node = destination.is_v6() ? v6_.get() : destination.is_v4() ? v4_.get() : nullptr;
   while (node != nullptr) {
     const unsigned length = node->prefix.length;
@@ -125,16 +183,27 @@ RouteLookup RouteTable::lookup(const IpAddr& destination) const {
     if (same < length) {
       // The bit that differs was read, too: it is what excludes this branch.
       result.bits_read = same + 1;
-      return result;
+      break;
     }
     result.bits_read = length;
-    if (!node->entries.empty()) {
-      result.entry = &node->entries.front();
-      result.prefix = node->prefix;
-    }
-    if (length == destination.bits() || (!node->child[0] && !node->child[1])) return result;
+    if (!node->entries.empty()) with_ways[count++] = node;
+    if (length == destination.bits() || (!node->child[0] && !node->child[1])) break;
     result.bits_read = length + 1;
     node = node->child[destination.bit(length)].get();
+  }
+  while (count > 0) {
+    const Node& ways = *with_ways[--count];
+    const size_t at = first_for(ways.entries, source, result.source_bits_read);
+    if (at == ways.entries.size()) continue;
+    result.entry = &ways.entries[at];
+    result.prefix = ways.prefix;
+    result.group = {result.entry, 1};
+    for (const Node::Group& group : ways.groups) {
+      if (group.first != at) continue;
+      result.group = {result.entry, group.size};
+      result.choice = group.choice.get();
+    }
+    break;
   }
   return result;
 }

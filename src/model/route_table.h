@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// RouteTable: longest prefix match of one router, IPv4 and IPv6, as a path-compressed binary trie whose nodes are
-// shared between versions: a change copies the path to the root, O(address bits).
+// RouteTable: the ways of one router, IPv4 and IPv6: to the longest prefix of the destination that has a way for the
+// packet's source; there, those with the longest prefix of the source; of these, those with the lowest metric. A
+// path-compressed binary trie whose nodes are shared between versions: a change copies the path to the root, O(address bits).
 //
 // Threads: as CowTable: copies are independent values.
 #pragma once
@@ -10,9 +11,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/ids.h"
+#include "model/maglev.h"
 #include "model/records.h"
 #include "packet/addr.h"
 
@@ -25,22 +28,31 @@ struct RouteEntry {
   std::optional<PortId> port;
   std::optional<IpAddr> next_hop;
   uint32_t metric = 0;
+  uint32_t weight = 1;
+  IpPrefix source{};  ///< a network; length 0: all packets
   bool unreadable = false;
   bool operator==(const RouteEntry&) const = default;
 
   [[nodiscard]] bool connected() const { return id.is_nil(); }
 };
 
-/// True when `a` is to be used rather than `b` among ways to the same prefix. An unreadable route comes first (it
-/// fails closed), then the metric decides, then a connected network, then the id.
+/// True when `a` is to be used rather than `b` among ways to the same prefix, for a packet that both are for. An
+/// unreadable route comes first (it fails closed, for all sources), then the longer source prefix, the lower metric, a
+/// connected network, a route that drops, the lower id.
 [[nodiscard]] bool preferred(const RouteEntry& a, const RouteEntry& b);
 
-/// What a lookup found, and how much of the destination it looked at: every destination that agrees with the one
-/// asked for in the first `bits_read` bits gets the same answer.
+/// What a lookup found, and how much of the addresses it looked at: every packet that agrees with the one asked for in
+/// the first `bits_read` bits of the destination and the first `source_bits_read` of the source gets the same answer.
 struct RouteLookup {
-  const RouteEntry* entry = nullptr;  ///< nullptr: no route. Lives as long as the table.
-  IpPrefix prefix;                    ///< of the entry
+  const RouteEntry* entry =
+      nullptr;      ///< nullptr: no route. Lives as long as the table, as do all others.
+  IpPrefix prefix;  ///< of the entry's destination
   unsigned bits_read = 0;
+  unsigned source_bits_read = 0;
+  /// The entry and all that are as good: routes that forward, with equal prefixes and metric. At most kMaxMaglevMembers.
+  std::span<const RouteEntry> group;
+  /// Which of the group serves which flow; nullptr when the entry is alone.
+  const MaglevTable* choice = nullptr;
 };
 
 class RouteTable {
@@ -52,7 +64,8 @@ class RouteTable {
   /// Removes one way equal to `entry`. False when there is none.
   bool remove(const IpPrefix& prefix, const RouteEntry& entry);
 
-  [[nodiscard]] RouteLookup lookup(const IpAddr& destination) const;
+  /// Source: of the destination's family, or none: only ways for all packets are found then.
+  [[nodiscard]] RouteLookup lookup(const IpAddr& destination, const IpAddr& source = {}) const;
 
   /// Every prefix with its ways, best first; IPv4 before IPv6, in the order of the addresses.
   void for_each(

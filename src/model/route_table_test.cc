@@ -90,6 +90,55 @@ TEST(RouteTable, AmongEqualPrefixesUnreadableThenMetricThenConnectedThenId) {
   EXPECT_EQ(t.lookup(addr("10.0.0.1")).bits_read, 0u);
 }
 
+TEST(RouteTable, LongestDestinationThenLongestSourceThenMetric) {
+  RouteTable t;
+  const auto add = [&](const char* name, const char* to, const char* from, uint32_t metric = 0) {
+    RouteEntry e = way(name, metric);
+    if (*from != 0) e.source = prefix(from);
+    t.add(prefix(to), e);
+  };
+  add("any", "0.0.0.0/0", "");
+  add("ten", "0.0.0.0/0", "10.0.0.0/8", 5);
+  add("ten one", "0.0.0.0/0", "10.1.0.0/16", 9);
+  add("near", "192.0.2.0/24", "10.1.2.0/24");
+  const auto found = [&](const char* to, const char* from) {
+    return t.lookup(addr(to), addr(from));
+  };
+  EXPECT_EQ(found("8.8.8.8", "172.16.0.1").entry->id, way("any").id);
+  EXPECT_EQ(found("8.8.8.8", "10.200.0.1").entry->id, way("ten").id);
+  EXPECT_EQ(found("8.8.8.8", "10.1.0.1").entry->id, way("ten one").id);
+  EXPECT_EQ(found("192.0.2.1", "10.1.2.1").entry->id, way("near").id);
+  // No way there from this source: the next shorter destination that has one.
+  EXPECT_EQ(found("192.0.2.1", "10.1.3.1").entry->id, way("ten one").id);
+  EXPECT_EQ(found("192.0.2.1", "10.1.3.1").prefix, prefix("0.0.0.0/0"));
+  EXPECT_EQ(found("192.0.2.1", "10.1.3.1").source_bits_read, 24u);
+  EXPECT_EQ(found("8.8.8.8", "172.16.0.1").source_bits_read, 1u);
+}
+
+TEST(RouteTable, WaysAsGoodAreAGroupUnlessOneDrops) {
+  const IpPrefix p = prefix("0.0.0.0/0");
+  RouteTable t;
+  t.add(p, way("a"));
+  EXPECT_EQ(t.lookup(addr("10.0.0.1")).choice, nullptr);
+  t.add(p, way("b"));
+  t.add(p, way("c", 7));
+  RouteLookup found = t.lookup(addr("10.0.0.1"));
+  ASSERT_EQ(found.group.size(), 2u);
+  ASSERT_NE(found.choice, nullptr);
+  std::array<unsigned, 2> served{};
+  for (uint64_t hash = 0; hash < kMaglevSize; ++hash) ++served[found.choice->member(hash)];
+  EXPECT_NEAR(served[0], served[1], 1);
+  RouteEntry blackhole = way("d");
+  blackhole.kind = RouteKind::blackhole;
+  t.add(p, blackhole);
+  found = t.lookup(addr("10.0.0.1"));
+  EXPECT_EQ(found.entry->id, blackhole.id) << "what drops stands above what forwards";
+  EXPECT_EQ(found.group.size(), 1u);
+  EXPECT_TRUE(t.remove(p, blackhole));
+  EXPECT_TRUE(t.remove(p, way("a")));
+  EXPECT_EQ(t.lookup(addr("10.0.0.1")).choice, nullptr);
+}
+
 /// A random prefix out of few, so that they nest.
 IpPrefix random_prefix(std::mt19937& random) {
   if (random() % 2 == 0) {
@@ -121,7 +170,13 @@ TEST(RouteTable, AgreesWithAListAndReadsEnough) {
     for (int step = 0; step < 200; ++step) {
       if (list.empty() || random() % 3 != 0) {
         const IpPrefix p = random_prefix(random);
-        const RouteEntry e = way(std::to_string(step), static_cast<uint32_t>(random() % 3));
+        RouteEntry e = way(std::to_string(step), static_cast<uint32_t>(random() % 3));
+        if (random() % 3 == 0) {
+          do e.source = random_prefix(random);
+          while (e.source.length > 0 && e.source.addr.family != p.addr.family);
+          if (e.source.length == 0) e.source = {};
+        }
+        e.unreadable = random() % 16 == 0;
         table.add(p, e);
         list.emplace_back(p, e);
       } else {
@@ -129,10 +184,12 @@ TEST(RouteTable, AgreesWithAListAndReadsEnough) {
         EXPECT_TRUE(table.remove(at->first, at->second));
         list.erase(at);
       }
-      const auto slow = [&](const IpAddr& a) -> std::optional<RouteEntry> {
+      const auto slow = [&](const IpAddr& a, const IpAddr& from) -> std::optional<RouteEntry> {
         const std::pair<IpPrefix, RouteEntry>* best = nullptr;
         for (const auto& item : list)
           if (item.first.contains(a) &&
+              (item.second.source.length == 0 || item.second.unreadable ||
+               item.second.source.contains(from)) &&
               (best == nullptr || item.first.length > best->first.length ||
                (item.first.length == best->first.length && preferred(item.second, best->second))))
             best = &item;
@@ -140,15 +197,35 @@ TEST(RouteTable, AgreesWithAListAndReadsEnough) {
       };
       for (int i = 0; i < 20; ++i) {
         const IpAddr a = random_address(random);
-        const RouteLookup found = table.lookup(a);
-        ASSERT_EQ(found.entry != nullptr ? std::optional(*found.entry) : std::nullopt, slow(a));
+        IpAddr from = random_address(random);
+        while (from.family != a.family) from = random_address(random);
+        const RouteLookup found = table.lookup(a, from);
+        ASSERT_EQ(found.entry != nullptr ? std::optional(*found.entry) : std::nullopt,
+                  slow(a, from));
+        if (found.entry != nullptr) {
+          ASSERT_EQ(found.group.data(), found.entry);
+          ASSERT_EQ(found.choice != nullptr, found.group.size() > 1);
+          for (const RouteEntry& e : found.group) {
+            ASSERT_EQ(e.source, found.entry->source);
+            ASSERT_EQ(e.metric, found.entry->metric);
+          }
+        }
         // Whatever differs behind the bits that were read gets the same answer.
-        IpAddr other = a;
-        for (unsigned bit = found.bits_read; bit < a.bits(); ++bit)
-          if (random() % 2 == 0)
-            other.bytes[bit / 8] = static_cast<uint8_t>(other.bytes[bit / 8] ^ (0x80u >> bit % 8));
-        ASSERT_EQ(slow(other), slow(a)) << a.str() << " and " << other.str();
-        ASSERT_EQ(table.lookup(other).bits_read, found.bits_read);
+        const auto vary = [&](IpAddr other, unsigned bits_read) {
+          for (unsigned bit = bits_read; bit < other.bits(); ++bit)
+            if (random() % 2 == 0)
+              other.bytes[bit / 8] =
+                  static_cast<uint8_t>(other.bytes[bit / 8] ^ (0x80u >> bit % 8));
+          return other;
+        };
+        const IpAddr other = vary(a, found.bits_read),
+                     other_from = vary(from, found.source_bits_read);
+        ASSERT_EQ(slow(other, other_from), slow(a, from))
+            << a.str() << " from " << from.str() << " and " << other.str() << " from "
+            << other_from.str();
+        const RouteLookup again = table.lookup(other, other_from);
+        ASSERT_EQ(again.bits_read, found.bits_read);
+        ASSERT_EQ(again.source_bits_read, found.source_bits_read);
       }
     }
     size_t count = 0;

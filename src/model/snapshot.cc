@@ -44,9 +44,10 @@ const FloodSet& Snapshot::flood_set(BridgeId id) const {
   return tables != nullptr && tables->flood ? *tables->flood : kNobody;
 }
 
-RouteLookup Snapshot::lookup_route(RouterId id, const IpAddr& destination) const {
+RouteLookup Snapshot::lookup_route(RouterId id, const IpAddr& destination,
+                                   const IpAddr& source) const {
   const RouterTables* tables = router_tables_.find(id);
-  return tables != nullptr ? tables->ways.lookup(destination) : RouteLookup{};
+  return tables != nullptr ? tables->ways.lookup(destination, source) : RouteLookup{};
 }
 
 std::optional<RouteId> Snapshot::unreadable_route(RouterId id) const {

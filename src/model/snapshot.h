@@ -81,8 +81,9 @@ class Snapshot {
   [[nodiscard]] std::optional<MacAddr> mac_of_address(BridgeId id, const IpAddr& address) const;
   [[nodiscard]] const FloodSet& flood_set(BridgeId id) const;
 
-  /// Longest prefix, then as `preferred`. Connected networks included. An unknown router has no routes.
-  [[nodiscard]] RouteLookup lookup_route(RouterId id, const IpAddr& destination) const;
+  /// As RouteTable::lookup. Connected networks included. An unknown router has no routes.
+  [[nodiscard]] RouteLookup lookup_route(RouterId id, const IpAddr& destination,
+                                         const IpAddr& source) const;
   /// A route of the router that cannot be read at all, not even its destination: nothing may be forwarded then.
   [[nodiscard]] std::optional<RouteId> unreadable_route(RouterId id) const;
   /// The configured addresses of all ports of the router, sorted; link-local ones (link_local_of(mac)) are not listed.
@@ -96,6 +97,15 @@ class Snapshot {
   [[nodiscard]] std::span<const Neighbour> neighbours(PortId id) const;
 
   [[nodiscard]] TunnelKeyMeaning tunnel_key(uint32_t key) const;
+
+  /// The largest IP packet that tunnels over the family carry unfragmented; 0: not known, no limit.
+  [[nodiscard]] uint32_t tunnel_mtu(IpFamily family) const {
+    return family == IpFamily::v6 ? tunnel_mtu6_ : tunnel_mtu4_;
+  }
+  /// The router ports that send router advertisements; sorted.
+  [[nodiscard]] std::span<const PortId> advertising() const {
+    return advertising_ ? std::span<const PortId>(*advertising_) : std::span<const PortId>();
+  }
 
   // For people: every object of a kind, in no order.
   void each_bridge(const std::function<void(const Bridge&)>& visit) const;
@@ -148,6 +158,8 @@ class Snapshot {
   CowTable<uint32_t, std::vector<TunnelKeyMeaning>> keys_;  ///< values sorted, never empty
   CowTable<BridgeId, BridgeTables> bridge_tables_;
   CowTable<RouterId, RouterTables> router_tables_;
+  std::shared_ptr<const std::vector<PortId>> advertising_;  ///< null: none
+  uint32_t tunnel_mtu4_ = 0, tunnel_mtu6_ = 0;
 };
 
 }  // namespace plexus::model

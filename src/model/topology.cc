@@ -82,7 +82,8 @@ bool count_host(std::vector<std::pair<HostId, uint32_t>>& hosts, HostId id, bool
 
 /// The fields of a port that packets can notice on the way through it. Its addresses show in other tables.
 auto visible(const Port& p) {
-  return std::tie(p.admin_up, p.unreadable, p.device, p.peer, p.migrating_to, p.mac, p.networks);
+  return std::tie(p.admin_up, p.unreadable, p.device, p.peer, p.migrating_to, p.mac, p.networks,
+                  p.mtu, p.advertising);
 }
 
 RouteEntry entry_of(const Route& r) {
@@ -91,6 +92,8 @@ RouteEntry entry_of(const Route& r) {
           .port = r.port,
           .next_hop = r.next_hop,
           .metric = r.metric,
+          .weight = r.weight,
+          .source = r.source.length == 0 ? IpPrefix{} : r.source.network(),
           .unreadable = r.unreadable};
 }
 
@@ -165,7 +168,8 @@ void Topology::change(const BridgeChange& c, Delta& delta) {
 void Topology::change(const RouterChange& c, Delta& delta) {
   const Router* old = state_.router(c.id);
   const bool same = c.now ? old != nullptr && old->admin_up == c.now->admin_up &&
-                                old->unreadable == c.now->unreadable
+                                old->unreadable == c.now->unreadable &&
+                                old->icmp_rate == c.now->icmp_rate
                           : old == nullptr;
   if (!same) delta.routers.push_back(c.id);
   if (c.now)
@@ -188,13 +192,18 @@ void Topology::change(const PortChange& c, Delta& delta) {
   before.reserve(touched.size());
   for (PortId id : touched) before.push_back(effects_of(id));
 
+  const bool advertised =
+      old != nullptr && old->advertising && std::holds_alternative<RouterId>(old->device);
+  bool advertises = false;
   if (c.now) {
     Port now = *c.now;
     now.id = c.id;
+    advertises = now.advertising && std::holds_alternative<RouterId>(now.device);
     state_.ports_.set(c.id, std::move(now));
   } else {
     state_.ports_.erase(c.id);
   }
+  if (advertised != advertises) change_shared(state_.advertising_, c.id, advertises);
   for (size_t i = 0; i < touched.size(); ++i) replace_effects(touched[i], before[i], delta);
 }
 
@@ -215,7 +224,8 @@ void Topology::change(const RouteChange& c, Delta& delta) {
       } else if (tables.ways.remove(prefix, entry_of(r))) {
         --tables.way_count;
       }
-      delta.routes.emplace_back(r.router, prefix);
+      // What cannot be read stands above all others to its destination.
+      delta.routes.push_back({r.router, prefix, r.unreadable ? IpPrefix{} : entry_of(r).source});
     }
     if (tables.empty())
       state_.router_tables_.erase(r.router);
@@ -225,11 +235,11 @@ void Topology::change(const RouteChange& c, Delta& delta) {
   const Route* old = state_.route(c.id);
   std::optional<Route> now = c.now;
   if (now) now->id = c.id;
-  const bool same =
-      old != nullptr && now &&
-      std::tie(old->router, old->destination, old->kind, old->port, old->next_hop, old->metric,
-               old->unreadable) == std::tie(now->router, now->destination, now->kind, now->port,
-                                            now->next_hop, now->metric, now->unreadable);
+  const bool same = old != nullptr && now &&
+                    std::tie(old->router, old->destination, old->source, old->kind, old->port,
+                             old->next_hop, old->metric, old->weight, old->unreadable) ==
+                        std::tie(now->router, now->destination, now->source, now->kind, now->port,
+                                 now->next_hop, now->metric, now->weight, now->unreadable);
   if (!same && old != nullptr) put(Route(*old), false);
   if (!same && now) put(*now, true);
   if (now)
@@ -328,6 +338,13 @@ void Topology::change(const MovedKeyChange& c, Delta& delta) {
     add_key(c.key, MovedPort{c.port}, delta);
   else
     remove_key(c.key, MovedPort{c.port}, delta);
+}
+
+void Topology::change(const TunnelMtuChange& c, Delta& delta) {
+  auto& mtu = c.family == IpFamily::v6 ? state_.tunnel_mtu6_ : state_.tunnel_mtu4_;
+  if (mtu == c.mtu) return;
+  mtu = c.mtu;
+  delta.hosts.push_back(state_.self_);
 }
 
 Topology::PortEffects Topology::effects_of(PortId id) const {
@@ -431,7 +448,7 @@ void Topology::replace_effects(PortId id, const PortEffects& before, Delta& delt
       } else if (tables.ways.remove(prefix, connected_entry(id))) {
         --tables.way_count;
       }
-      delta.routes.emplace_back(*e.router, prefix);
+      delta.routes.push_back({*e.router, prefix, {}});
     }
     if (tables.empty())
       state_.router_tables_.erase(*e.router);

@@ -16,6 +16,13 @@
 
 namespace plexus::model {
 
+/// Ways of a router that came, went or changed: to `destination`, for packets from `source` (length 0: from anywhere).
+struct ChangedWays {
+  RouterId router;
+  IpPrefix destination, source;
+  auto operator<=>(const ChangedWays&) const = default;
+};
+
 /// What a batch of changes changed, as far as packets can notice (a new name is no change). Sorted, without
 /// duplicates. May name more than what really differs at the end, never less.
 struct Delta {
@@ -24,12 +31,13 @@ struct Delta {
   std::vector<std::pair<BridgeId, IpAddr>> addresses;  ///< who owns the address on the bridge
   std::vector<BridgeId> floods;                        ///< who gets a flooded frame
   std::vector<RouterId> routers;                       ///< own fields
-  std::vector<std::pair<RouterId, IpPrefix>> routes;   ///< ways to this prefix
+  std::vector<ChangedWays> routes;
   std::vector<std::pair<RouterId, IpAddr>> router_addresses;  ///< came, went or moved
   std::vector<PortId> ports;                          ///< own fields, peer, binding, interface
   std::vector<std::pair<PortId, IpAddr>> neighbours;  ///< learned neighbour of a router port
   std::vector<uint32_t> tunnel_keys;                  ///< meaning of a key of this host
-  std::vector<HostId> hosts;                          ///< tunnel addresses, flood keys, fenced
+  std::vector<HostId>
+      hosts;  ///< tunnel addresses, flood keys, fenced; of this host, its tunnels' MTU
 
   [[nodiscard]] bool empty() const;
   bool operator==(const Delta&) const = default;
@@ -59,6 +67,7 @@ class Topology {
   void change(const NeighboursChange& c, Delta& delta);
   void change(const LocalPortChange& c, Delta& delta);
   void change(const MovedKeyChange& c, Delta& delta);
+  void change(const TunnelMtuChange& c, Delta& delta);
 
   [[nodiscard]] PortEffects effects_of(PortId id) const;
   void replace_effects(PortId id, const PortEffects& before, Delta& delta);

@@ -188,9 +188,9 @@ TEST(Topology, TunnelKeysMeanOwnPortsAndBridges) {
 TEST(Topology, ConnectedNetworksAndStaticRoutes) {
   Topology t(kHere);
   const Delta delta = apply(t, {PortChange{kDown, down_port()}});
-  EXPECT_THAT(delta.routes, ElementsAre(std::pair(kRouter, kNetwork.network())));
+  EXPECT_THAT(delta.routes, ElementsAre(ChangedWays{kRouter, kNetwork.network(), {}}));
   EXPECT_THAT(delta.router_addresses, ElementsAre(std::pair(kRouter, kNetwork.addr)));
-  const auto found = t.snapshot()->lookup_route(kRouter, kAddress);
+  const auto found = t.snapshot()->lookup_route(kRouter, kAddress, {});
   ASSERT_NE(found.entry, nullptr);
   EXPECT_TRUE(found.entry->connected());
   EXPECT_EQ(found.entry->port, kDown);
@@ -204,16 +204,16 @@ TEST(Topology, ConnectedNetworksAndStaticRoutes) {
           .port = {},
           .next_hop = {}};
   EXPECT_THAT(apply(t, {RouteChange{kRoute, r}}).routes,
-              ElementsAre(std::pair(kRouter, r.destination)));
-  EXPECT_EQ(t.snapshot()->lookup_route(kRouter, kAddress).entry->kind, RouteKind::blackhole);
+              ElementsAre(ChangedWays{kRouter, r.destination, {}}));
+  EXPECT_EQ(t.snapshot()->lookup_route(kRouter, kAddress, {}).entry->kind, RouteKind::blackhole);
   const IpPrefix was = r.destination;
   r.destination = *IpPrefix::parse("10.9.0.0/16");
   EXPECT_THAT(apply(t, {RouteChange{kRoute, r}}).routes,
-              ElementsAre(std::pair(kRouter, was), std::pair(kRouter, r.destination)));
-  EXPECT_TRUE(t.snapshot()->lookup_route(kRouter, kAddress).entry->connected());
+              ElementsAre(ChangedWays{kRouter, was, {}}, ChangedWays{kRouter, r.destination, {}}));
+  EXPECT_TRUE(t.snapshot()->lookup_route(kRouter, kAddress, {}).entry->connected());
   EXPECT_TRUE(apply(t, {RouteChange{kRoute, r}}).empty()) << "nothing new";
   apply(t, {RouteChange{kRoute, std::nullopt}, PortChange{kDown, std::nullopt}});
-  EXPECT_EQ(t.snapshot()->lookup_route(kRouter, kAddress).entry, nullptr);
+  EXPECT_EQ(t.snapshot()->lookup_route(kRouter, kAddress, {}).entry, nullptr);
   EXPECT_THAT(t.snapshot()->router_addresses(kRouter), IsEmpty());
 }
 
@@ -295,7 +295,7 @@ TEST(Topology, DeletingEverythingLeavesNothing) {
   EXPECT_EQ(s->port_of_mac(kNet, kMac), std::nullopt);
   EXPECT_EQ(s->tunnel_key(3), TunnelKeyMeaning());
   EXPECT_EQ(s->tunnel_key(7), TunnelKeyMeaning());
-  EXPECT_EQ(s->lookup_route(kRouter, kAddress).entry, nullptr);
+  EXPECT_EQ(s->lookup_route(kRouter, kAddress, {}).entry, nullptr);
   EXPECT_EQ(s->local_port(DpPort{16}), std::nullopt);
   EXPECT_THAT(s->flood_set(kNet).links, IsEmpty());
   size_t left = 0;
@@ -305,6 +305,69 @@ TEST(Topology, DeletingEverythingLeavesNothing) {
   s->each_mac(kNet, [&](const MacAddr&, PortId) { ++left; });
   s->each_way(kRouter, [&](const IpPrefix&, const std::vector<RouteEntry>&) { ++left; });
   EXPECT_EQ(left, 0u);
+}
+
+TEST(Topology, WaysBySourceAreChangesOfTheirSource) {
+  Topology t(kHere);
+  Route r{.id = kRoute,
+          .router = kRouter,
+          .name = "",
+          .destination = *IpPrefix::parse("0.0.0.0/0"),
+          .kind = RouteKind::blackhole,
+          .port = {},
+          .next_hop = {},
+          .source = *IpPrefix::parse("10.1.0.0/16")};
+  EXPECT_THAT(apply(t, {RouteChange{kRoute, r}}).routes,
+              ElementsAre(ChangedWays{kRouter, r.destination, r.source}));
+  const IpAddr out = *IpAddr::parse("192.0.2.1");
+  const auto find = [&](const char* source) {
+    return t.snapshot()->lookup_route(kRouter, out, *IpAddr::parse(source));
+  };
+  EXPECT_NE(find("10.1.2.3").entry, nullptr);
+  EXPECT_EQ(find("10.1.2.3").source_bits_read, 16u);
+  EXPECT_EQ(find("10.2.2.3").entry, nullptr);
+  EXPECT_EQ(find("10.2.2.3").source_bits_read, 15u);
+  r.unreadable = true;
+  EXPECT_THAT(apply(t, {RouteChange{kRoute, r}}).routes,
+              testing::UnorderedElementsAre(ChangedWays{kRouter, r.destination, r.source},
+                                            ChangedWays{kRouter, r.destination, {}}));
+  EXPECT_NE(find("10.2.2.3").entry, nullptr) << "what cannot be read stops all to its destination";
+}
+
+TEST(Topology, AnotherWeightIsAChange) {
+  Topology t(kHere);
+  Route r{.id = kRoute,
+          .router = kRouter,
+          .name = "",
+          .destination = *IpPrefix::parse("0.0.0.0/0"),
+          .port = {},
+          .next_hop = {}};
+  apply(t, {RouteChange{kRoute, r}});
+  r.weight = 3;
+  EXPECT_FALSE(apply(t, {RouteChange{kRoute, r}}).empty());
+  EXPECT_EQ(t.snapshot()->lookup_route(kRouter, kAddress, {}).entry->weight, 3u);
+}
+
+TEST(Topology, TheTunnelsMtuIsAChangeOfThisHost) {
+  Topology t(kHere);
+  EXPECT_EQ(t.snapshot()->tunnel_mtu(IpFamily::v4), 0u);
+  EXPECT_THAT(apply(t, {TunnelMtuChange{IpFamily::v4, 1450}}).hosts, ElementsAre(kHere));
+  EXPECT_TRUE(apply(t, {TunnelMtuChange{IpFamily::v4, 1450}}).empty());
+  EXPECT_EQ(t.snapshot()->tunnel_mtu(IpFamily::v4), 1450u);
+  EXPECT_EQ(t.snapshot()->tunnel_mtu(IpFamily::v6), 0u);
+}
+
+TEST(Topology, PortsThatAdvertise) {
+  Topology t(kHere);
+  Port p = down_port();
+  apply(t, {PortChange{kDown, p}});
+  EXPECT_TRUE(t.snapshot()->advertising().empty());
+  p.advertising.emplace();
+  EXPECT_FALSE(apply(t, {PortChange{kDown, p}}).empty());
+  ASSERT_EQ(t.snapshot()->advertising().size(), 1u);
+  EXPECT_EQ(t.snapshot()->advertising()[0], kDown);
+  apply(t, {PortChange{kDown, std::nullopt}});
+  EXPECT_TRUE(t.snapshot()->advertising().empty());
 }
 
 }  // namespace

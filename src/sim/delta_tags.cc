@@ -14,15 +14,20 @@ void mask_address(uint8_t* mask, unsigned length) {
 
 enum class Side : uint8_t { source, destination };
 
-/// IP packets with this side's address in the prefix.
-Match region_of(const IpPrefix& prefix, Side side) {
+/// Narrows the region to packets with this side's address in the prefix.
+void narrow(Match& m, const IpPrefix& prefix, Side side) {
   const bool v6 = prefix.addr.is_v6();
   const size_t size = v6 ? 16 : 4, at = side == Side::source ? 0 : size;
-  Match m;
   m.mask.eth_type = Be16(0xffff);
   m.key.eth_type = Be16(v6 ? eth_type::kIpv6 : eth_type::kIpv4);
   mask_address(m.mask.nw.data() + at, prefix.length);
   std::memcpy(m.key.nw.data() + at, prefix.network().addr.bytes.data(), size);
+}
+
+/// IP packets with this side's address in the prefix.
+Match region_of(const IpPrefix& prefix, Side side) {
+  Match m;
+  narrow(m, prefix, side);
   return m;
 }
 
@@ -32,7 +37,7 @@ constexpr size_t kMaxPrefixes = 1000;
 void add_routes(const model::Delta& delta, std::vector<TagChange>& out) {
   if (delta.routes.size() > kMaxPrefixes) {
     RouterId last;
-    for (const auto& [id, prefix] : delta.routes) {
+    for (const auto& [id, prefix, source] : delta.routes) {
       if (id == last) continue;  // sorted
       last = id;
       out.push_back({routes_tag(id, std::nullopt), std::nullopt});
@@ -41,8 +46,9 @@ void add_routes(const model::Delta& delta, std::vector<TagChange>& out) {
     }
     return;
   }
-  for (const auto& [id, prefix] : delta.routes) {
-    const Match region = region_of(prefix, Side::destination);
+  for (const auto& [id, prefix, source] : delta.routes) {
+    Match region = region_of(prefix, Side::destination);
+    if (source.length > 0) narrow(region, source, Side::source);
     out.push_back({routes_tag(id, std::nullopt), region});
     for (unsigned length = 0; length <= prefix.length; ++length)
       out.push_back({routes_tag(id, length), region});

@@ -229,7 +229,7 @@ TEST_F(DeltaTags, WhatDoesNotConcernAFlowLeavesIt) {
 TEST_F(DeltaTags, VeryManyRoutesAreToldCoarsely) {
   model::Delta delta;
   for (uint32_t i = 0; i < 2000; ++i)
-    delta.routes.emplace_back(rt, IpPrefix{IpAddr::v4(i << 8), 24});
+    delta.routes.push_back({rt, IpPrefix{IpAddr::v4(i << 8), 24}, {}});
   const auto tags = tags_of(delta);
   EXPECT_EQ(tags.size(), 130u);
   for (const TagChange& t : tags) EXPECT_FALSE(t.region.has_value());

@@ -63,6 +63,9 @@ constexpr std::array<std::string_view, kDropReasonCount> kNames = {
     "bad_injection",
     "upcalls_limited",
     "upcalls_lost",
+    "packet_too_big",
+    "mtu_exceeded",
+    "icmp_rate_limited",
 };
 static_assert(!kNames.back().empty(), "a name for each reason");
 

@@ -75,9 +75,13 @@ enum class DropReason : uint8_t {
   bad_injection,
   upcalls_limited,
   upcalls_lost,
+  // Sizes and rates; last, because others know the numbers of those above.
+  packet_too_big,
+  mtu_exceeded,
+  icmp_rate_limited,
 };
 /// One more than the last.
-inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::upcalls_lost) + 1;
+inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::icmp_rate_limited) + 1;
 
 /// "port_unbound": the enumerator's own name.
 [[nodiscard]] std::string_view to_string(DropReason reason);

@@ -86,6 +86,9 @@ void Simulation::leave_exterior(Journey& j, const model::Port& port) {
 }
 
 void Simulation::output(Journey& j, const Output& output) {
+  if (const auto* tunnel = std::get_if<TunnelOutput>(&output);
+      tunnel != nullptr && !tunnel_carries(j, *tunnel))
+    return;
   j.fate->copies.push_back({j.rewrite, output});
 }
 

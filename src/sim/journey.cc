@@ -95,10 +95,14 @@ uint16_t Journey::tp_src() {
   return key.tp_src.host();
 }
 
+uint16_t Journey::tp_dst() {
+  if (mask != nullptr) mask->tp_dst = Be16(0xffff);
+  return key.tp_dst.host();
+}
+
 IpAddr Journey::src_ip() {
-  const IpAddr now = key.src_ip();
-  if (mask != nullptr && !rewrite.ip_src) set_bits(mask->nw.data(), now.bits());
-  return now;
+  note_src_bits(key.src_ip().bits());
+  return key.src_ip();
 }
 
 IpAddr Journey::dst_ip() {
@@ -124,6 +128,10 @@ bool Journey::dst_in(const IpPrefix& network) {
 
 void Journey::note_dst_bits(unsigned bits) {
   if (mask != nullptr && !rewrite.ip_dst) set_bits(mask->nw.data() + key.dst_ip().size(), bits);
+}
+
+void Journey::note_src_bits(unsigned bits) {
+  if (mask != nullptr && !rewrite.ip_src) set_bits(mask->nw.data(), bits);
 }
 
 bool Journey::ttl_allows_forwarding() {

@@ -21,6 +21,13 @@ namespace plexus::sim {
 /// What has become of all copies of one frame.
 struct Fate;
 
+/// A router on the way, which has to see to it that what it sends on is small enough for all that comes behind it.
+struct Hop {
+  Hop* previous = nullptr;
+  bool exceeded = false;    ///< the packet is larger than a limit that this router answers for
+  uint32_t path_mtu = ~0u;  ///< the least limit met; meaningful when exceeded
+};
+
 struct Journey {
   FlowKey key;      ///< as it is now, the TTL excepted: that is as it came, see ttl_now()
   Rewrite rewrite;  ///< from the frame as it started to the frame as it is now
@@ -29,6 +36,8 @@ struct Journey {
   FlowKey* mask = nullptr;  ///< where reads are noted; null for frames that a device made
   Fate* fate = nullptr;
   bool from_tunnel = false;  ///< must not leave by a tunnel again
+  uint32_t size = 0;         ///< what an MTU limits: see Packet::size
+  Hop* hop = nullptr;        ///< the last router that it has passed or come from; null: none
   unsigned devices = 0;      ///< passed so far
   unsigned depth = 0;        ///< of trace lines
   /// Bridges that a flooded frame has come to since the last router, by any path; null: not flooded.
@@ -41,6 +50,7 @@ struct Journey {
   [[nodiscard]] uint8_t ip_proto();
   [[nodiscard]] FragKind ip_frag();
   [[nodiscard]] uint16_t tp_src();
+  [[nodiscard]] uint16_t tp_dst();
   [[nodiscard]] IpAddr src_ip();
   [[nodiscard]] IpAddr dst_ip();
 
@@ -56,8 +66,9 @@ struct Journey {
   [[nodiscard]] bool dst_is(const IpAddr& a) { return dst_in({a, static_cast<uint8_t>(a.bits())}); }
   [[nodiscard]] bool src_in(const IpPrefix& network);
   [[nodiscard]] bool dst_in(const IpPrefix& network);
-  /// Notes that the first `bits` bits of the destination were looked at.
+  /// Notes that the first `bits` bits of the destination, source were looked at.
   void note_dst_bits(unsigned bits);
+  void note_src_bits(unsigned bits);
   /// The TTL or hop limit as it is now is above 1, so that a router may send the packet on.
   [[nodiscard]] bool ttl_allows_forwarding();
 

@@ -4,6 +4,7 @@
 
 #include "flow/match.h"
 #include "flow/match_text.h"
+#include "packet/headers.h"
 #include "packet/text.h"
 #include "sim/simulation.h"
 
@@ -32,13 +33,16 @@ std::string_view to_string(Verdict verdict) {
   return "unknown";
 }
 
-Packet packet_of(std::span<const uint8_t> frame, DpPort in_port, uint32_t tunnel_key) {
+Packet packet_of(std::span<const uint8_t> frame, DpPort in_port, uint32_t tunnel_key,
+                 const OffloadLeft& offload) {
   Packet p;
   p.frame = frame;
   p.parsed = parse_packet(frame);
   p.key = p.parsed.key;
   p.key.in_port = in_port.number;
   p.key.tunnel_key = in_port == kTunnelPort ? tunnel_key : 0;
+  p.offload = offload;
+  p.size = packet_size(p.parsed, frame, offload.gso_size);
   return p;
 }
 
@@ -84,6 +88,7 @@ void Simulation::run() {
   j.bytes = packet_.frame;
   j.parsed = &packet_.parsed;
   j.mask = &mask_;
+  j.size = packet_.size;
   j.fate = &fate;
   if (trace_ != nullptr) note(j, DeviceKind::packet, {}, {}, "{}", format_frame(packet_.frame));
   if (last_try_) cacheable_ = false;  // the next packet may be luckier
@@ -112,6 +117,7 @@ void Simulation::run() {
     out.cacheable = cacheable_ && out.verdict != Verdict::consumed && out.generated.empty() &&
                     out.writes.empty();
   }
+  if (out.cacheable && limit_ != kNoLimit) out.actions.mtu = static_cast<uint16_t>(limit_);
 
   if (trace_ != nullptr) {
     j.depth = 0;

@@ -121,13 +121,52 @@ void add_route(World& w, Dice& dice) {
   const unsigned hop = static_cast<unsigned>(dice.below(w.bridges.size()));
   const std::string next =
       dice.one_in(2) ? "" : (to.is_v4() ? v4_of(hop, 200) : v6_of(hop, 200)).str();
-  w.cloud.route(w.name("route"), dice.of(w.routers), IpPrefix{to, length}.network().str(), port,
-                next, static_cast<uint32_t>(dice.below(3)), kind);
+  const RouteId id =
+      w.cloud.route(w.name("route"), dice.of(w.routers), IpPrefix{to, length}.network().str(), port,
+                    next, static_cast<uint32_t>(dice.below(3)), kind);
+  model::Route& route = w.cloud.routes[id];
+  if (dice.one_in(3)) {
+    const unsigned from = static_cast<unsigned>(dice.below(4));
+    route.source = to.is_v4() ? IpPrefix{v4_of(from, 0), static_cast<uint8_t>(20 + dice.below(12))}
+                              : IpPrefix{v6_of(from, 0), static_cast<uint8_t>(60 + dice.below(68))};
+    route.source = route.source.network();
+  }
+  route.weight = 1 + static_cast<uint32_t>(dice.below(3));
+  if (dice.one_in(2)) {  // another that is as good, mostly
+    model::Route twin = route;
+    twin.id = TestCloud::route_id(w.name("route"));
+    if (!w.router_ports.empty()) twin.port = dice.of(w.router_ports);
+    w.cloud.routes[twin.id] = twin;
+  }
+}
+
+/// Around the sizes that frame_of() makes.
+uint32_t random_mtu(Dice& dice) {
+  static const std::vector<uint32_t> kMtus{0, 0, 0, 48, 64, 80, 100, 1500, 70'000};
+  return dice.of(kMtus);
 }
 
 /// Changes one thing, sometimes for the worse.
 void mutate(World& w, Dice& dice) {
   TestCloud& c = w.cloud;
+  if (dice.one_in(12)) {  // sizes
+    if (dice.one_in(3) || w.router_ports.empty())
+      c.tunnel_mtu = random_mtu(dice);
+    else if (const auto p = c.ports.find(dice.of(w.router_ports)); p != c.ports.end())
+      p->second.mtu = random_mtu(dice);
+    return;
+  }
+  if (dice.one_in(12) && !c.routes.empty()) {  // a share, or who advertises
+    c.routes[dice.key_of(c.routes)].weight = 1 + static_cast<uint32_t>(dice.below(3));
+    if (w.router_ports.empty()) return;
+    if (const auto p = c.ports.find(dice.of(w.router_ports)); p != c.ports.end()) {
+      if (p->second.advertising)
+        p->second.advertising.reset();
+      else
+        p->second.advertising.emplace();
+    }
+    return;
+  }
   if (!w.deleted.empty() && dice.one_in(3)) {  // what was missed is back
     c.ports[w.deleted.back().id] = w.deleted.back();
     w.deleted.pop_back();
@@ -314,6 +353,8 @@ std::vector<model::Change> difference(const TestCloud& a, const TestCloud& b, Ho
   for (const auto* cloud : {&a, &b})
     for (const auto& [id, binding] : cloud->bindings) bound.insert(id);
   for (PortId id : bound) out.push_back(b.local_port_change(id, self));
+  for (const IpFamily family : {IpFamily::v4, IpFamily::v6})
+    out.push_back(model::TunnelMtuChange{family, b.tunnel_mtu});
   dice.shuffle(out);
   return out;
 }
@@ -471,7 +512,7 @@ Frame frame_of(const FlowKey& k, Dice& dice) {
     return tagged ? with_vlan(f, k.vlan_tci.host()) : f;
   }
   const auto fragment = static_cast<FragKind>(k.ip_frag);
-  std::vector<uint8_t> message(40);
+  std::vector<uint8_t> message(24 + 8 * dice.below(5));
   for (uint8_t& b : message) b = dice.byte();
   put_bytes(message, 0, k.tp_src.bytes);
   put_bytes(message, 2, k.tp_dst.bytes);
@@ -522,7 +563,7 @@ std::string describe(const Outcome& o) {
 // ---- the properties
 
 TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
-  size_t classes = 0, members = 0, packets = 0, routed = 0;
+  size_t classes = 0, members = 0, packets = 0, routed = 0, larger = 0, limited = 0;
   for (uint64_t seed : seeds(100)) {
     SCOPED_TRACE("PLEXUS_SEED=" + std::to_string(seed));
     Dice dice(seed);
@@ -556,6 +597,8 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
       }
       if (!o.cacheable) continue;
       ++classes;
+      limited += o.actions.mtu != 0;
+      ASSERT_TRUE(fits(o.actions, packet.parsed, frame, 0)) << trace.text();
       const Match match = match_of(packet.key, o.mask);
       for (int j = 0; j < 32; ++j) {
         // Outside the mask anything: values that mean something, or noise.
@@ -570,6 +613,10 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
         const Frame variant = frame_of(other, dice);
         const Packet member = packet_of(variant, entry.port, entry.tunnel_key);
         if (member.parsed.error != ParseError::none || !match.covers(member.key)) continue;
+        if (!fits(o.actions, member.parsed, variant, 0)) {
+          ++larger;
+          continue;
+        }
         ++members;
         Outcome answer = simulate(member, *snapshot, {});
         ASSERT_TRUE(same_answer(o, answer))
@@ -589,6 +636,8 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
   EXPECT_GT(classes, packets / 4);
   EXPECT_GT(routed, packets / 50);
   EXPECT_GT(members, classes * 16) << "too few of the random members were in their class";
+  EXPECT_GT(limited, classes / 200);
+  EXPECT_GT(larger, limited) << "too few were too large for their class";
 }
 
 TEST(Property, IncrementalEqualsRecomputedAndTagsFindEveryChange) {
@@ -696,7 +745,8 @@ TEST(Property, ItDoesNotMatterWhereAPortIs) {
     SCOPED_TRACE("PLEXUS_SEED=" + std::to_string(seed));
     Dice dice(seed + 2000000);
     World w = random_world(dice);
-    // All hosts can be reached, or where a port is does matter.
+    // All hosts can be reached, by packets of any size, or where a port is does matter.
+    w.cloud.tunnel_mtu = 0;
     for (unsigned i = 0; i < w.hosts.size(); ++i) {
       auto& h = w.cloud.hosts[w.hosts[i]];
       h.tunnel_addresses = {IpAddr::v4(0xc0000201u + i)};

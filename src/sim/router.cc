@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The virtual router: which packets it takes, and where they go (RFC 1812, RFC 8200). Packet sizes are not looked at:
-// there is no MTU yet, neither per port nor of the tunnel.
+// The virtual router: which packets it takes, and where they go (RFC 1812, RFC 8200).
 #include "sim/simulation.h"
 
 namespace plexus::sim {
@@ -19,6 +18,11 @@ const IpPrefix kThisNetwork4 = v4(0, 8), kLoopback4 = v4(0x7f000000, 8),
 // :: and ::1, multicast, link-local.
 const IpPrefix kUnspecifiedOrLoopback6 = v6(0, 0, 127), kGroups6 = v6(0xff, 0, 8),
                kLinkLocal6 = v6(0xfe, 0x80, 10);
+
+/// " from 10.0.1.0/24": which packets the way is for, when not for all.
+std::string source_text(const model::RouteEntry& entry) {
+  return entry.source.length == 0 ? std::string() : " from " + entry.source.str();
+}
 
 }  // namespace
 
@@ -57,10 +61,11 @@ void Simulation::router(Journey& j, const model::Router& router, const model::Po
 }
 
 model::RouteLookup Simulation::lookup(Journey& j, const model::Router& router) {
-  const auto found = snapshot_.lookup_route(router.id, j.key.dst_ip());
+  const auto found = snapshot_.lookup_route(router.id, j.key.dst_ip(), j.key.src_ip());
   depend(routes_tag(router.id, found.entry != nullptr ? std::optional<unsigned>(found.prefix.length)
                                                       : std::nullopt));
   j.note_dst_bits(found.bits_read);
+  j.note_src_bits(found.source_bits_read);
   return found;
 }
 
@@ -129,13 +134,15 @@ void Simulation::route(Journey& j, const model::Router& router, const model::Por
   }
   const auto way = way_by(j, router, &in, found);
   if (!way) return;
-  j.decrement_ttl();
-  j.rewrite_macs(way->port->mac, way->neighbour);
-  j.flooded = nullptr;
-  note_at(j, DeviceKind::router, router, "sends it on: eth.src={} eth.dst={} {}={}",
-          way->port->mac.str(), way->neighbour.str(), j.key.is_ipv4() ? "ttl" : "hop limit",
-          j.ttl_now());
-  leave(j, way->port->id);
+  send_on(j, router, in, *way);
+}
+
+std::optional<PortId> Simulation::port_of(const model::Router& router,
+                                          const model::RouteEntry& entry) {
+  if (entry.port || !entry.next_hop) return entry.port;
+  // The next hop's place decides, which the packet's own addresses do not tell.
+  depend(router_addresses_tag(router.id), true);
+  return snapshot_.connected_port(router.id, *entry.next_hop);
 }
 
 std::optional<Simulation::Way> Simulation::way_by(Journey& j, const model::Router& router,
@@ -150,13 +157,14 @@ std::optional<Simulation::Way> Simulation::way_by(Journey& j, const model::Route
     drop_at(j, DropReason::no_route, DeviceKind::router, router, "has no route to {}", destination);
     return tell(IcmpErrorKind::net_unreachable);
   }
-  const model::RouteEntry& entry = *found.entry;
+  const model::RouteEntry& entry = choose(j, router, found);
   const model::Route* record = entry.connected() ? nullptr : snapshot_.route(entry.id);
   const std::string_view name = record != nullptr ? std::string_view(record->name) : "";
   const auto drop_by_route = [&](DropReason reason, std::string_view what) {
     drop(j, reason, DeviceKind::route, name, entry.id.uuid,
          trace_ == nullptr ? std::string()
-                           : fmt::format("{} is in {}: {}", destination, found.prefix.str(), what));
+                           : fmt::format("{} is in {}{}: {}", destination, found.prefix.str(),
+                                         source_text(entry), what));
   };
   if (entry.unreadable) {
     drop_by_route(DropReason::newer_schema, "the route's record is newer than this agent");
@@ -177,12 +185,7 @@ std::optional<Simulation::Way> Simulation::way_by(Journey& j, const model::Route
     return std::nullopt;
   }
 
-  std::optional<PortId> id = entry.port;
-  if (!id && entry.next_hop) {
-    // The next hop's place decides, which the packet's own addresses do not tell.
-    depend(router_addresses_tag(router.id), true);
-    id = snapshot_.connected_port(router.id, *entry.next_hop);
-  }
+  const std::optional<PortId> id = port_of(router, entry);
   if (!id) {
     drop_by_route(DropReason::next_hop_unreachable, "no port of the router leads to the next hop");
     return tell(IcmpErrorKind::net_unreachable);
@@ -203,8 +206,8 @@ std::optional<Simulation::Way> Simulation::way_by(Journey& j, const model::Route
     note_at(j, DeviceKind::router, router, "{} is in {}, connected to port {}", destination,
             found.prefix.str(), out->name);
   } else {
-    note(j, DeviceKind::route, name, entry.id.uuid, "{} is in {}: {}by port {}, metric {}",
-         destination, found.prefix.str(),
+    note(j, DeviceKind::route, name, entry.id.uuid, "{} is in {}{}: {}by port {}, metric {}",
+         destination, found.prefix.str(), source_text(entry),
          entry.next_hop ? "to " + entry.next_hop->str() + " " : std::string(), out->name,
          entry.metric);
   }

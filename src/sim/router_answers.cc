@@ -12,7 +12,8 @@
 namespace plexus::sim {
 namespace {
 
-const IpAddr kAllNodes = IpAddr::v6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
+const IpAddr kAllNodes = IpAddr::v6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}),
+             kAllRouters = IpAddr::v6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2});
 
 /// The frame as it is at the present device, with its headers.
 struct Present {
@@ -39,8 +40,12 @@ void Simulation::to_group(Journey& j, const model::Router& router, const model::
   if (type == eth_type::kArp) return arp(j, router, in);
   if (type != eth_type::kIpv6)
     return ignore(DropReason::multicast_not_routed, "groups and broadcasts are not routed");
-  if (j.ip_proto() != ip_proto::kIcmpv6 || j.ip_frag() != FragKind::none ||
-      j.tp_src() != icmpv6_type::kNeighbourSolicit)
+  if (j.ip_proto() != ip_proto::kIcmpv6 || j.ip_frag() != FragKind::none)
+    return ignore(DropReason::multicast_not_routed, "groups are not routed");
+  const uint16_t message = j.tp_src();
+  if (message == icmpv6_type::kRouterSolicit && j.dst_is(kAllRouters))
+    return router_solicitation(j, router, in);
+  if (message != icmpv6_type::kNeighbourSolicit)
     return ignore(DropReason::multicast_not_routed, "groups are not routed");
   bool ours = j.dst_is(solicited_node_of(link_local_of(in.mac)));
   for (const IpPrefix& network : in.networks)
@@ -168,6 +173,8 @@ void Simulation::to_router(Journey& j, const model::Router& router, const model:
   if (key.is_ipv6() &&
       (type == icmpv6_type::kNeighbourSolicit || type == icmpv6_type::kNeighbourAdvert))
     return neighbour_discovery(j, router, in);
+  if (key.is_ipv6() && type == icmpv6_type::kRouterSolicit)
+    return router_solicitation(j, router, in);
   if (type != (key.is_ipv4() ? icmp_type::kEchoRequest : icmpv6_type::kEchoRequest)) {
     j.fate->consumed = true;
     return note_at(j, DeviceKind::router, router, "takes the ICMP message of type {}", type);
@@ -180,23 +187,29 @@ void Simulation::to_router(Journey& j, const model::Router& router, const model:
   }
   j.fate->consumed = true;
   note_at(j, DeviceKind::router, router, "answers the echo request");
-  send_routed(j, router, in, std::move(*reply), "echo reply");
+  send_routed(j, router, in, std::move(*reply), "echo reply", GeneratedKind::echo_reply);
 }
 
 void Simulation::send_error(Journey& j, const model::Router& router, const model::Port& in,
-                            IcmpErrorKind kind) {
+                            IcmpErrorKind kind, uint32_t mtu) {
   cacheable_ = false;
   const Present now(j);
   const auto from = own_address_for(router, in, now.parsed.key.src_ip());
   if (!from) return;
-  const IcmpErrorSpec spec{
-      .kind = kind, .from_mac = in.mac, .to_mac = j.key.src_mac(), .from_ip = *from};
+  const IcmpErrorSpec spec{.kind = kind,
+                           .from_mac = in.mac,
+                           .to_mac = j.key.src_mac(),
+                           .from_ip = *from,
+                           .mtu = static_cast<uint16_t>(std::min(mtu, 65535u))};
   auto error = icmp_error(spec, now.parsed, now.frame);
   if (!error) {
     return note_at(j, DeviceKind::router, router,
                    "tells nobody: ICMP forbids an error about this packet");
   }
-  send_routed(j, router, in, std::move(*error), "ICMP error");
+  send_routed(j, router, in, std::move(*error), "ICMP error",
+              kind == IcmpErrorKind::time_exceeded    ? GeneratedKind::time_exceeded
+              : kind == IcmpErrorKind::packet_too_big ? GeneratedKind::packet_too_big
+                                                      : GeneratedKind::unreachable);
 }
 
 std::optional<IpAddr> Simulation::own_address_for(const model::Router& router,
@@ -216,7 +229,7 @@ std::optional<IpAddr> Simulation::own_address_for(const model::Router& router,
 
 void Simulation::send_routed(const Journey& cause, const model::Router& router,
                              const model::Port& in, std::vector<uint8_t> frame,
-                             std::string_view what) {
+                             std::string_view what, GeneratedKind kind) {
   Journey j;
   Fate fate;
   const ParsedPacket parsed = parse_packet(frame);
@@ -234,11 +247,12 @@ void Simulation::send_routed(const Journey& cause, const model::Router& router,
   if (!way) return;
   put_bytes(frame, 0, way->neighbour.bytes);
   put_bytes(frame, 6, way->port->mac.bytes);
-  send_out(cause, *way->port, std::move(frame), what);
+  send_out(cause, *way->port, std::move(frame), what, kind, router.id);
 }
 
 DropReason Simulation::send_out(const Journey& cause, const model::Port& port,
-                                std::vector<uint8_t> frame, std::string_view what) {
+                                std::vector<uint8_t> frame, std::string_view what,
+                                GeneratedKind kind, RouterId router) {
   if (++made_ > kMaxGenerated) {
     too_many_ = true;
     return DropReason::too_many_devices;
@@ -251,14 +265,24 @@ DropReason Simulation::send_out(const Journey& cause, const model::Port& port,
   j.parsed = &parsed;
   j.fate = &fate;
   j.depth = cause.depth + 1;
+  j.size = packet_size(parsed, frame);
+  Hop hop;
+  j.hop = &hop;
   if (trace_ != nullptr) note(j, DeviceKind::packet, {}, {}, "{}: {}", what, format_frame(frame));
+  meet_limit(j, port.mtu);
   leave(j, port.id);
   if (fate.copies.empty()) {
     if (fate.consumed) return DropReason::none;
     return fate.reason != DropReason::none ? fate.reason : DropReason::no_receivers;
   }
   auto& list = soliciting_ ? solicitations_ : generated_;
-  list.push_back({std::move(frame), Actions{std::move(fate.copies)}});
+  const Actions actions{std::move(fate.copies)};
+  if (!hop.exceeded) {
+    list.push_back({std::move(frame), actions, kind, router});
+    return DropReason::none;
+  }
+  for (Frame& piece : own_fragments(std::move(frame), hop.path_mtu))
+    list.push_back({std::move(piece), actions, kind, router});
   return DropReason::none;
 }
 

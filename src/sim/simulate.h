@@ -22,15 +22,23 @@
 
 namespace plexus::sim {
 
+/// What a network card would still have done to a frame.
+struct OffloadLeft {
+  uint16_t gso_size = 0;          ///< > 0: to be cut into TCP or UDP packets of this payload
+  bool partial_checksum = false;  ///< the transport checksum is the pseudo-header sum only
+};
+
 struct Packet {
   FlowKey key;  ///< parsed.key with in_port, and for kTunnelPort tunnel_key, set
   std::span<const uint8_t> frame;
   ParsedPacket parsed;
+  OffloadLeft offload;
+  uint32_t size = 0;  ///< packet_size(): what an MTU limits
 };
 
 /// Parses `frame` and says where it came in. `frame` must outlive the result.
 [[nodiscard]] Packet packet_of(std::span<const uint8_t> frame, DpPort in_port,
-                               uint32_t tunnel_key = 0);
+                               uint32_t tunnel_key = 0, const OffloadLeft& offload = {});
 
 /// A router port has heard of a neighbour. Not told again while the snapshot knows the same.
 struct NeighbourLearned {
@@ -56,11 +64,29 @@ struct NeighbourNeeded {
 /// What must be known before the packet can go on.
 using Missing = std::variant<NeighbourNeeded>;
 
-/// A packet that the topology makes (ARP, neighbour discovery, ICMP), already routed to its ways out. `actions`
-/// are relative to `frame` and never empty.
+/// Why the topology makes a packet.
+enum class GeneratedKind : uint8_t {
+  neighbours,  ///< ARP and neighbour discovery, asking and answering
+  fragment,    ///< of the packet that came
+  echo_reply,
+  time_exceeded,
+  unreachable,
+  packet_too_big,
+  router_advert,
+};
+/// Whether a router sends only so many of them in a second when asked or provoked (Router::icmp_rate, RFC 1812 4.3.2.8,
+/// RFC 4443 2.4 (f)).
+[[nodiscard]] constexpr bool rate_limited(GeneratedKind kind) {
+  return kind >= GeneratedKind::echo_reply;
+}
+
+/// A packet that the topology makes (ARP, neighbour discovery, ICMP, fragments), already routed to its ways out.
+/// `actions` are relative to `frame` and never empty. Whoever sends it keeps to its router's rate.
 struct Generated {
   std::vector<uint8_t> frame;
   Actions actions;
+  GeneratedKind kind = GeneratedKind::neighbours;
+  RouterId router{};  ///< that made it; nil for `neighbours`
   bool operator==(const Generated&) const = default;
 };
 
@@ -76,7 +102,7 @@ struct Outcome {
   Verdict verdict = Verdict::drop;
   DropReason reason = DropReason::none;  ///< none unless verdict is drop
   Actions actions;
-  FlowKey mask;  ///< every bit of the key that decided
+  FlowKey mask;  ///< every bit of the key that decided. The size, too, may: see Actions::mtu
   bool cacheable =
       false;  ///< may become a flow; never when postponed, consumed, answered or learned from
   std::vector<Dependency> dependencies;  ///< sorted, without duplicates
@@ -101,5 +127,11 @@ void simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime no
 /// ICMPv6 address unreachable, RFC 4861 7.2.2). Never postponed, never cacheable.
 [[nodiscard]] Outcome simulate_last_try(const Packet& packet, const model::Snapshot& snapshot,
                                         MonoTime now, Trace* trace = nullptr);
+
+/// The router advertisements that this host sends for router port `port` unasked, to its own ports only: every host does
+/// that for those that are there (RFC 4861 6.2.4). None when the port does not advertise or nobody is here. `last`: it has
+/// ceased to, and says so (6.2.5): as its record is now, but for no time at all.
+[[nodiscard]] std::vector<Generated> router_adverts(const model::Snapshot& snapshot, PortId port,
+                                                    bool last = false);
 
 }  // namespace plexus::sim

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Simulation: one run of simulate(). Each stage has its own file: ingress.cc, bridge.cc, router.cc (forwarding),
-// router_answers.cc (ARP, neighbour discovery, ICMP), neighbour.cc (resolution), egress.cc, outcome.cc. Private to sim.
+// router_group.cc (which of several ways), router_mtu.cc (sizes), router_answers.cc (ARP, neighbour discovery, ICMP),
+// router_advert.cc, neighbour.cc (resolution), egress.cc, outcome.cc. Private to sim.
 //
 // Rules of the house: whatever is read from the packet is read through Journey (masks), whatever is read from the
 // snapshot is named by depend() (tags), whatever ends a copy's way is told to its Fate.
@@ -19,6 +20,7 @@
 #include "model/snapshot.h"
 #include "packet/build.h"
 #include "sim/delta_tags.h"
+#include "sim/fragments.h"
 #include "sim/journey.h"
 #include "sim/simulate.h"
 #include "sim/trace.h"
@@ -39,6 +41,8 @@ class Simulation {
       : packet_(packet), snapshot_(snapshot), out_(out), trace_(trace), last_try_(last_try) {}
 
   void run();
+  /// See router_adverts().
+  [[nodiscard]] std::vector<Generated> run_router_adverts(PortId port, bool last);
 
   /// Devices that one frame may pass in a row, and that one simulation visits in all.
   static constexpr unsigned kMaxDevices = 32, kMaxVisits = 512;
@@ -77,6 +81,30 @@ class Simulation {
   [[nodiscard]] std::optional<Way> way_by(Journey& j, const model::Router& router,
                                           const model::Port* in, const model::RouteLookup& found);
 
+  /// Where the entry leads; nothing when to no port.
+  [[nodiscard]] std::optional<PortId> port_of(const model::Router& router,
+                                              const model::RouteEntry& entry);
+
+  // router_group.cc
+  /// Of the ways that the lookup found, the one that this packet takes.
+  [[nodiscard]] const model::RouteEntry& choose(Journey& j, const model::Router& router,
+                                                const model::RouteLookup& found);
+  [[nodiscard]] bool usable(const model::Router& router, const model::RouteEntry& entry);
+  [[nodiscard]] static model::FlowIdentity flow_identity(Journey& j);
+
+  // router_mtu.cc
+  /// Sends a routed packet on, if it is small enough for all that comes behind the router.
+  void send_on(Journey& j, const model::Router& router, const model::Port& in, const Way& way);
+  /// The packet comes to where packets may have so many bytes (0: any). The last router answers for it.
+  void meet_limit(Journey& j, uint32_t mtu);
+  /// False: it does not, and nobody is there to answer for it; dropped.
+  [[nodiscard]] bool tunnel_carries(Journey& j, const TunnelOutput& tunnel);
+  /// In place of the copies from the `first` on: fragments that go the same ways.
+  void send_fragments(Journey& j, const model::Router& router, size_t first, uint32_t mtu);
+
+  // router_advert.cc
+  void router_solicitation(Journey& j, const model::Router& router, const model::Port& in);
+
   // router_answers.cc
   void to_group(Journey& j, const model::Router& router, const model::Port& in);
   void arp(Journey& j, const model::Router& router, const model::Port& in);
@@ -86,13 +114,14 @@ class Simulation {
              const MacAddr& mac);
   /// Tells the sender of a packet that came by `in`, where the rules of ICMP allow it.
   void send_error(Journey& j, const model::Router& router, const model::Port& in,
-                  IcmpErrorKind kind);
+                  IcmpErrorKind kind, uint32_t mtu = 0);
   /// A packet that the router made, by its own route table. Link-local destinations go out by `in`.
   void send_routed(const Journey& cause, const model::Router& router, const model::Port& in,
-                   std::vector<uint8_t> frame, std::string_view what);
-  /// A packet that the router made, out of one port, as it is. None when it reached somebody, else why not.
+                   std::vector<uint8_t> frame, std::string_view what, GeneratedKind kind);
+  /// A packet that the router made, out of one port, as it is or in fragments. None when it reached somebody, else why not.
   DropReason send_out(const Journey& cause, const model::Port& port, std::vector<uint8_t> frame,
-                      std::string_view what);
+                      std::string_view what, GeneratedKind kind = GeneratedKind::neighbours,
+                      RouterId router = {});
   /// The router's address to speak to `peer` from: of the port, else of any port.
   [[nodiscard]] std::optional<IpAddr> own_address_for(const model::Router& router,
                                                       const model::Port& port, const IpAddr& peer);
@@ -155,7 +184,11 @@ class Simulation {
   Trace* trace_;
   const bool last_try_;  ///< nobody is asked any more, nothing is waited for
 
+  static constexpr uint32_t kNoLimit = ~uint32_t{0};
+
   FlowKey& mask_ = out_.mask;
+  uint32_t limit_ =
+      kNoLimit;  ///< the least MTU met that the packet, being larger, would be answered for
   bool cacheable_ = true;
   bool too_many_ = false;  ///< a limit was hit: the answer would be partial
   unsigned visits_ = 0, made_ = 0;

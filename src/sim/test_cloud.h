@@ -21,6 +21,7 @@ class TestCloud {
   std::map<PortId, model::Binding> bindings;
   std::map<HostId, model::Host> hosts;
   std::map<PortId, std::vector<model::Neighbour>> neighbours;
+  uint32_t tunnel_mtu = 0;  ///< of every host's tunnels, over IPv4 and IPv6
   /// Datapath port numbers, the same at whichever host the port is.
   std::map<PortId, uint32_t> dp_ports;
 
@@ -122,6 +123,8 @@ class TestCloud {
     for (const auto& [id, r] : bindings) out.push_back(model::BindingChange{id, r});
     for (const auto& [id, r] : neighbours) out.push_back(model::NeighboursChange{id, r});
     for (const auto& [id, r] : bindings) out.push_back(local_port_change(id, self));
+    for (const IpFamily family : {IpFamily::v4, IpFamily::v6})
+      out.push_back(model::TunnelMtuChange{family, tunnel_mtu});
     return out;
   }
   /// The number of the port's interface at the host where it is bound, zero elsewhere.

@@ -87,6 +87,7 @@ model::Router to_model(const v1::Router& record) {
   router.id = fields.id<RouterId>(record.id());
   router.name = record.name();
   router.admin_up = up(record.has_admin_up(), record.admin_up());
+  if (record.has_icmp_rate()) router.icmp_rate = record.icmp_rate();
   router.unreadable = fields.unreadable();
   return router;
 }
@@ -106,6 +107,16 @@ model::Port to_model(const v1::Port& record) {
   port.mac = fields.mac(record.has_mac(), record.mac());
   for (const std::string& raw : record.addresses()) port.addresses.push_back(fields.address(raw));
   for (const std::string& raw : record.networks()) port.networks.push_back(fields.prefix(raw));
+  port.mtu = record.mtu();
+  if (record.advertise()) {
+    model::Advertising advertising;
+    if (record.has_advertise_lifetime())
+      advertising.lifetime = static_cast<uint16_t>(record.advertise_lifetime());
+    advertising.managed = record.advertise_managed();
+    advertising.other = record.advertise_other();
+    advertising.autonomous = up(record.has_advertise_autonomous(), record.advertise_autonomous());
+    port.advertising = advertising;
+  }
   // One device, and not wired and plugged in at once: anything else we would have to guess.
   port.unreadable = fields.unreadable() || record.has_bridge() == record.has_router() ||
                     (record.has_peer() && record.has_host());
@@ -133,7 +144,12 @@ model::Route to_model(const v1::Route& record) {
   route.port = fields.optional_id<PortId>(record.has_port(), record.port());
   if (record.has_next_hop()) route.next_hop = fields.address(record.next_hop());
   route.metric = record.metric();
-  route.unreadable = fields.unreadable();
+  if (record.has_weight()) route.weight = std::max(1u, record.weight());
+  if (record.has_source()) route.source = fields.prefix(record.source());
+  // A source of the other family would be one that no packet has, or one that was meant otherwise.
+  route.unreadable =
+      fields.unreadable() ||
+      (record.has_source() && route.source.addr.family != route.destination.addr.family);
   return route;
 }
 

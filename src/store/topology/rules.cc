@@ -15,6 +15,8 @@ namespace {
 
 using google::protobuf::Message;
 
+constexpr uint32_t kMinIpv6Mtu = 1280;
+
 Uuid uuid_of(const std::string& raw) {
   return Uuid::from_bytes(raw).value_or(Uuid{});
 }
@@ -57,13 +59,29 @@ Result<void> check_port_alone(const v1::Port& port) {
   if (port.has_router() && port.addresses_size() > 0) {
     return field_error(port, "addresses", "are for bridge ports; give networks, or name a bridge");
   }
+  for (const char* field : {"mtu", "advertise", "advertise_lifetime", "advertise_managed",
+                            "advertise_other", "advertise_autonomous"}) {
+    if (port.has_bridge() &&
+        port.GetReflection()->HasField(port, port.GetDescriptor()->FindFieldByName(field))) {
+      return field_error(port, field, "is for router ports");
+    }
+  }
+  const auto networks = networks_of(port);
+  const bool ipv6 = std::any_of(networks.begin(), networks.end(),
+                                [](const IpPrefix& n) { return n.addr.is_v6(); });
+  if (ipv6 && port.has_mtu() && port.mtu() < kMinIpv6Mtu) {
+    return field_error(port, "mtu", "IPv6 needs at least 1280 (RFC 8200 5)");
+  }
+  if (port.advertise() && !ipv6) {
+    return field_error(port, "advertise", "there is no IPv6 network to advertise: give networks");
+  }
   for (const std::string& raw : port.addresses()) {
     const auto address = IpAddr::from_bytes(raw);
     if (const std::string why = unfit_address(*address); !why.empty()) {
       return field_error(port, "addresses", why);
     }
   }
-  for (const IpPrefix& network : networks_of(port)) {
+  for (const IpPrefix& network : networks) {
     if (std::string why = unfit_address(network.addr); !why.empty()) {
       return field_error(port, "networks", why);
     }
@@ -141,8 +159,16 @@ std::string unfit_next_hop(const v1::Port& port, const IpAddr& hop) {
 
 Result<void> check_route(ChangeSet& changes, const v1::Route& route) {
   const bool forward = !route.has_kind() || route.kind() == v1::FORWARD;
+  if (route.has_source()) {
+    const auto source = IpPrefix::from_bytes(route.source());
+    const auto destination = IpPrefix::from_bytes(route.destination());
+    if (source && destination && source->addr.family != destination->addr.family) {
+      return field_error(route, "source",
+                         source->str() + " is not of the family of " + destination->str());
+    }
+  }
   if (!forward) {
-    for (const char* field : {"port", "next_hop"}) {
+    for (const char* field : {"port", "next_hop", "weight"}) {
       if (route.GetReflection()->HasField(route, route.GetDescriptor()->FindFieldByName(field))) {
         return field_error(route, field, "makes no sense on a route that does not forward");
       }

@@ -496,6 +496,28 @@ TEST_F(WriterTest, RoutesMustBePossible) {
       {"a hole with a port",
        kind(route(core, p1, "10.9.0.0/16"), v1::BLACKHOLE),
        {"port", "no sense"}},
+      {"a source of another family",
+       [&] {
+         auto r = route(core, p1, "10.9.0.0/16");
+         r.set_source(prefix_raw("fd00::/64"));
+         return r;
+       }(),
+       {"source", "fd00::/64", "family"}},
+      {"no weight",
+       [&] {
+         auto r = route(core, p1, "10.9.0.0/16");
+         r.set_weight(0);
+         return r;
+       }(),
+       {"weight"}},
+      {"a weighty hole",
+       [&] {
+         auto r = kind(route(core, p1, "10.9.0.0/16"), v1::BLACKHOLE);
+         r.clear_port();
+         r.set_weight(2);
+         return r;
+       }(),
+       {"weight", "no sense"}},
       {"no port",
        [&] {
          auto r = route(core, p1, "10.9.0.0/16");
@@ -522,6 +544,33 @@ TEST_F(WriterTest, RoutesMustBePossible) {
   expect_error(writer_->update(p1), ErrorCode::in_use, {"port p1", "route good", "10.0.0.5"});
   p1.add_networks(prefix_raw("10.0.0.1/28"));
   update(p1);
+}
+
+TEST_F(WriterTest, WhatOnlyRouterPortsHave) {
+  const auto core = router("core");
+  auto on_bridge = port_on(bridge("blue"), "b");
+  on_bridge.set_mtu(1400);
+  expect_error(writer_->create(on_bridge), ErrorCode::invalid, {"mtu", "router ports"});
+  on_bridge.clear_mtu();
+  on_bridge.set_advertise(false);
+  expect_error(writer_->create(on_bridge), ErrorCode::invalid, {"advertise", "router ports"});
+
+  auto port = port_on(core, "p", "10.0.0.1/24");
+  port.set_mtu(575);
+  expect_error(writer_->create(port), ErrorCode::invalid, {"mtu", "576"});
+  port.set_mtu(600);
+  port.set_advertise(true);
+  expect_error(writer_->create(port), ErrorCode::invalid, {"advertise", "IPv6 network"});
+  port.clear_advertise();
+  port = create(port);
+  port.add_networks(prefix_raw("fd00::1/64"));
+  expect_error(writer_->update(port), ErrorCode::invalid, {"mtu", "1280"});
+  port.set_mtu(1280);
+  port.set_advertise(true);
+  port.set_advertise_lifetime(9001);
+  expect_error(writer_->update(port), ErrorCode::invalid, {"advertise_lifetime", "9000"});
+  port.set_advertise_lifetime(0);
+  update(port);
 }
 
 TEST_F(WriterTest, FieldsOfANewerSchemaSurvive) {
