@@ -66,6 +66,7 @@ std::vector<std::pair<const char*, uint64_t>> counters_of(const Counted& c) {
           {"packets_consumed", c.worker.consumed},
           {"packets_parked", c.worker.parked},
           {"packets_generated", c.worker.generated},
+          {"fragments_made", c.worker.fragments},
           {"execute_failed", c.worker.execute_failed},
           {"datapath_repaired", c.worker.repaired},
           {"datapath_repairs_failed", c.worker.repairs_failed}};
@@ -169,6 +170,7 @@ Result<Node> Control::status() {
   std::vector<Node> tunnels;
   for (const IpAddr& a : topology.tunnel_addresses) tunnels.push_back(text(a.str()));
   out.add("tunnel_addresses", Node::list_of(std::move(tunnels)));
+  out.add("tunnel_mtu", number(topology.tunnel_mtu));
   out.add("ports_active", number(topology.ports.size()));
   out.add("ports_failed", number(topology.port_errors.size()));
   out.add("ports_passive", number(topology.passive_ports));

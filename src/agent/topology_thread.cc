@@ -101,6 +101,7 @@ void TopologyThread::run(std::stop_token stop) {
       // What the events say is less than what a fresh list says, and they may have been lost.
       (void)link_monitor_->read();
       read_links();
+      find_tunnel_addresses();  // of an interface the MTU may have changed
     }
     for (const auto& writes : learned_.take()) learn(writes);
     follow_life();
@@ -242,9 +243,10 @@ void TopologyThread::follow_life() {
 void TopologyThread::find_tunnel_addresses() {
   std::vector<IpAddr> found = options_.tunnel_addresses;
   uint16_t udp_port = udp_port_;
-  if (!zones_) return;
   const auto local = route_->addresses();
   if (!local) return log_warn("agent", "listing addresses: {}", local.error().message);
+  find_tunnel_mtu(*local);
+  if (!zones_) return;
   for (const store::Zone& zone : *zones_) {
     const auto in_zone = [&](const IpAddr& a) {
       return std::any_of(zone.prefixes.begin(), zone.prefixes.end(),
@@ -273,6 +275,35 @@ void TopologyThread::find_tunnel_addresses() {
   udp_port_ = udp_port;
   tunnel_dirty_ = true;
   if (join_asked_) link_.set_tunnel_addresses(tunnel_addresses_, udp_port_);
+  find_tunnel_mtu(*local);
+}
+
+/// What this host sends by tunnel leaves by the interfaces that have its tunnel addresses: their MTU decides, the least of
+/// each family.
+void TopologyThread::find_tunnel_mtu(std::span<const netlink::InterfaceAddress> local) {
+  if (!reader_->synced()) return;  // a topology of nothing but that is none
+  std::vector<model::Change> changes;
+  for (const IpFamily family : {IpFamily::v4, IpFamily::v6}) {
+    const uint32_t overhead =
+        family == IpFamily::v4 ? model::kTunnelOverhead4 : model::kTunnelOverhead6;
+    uint32_t least = 0;
+    for (const netlink::InterfaceAddress& address : local) {
+      const IpAddr& a = address.prefix.addr;
+      if (a.family != family || std::find(tunnel_addresses_.begin(), tunnel_addresses_.end(), a) ==
+                                    tunnel_addresses_.end())
+        continue;
+      const auto link = link_mtus_.find(address.link_index);
+      if (link == link_mtus_.end() || link->second <= overhead) continue;
+      const uint32_t mtu = std::min(link->second - overhead, 65535u);
+      if (least == 0 || mtu < least) least = mtu;
+    }
+    if (topology_.snapshot()->tunnel_mtu(family) == least) continue;
+    log_info("agent", "tunnels over {} carry packets of up to {} bytes",
+             family == IpFamily::v4 ? "IPv4" : "IPv6",
+             least == 0 ? std::string("an unknown number of") : std::to_string(least));
+    changes.emplace_back(model::TunnelMtuChange{family, least});
+  }
+  if (!changes.empty()) apply(changes);
 }
 
 /// Whoever asks wants to know whether packets are forwarded by it already: the model has it, and the worker, whose
@@ -331,7 +362,11 @@ void TopologyThread::read_links() {
   const auto links = route_->links();
   if (!links) return log_warn("agent", "listing interfaces: {}", links.error().message);
   std::map<std::string, uint32_t> now;
-  for (const netlink::Link& link : *links) now[link.name] = link.index;
+  link_mtus_.clear();
+  for (const netlink::Link& link : *links) {
+    now[link.name] = link.index;
+    link_mtus_[link.index] = link.mtu;
+  }
   if (now == links_) return;
   links_ = std::move(now);
   ports_dirty_ = true;
@@ -403,11 +438,9 @@ void TopologyThread::hand_to_worker() {
 
 /// Takes over what an earlier agent left: the ports that are still wanted have been attached by now.
 void TopologyThread::adopt() {
-  if (epoch_ == 0) {
-    // An empty world is one, too.
-    unsent_snapshot_ = true;
-    hand_to_worker();
-  }
+  find_tunnel_addresses();                   // flows that depend on the MTU must not look wrong
+  if (epoch_ == 0) unsent_snapshot_ = true;  // an empty world is one, too
+  hand_to_worker();
   std::set<DpPort> ours;
   for (const auto& [id, plug] : plugged_) ours.insert(plug.dp_port());
   adopted_ = worker_.post([ours](Worker& worker) {
@@ -447,6 +480,9 @@ void TopologyThread::publish_status() {
   }
   status_.waiting_for = std::move(waiting);
   status_.tunnel_addresses = tunnel_addresses_;
+  status_.tunnel_mtu = tunnel_addresses_.empty()
+                           ? 0
+                           : topology_.snapshot()->tunnel_mtu(tunnel_addresses_.front().family);
   if (std::exchange(plugs_dirty_, false)) {
     status_.ports.clear();
     for (const auto& [id, plug] : plugged_) status_.ports.push_back(plug);

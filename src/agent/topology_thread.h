@@ -46,6 +46,7 @@ struct TopologyStatus {
   double store_staleness_seconds = 0;  ///< how old what we know may be
   std::string waiting_for;  ///< what must come before anything is forwarded; empty: nothing
   std::vector<IpAddr> tunnel_addresses;
+  uint32_t tunnel_mtu = 0;  ///< largest packet from the first of them, uncut; 0: not known
   std::vector<Plug> ports;                    ///< attached
   std::map<PortId, std::string> port_errors;  ///< wanted here, but the attachment failed: why
   size_t passive_ports = 0;  ///< of those attached: waiting for their guest to come
@@ -89,6 +90,7 @@ class TopologyThread {
   void handle(StoreLink::News& news);
   void follow_life();
   void find_tunnel_addresses();
+  void find_tunnel_mtu(std::span<const netlink::InterfaceAddress> local);
   void answer_barrier(MonoTime now);
   void tick(MonoTime now);
   void read_links();
@@ -145,8 +147,9 @@ class TopologyThread {
   std::optional<MonoTime> save_at_;
 
   // This host.
-  std::map<std::string, uint32_t> links_;  ///< index by name
-  std::set<PortId> candidates_;            ///< ports that name this host
+  std::map<std::string, uint32_t> links_;   ///< index by name
+  std::map<uint32_t, uint32_t> link_mtus_;  ///< by index
+  std::set<PortId> candidates_;             ///< ports that name this host
   bool ports_dirty_ = true;
   bool wishes_dirty_ =
       true;  ///< what the store should say of this host may differ from what it says

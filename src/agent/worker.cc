@@ -15,6 +15,11 @@ bool worth_a_line(uint64_t count) {
   return (count & (count - 1)) == 0;
 }
 
+sim::Packet packet_of(const datapath::Upcall& upcall) {
+  return sim::packet_of(upcall.frame, upcall.in_port, upcall.tunnel_key,
+                        {upcall.offload.gso_size, upcall.offload.partial_checksum});
+}
+
 }  // namespace
 
 Worker::Worker(datapath::Datapath& datapath, WorkerOptions options)
@@ -69,7 +74,7 @@ size_t Worker::run_once(MonoTime now) {
 
 void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
   if (!snapshot_) return drop(sim::DropReason::unknown_port);
-  const sim::Packet parsed = sim::packet_of(packet.frame, packet.in_port, packet.tunnel_key);
+  const sim::Packet parsed = packet_of(packet);
   // An earlier packet of the same batch may have brought the answer already.
   const auto known = flows_.lookup(parsed.key);
   if (known && fits(known->actions, parsed.parsed, packet.frame, packet.offload.gso_size)) {
@@ -93,11 +98,11 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
     case sim::Verdict::postpone:
       // What asks for the missing thing (an ARP request) goes out once for all packets that wait for it, and
       // again at each timed try.
-      if (!somebody_waits_for(outcome.missing)) send_generated(outcome);
+      if (!somebody_waits_for(outcome.missing)) send_generated(outcome.generated, now);
       park(std::move(packet), std::move(outcome.missing), tries, now);
       return;
   }
-  send_generated(outcome);
+  send_generated(outcome.generated, now);
 }
 
 void Worker::install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now) {
@@ -182,14 +187,22 @@ void Worker::send(const datapath::Upcall& packet, const Actions& actions) {
   }
 }
 
-void Worker::send_generated(const sim::Outcome& outcome) {
-  for (const sim::Generated& made : outcome.generated) {
-    ++counters_.generated;
-    if (made.actions.drops()) continue;
-    if (const auto sent = datapath_.execute(made.frame, {}, made.actions); !sent) {
-      if (worth_a_line(++counters_.execute_failed)) {
-        log_warn("worker", "sending a generated packet: {}", sent.error().message);
-      }
+void Worker::send_generated(std::span<const sim::Generated> generated, MonoTime now) {
+  for (const sim::Generated& made : generated) {
+    if (icmp_limiter_.allows(*snapshot_, made, now))
+      send_made(made);
+    else
+      drop(sim::DropReason::icmp_rate_limited);
+  }
+}
+
+void Worker::send_made(const sim::Generated& made) {
+  ++counters_.generated;
+  if (made.kind == sim::GeneratedKind::fragment) ++counters_.fragments;
+  if (made.actions.drops()) return;
+  if (const auto sent = datapath_.execute(made.frame, {}, made.actions); !sent) {
+    if (worth_a_line(++counters_.execute_failed)) {
+      log_warn("worker", "sending a generated packet: {}", sent.error().message);
     }
   }
 }
@@ -232,8 +245,7 @@ void Worker::retry_parked(MonoTime now, bool all) {
   for (Parked& p : waiting) {
     if (all) {
       // Something changed: ask again, without counting a try and without asking the neighbour once more.
-      const sim::Outcome outcome = sim::simulate(
-          sim::packet_of(p.packet.frame, p.packet.in_port, p.packet.tunnel_key), *snapshot_, now);
+      const sim::Outcome outcome = sim::simulate(packet_of(p.packet), *snapshot_, now);
       if (outcome.verdict == sim::Verdict::postpone && outcome.missing == p.missing) {
         parked_.push_back(std::move(p));
         continue;
@@ -251,15 +263,18 @@ void Worker::retry_parked(MonoTime now, bool all) {
 
 /// Nobody answered: the sender is told (RFC 1812 5.2.7.1, RFC 4861 7.2.2).
 void Worker::give_up(const Parked& p, MonoTime now) {
-  const sim::Outcome outcome = sim::simulate_last_try(
-      sim::packet_of(p.packet.frame, p.packet.in_port, p.packet.tunnel_key), *snapshot_, now);
+  const sim::Outcome outcome = sim::simulate_last_try(packet_of(p.packet), *snapshot_, now);
   drop(outcome.verdict == sim::Verdict::drop ? outcome.reason
                                              : sim::DropReason::neighbour_unresolved);
-  send_generated(outcome);
+  send_generated(outcome.generated, now);
 }
 
 void Worker::tick(MonoTime now) {
-  if (snapshot_) retry_parked(now, false);
+  if (snapshot_) {
+    retry_parked(now, false);
+    for (const sim::Generated& advert : router_advertiser_.due(*snapshot_, now)) send_made(advert);
+    icmp_limiter_.forget_idle(now);
+  }
   repair();
   if (flows_.size() == 0 || now < next_statistics_) return;
   const MonoTime began = mono_now();

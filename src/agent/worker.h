@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "agent/icmp_limiter.h"
+#include "agent/router_advertiser.h"
 #include "base/clock.h"
 #include "datapath/datapath.h"
 #include "flow/flow_table.h"
@@ -45,6 +47,7 @@ struct WorkerCounters {
   uint64_t upcalls = 0, installed = 0, invalidated = 0, expired = 0, evicted = 0;
   uint64_t renewed = 0;  ///< flows that a change touched and that stayed, with the new answer
   uint64_t forwarded = 0, consumed = 0, parked = 0, generated = 0;
+  uint64_t fragments = 0;       ///< of those generated: pieces of packets too large for their way
   uint64_t not_installed = 0;   ///< answers that the datapath could not hold as a flow
   uint64_t execute_failed = 0;  ///< the kernel refused a packet
   uint64_t repaired = 0;        ///< what others had taken away from the datapath and is back
@@ -115,7 +118,8 @@ class Worker {
   void repair();
   void give_up(const Parked& p, MonoTime now);
   void send(const datapath::Upcall& packet, const Actions& actions);
-  void send_generated(const sim::Outcome& outcome);
+  void send_generated(std::span<const sim::Generated> generated, MonoTime now);
+  void send_made(const sim::Generated& made);
   [[nodiscard]] bool somebody_waits_for(const std::vector<sim::Missing>& missing) const;
   void park(datapath::Upcall&& packet, std::vector<sim::Missing> missing, unsigned tries,
             MonoTime now);
@@ -128,6 +132,8 @@ class Worker {
   uint64_t epoch_ = 0;
   uint64_t next_cookie_ = 1;
   MonoTime next_statistics_;
+  IcmpLimiter icmp_limiter_;
+  RouterAdvertiser router_advertiser_;
   FlowTable flows_;
   std::deque<Parked> parked_;
   std::vector<sim::StateWrite> writes_;
