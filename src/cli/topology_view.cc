@@ -113,12 +113,14 @@ class Drawing {
   void route(const Node& r, bool last) {
     std::string line = last ? "  ╰─" : "  ├─";
     line += "→ " + c_.cyan(text(r, "destination"));
+    if (const std::string source = text(r, "source"); !source.empty()) line += "  from " + source;
     const std::string kind = text(r, "kind"), hop = text(r, "next_hop"), port = text(r, "port"),
                       metric = text(r, "metric");
     if (!kind.empty() && kind != "forward") line += "  " + c_.yellow(kind);
     if (!hop.empty()) line += "  via " + hop;
     if (!port.empty()) line += "  out of " + name_of(port);
     if (!metric.empty()) line += "  metric " + metric;
+    if (const std::string weight = text(r, "weight"); !weight.empty()) line += "  weight " + weight;
     if (const std::string name = text(r, "name"); !name.empty())
       line += "  " + c_.dim("(" + name + ")");
     add_line(line);

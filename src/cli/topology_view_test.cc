@@ -67,5 +67,14 @@ TEST(TopologyView, DanglingReferencesAreDrawnNotFollowed) {
   EXPECT_NE(draw_topology({}, Palette(false)).find("The topology is empty"), std::string::npos);
 }
 
+TEST(TopologyView, RoutesShowSourceAndWeight) {
+  TopologyDocuments t = sample();
+  t.routes = list(
+      "[{id: x, router: r1, destination: 0.0.0.0/0, source: 10.0.1.0/24, port: p5, weight: 3}]");
+  const std::string text = draw_topology(t, Palette(false));
+  EXPECT_NE(text.find("→ 0.0.0.0/0  from 10.0.1.0/24  out of up  weight 3"), std::string::npos)
+      << text;
+}
+
 }  // namespace
 }  // namespace plexus::cli

@@ -137,6 +137,26 @@ std::vector<model::Change> ScenarioCloud::local_ports(const VirtualHost& host) {
   return out;
 }
 
+std::vector<model::Change> ScenarioCloud::tunnel_mtus() const {
+  std::vector<model::Change> out;
+  for (const IpFamily family : {IpFamily::v4, IpFamily::v6}) {
+    const uint32_t overhead =
+        family == IpFamily::v4 ? model::kTunnelOverhead4 : model::kTunnelOverhead6;
+    const bool known = family == underlay_ && underlay_mtu_ > overhead;
+    out.push_back(model::TunnelMtuChange{family, known ? underlay_mtu_ - overhead : 0});
+  }
+  return out;
+}
+
+Result<void> ScenarioCloud::set_underlay(IpFamily family, uint32_t mtu) {
+  if (family != IpFamily::v4 && lab_.kind() != "fake")
+    return Error{ErrorCode::unsupported, "hosts in the kernel have an IPv4 underlay"};
+  underlay_ = family;
+  underlay_mtu_ = mtu;
+  if (auto done = sync(); !done) return done;
+  return settle();
+}
+
 /// Hosts come from the file, in the order of their names, with underlay addresses in that order.
 Result<void> ScenarioCloud::add_hosts() {
   for (const auto& [id, object] : objects_) {
@@ -156,7 +176,11 @@ Result<void> ScenarioCloud::add_hosts() {
   }
   uint32_t last = 0;
   for (auto& [name, host] : hosts_) {
-    host->address = IpAddr::v4(0xc0000200 + ++last);
+    ++last;
+    host->address = underlay_ == IpFamily::v4
+                        ? IpAddr::v4(0xc0000200 + last)
+                        : IpAddr::v6({0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                      static_cast<uint8_t>(last)});
     if (auto done = host->lab->set_address(host->address); !done) return done;
   }
   return {};
@@ -172,7 +196,7 @@ Result<void> ScenarioCloud::attach(VirtualHost& host) {
     if (host.unplugged.contains(port->interface())) continue;
     wanted[PortId{id}] = port->interface();
   }
-  std::vector<model::Change> changes;
+  std::vector<model::Change> changes = tunnel_mtus();
   for (auto it = host.attached.begin(); it != host.attached.end();) {
     const auto w = wanted.find(it->first);
     if (w != wanted.end() && w->second == it->second.first) {
@@ -397,12 +421,12 @@ Result<void> ScenarioCloud::plug(std::string_view host_name, std::string_view in
 }
 
 Result<void> ScenarioCloud::send(std::string_view host_name, std::string_view interface,
-                                 std::span<const uint8_t> frame) {
+                                 std::span<const uint8_t> frame, const datapath::Offload& offload) {
   const auto host = find_host(host_name);
   if (!host) return host.error();
   const auto number = port_number(**host, interface);
   if (!number) return number.error();
-  if (auto sent = (*host)->lab->send(std::string(interface), DpPort{*number}, frame); !sent)
+  if (auto sent = (*host)->lab->send(std::string(interface), DpPort{*number}, frame, offload); !sent)
     return sent;
   return settle();
 }
@@ -494,7 +518,9 @@ std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
     // From scratch, and in another order.
     model::Topology fresh(host->id);
     std::vector<model::Change> changes = changes_between({}, world_);
-    const auto local = local_ports(*host);
+    auto local = local_ports(*host);
+    const auto mtus = tunnel_mtus();
+    local.insert(local.end(), mtus.begin(), mtus.end());
     changes.insert(changes.end(), local.begin(), local.end());
     std::shuffle(changes.begin(), changes.end(), random);
     fresh.apply(changes);

@@ -44,11 +44,13 @@ class ScenarioCloud {
   Result<void> plug(std::string_view host, std::string_view interface, bool there);
   /// A frame enters by an interface; everything it causes has happened when this returns.
   Result<void> send(std::string_view host, std::string_view interface,
-                    std::span<const uint8_t> frame);
+                    std::span<const uint8_t> frame, const datapath::Offload& offload = {});
   /// A frame comes to `host` by tunnel from the address.
   Result<void> send_tunnel(std::string_view host, const IpAddr& from, uint32_t key,
                            std::span<const uint8_t> frame);
   Result<void> pass(Duration time);
+  /// All hosts have tunnel addresses of this family, on interfaces with this MTU (0: unknown).
+  Result<void> set_underlay(IpFamily family, uint32_t mtu);
 
   /// What came out of interfaces ("h2/tap-vm3 eth ...") and was dropped ("drop h1 no_route") since the last call, sorted.
   [[nodiscard]] std::vector<std::string> take_results();
@@ -100,9 +102,13 @@ class ScenarioCloud {
                                                                   const World& after);
   [[nodiscard]] static std::vector<std::string> differing_flows(const VirtualHost& host);
   [[nodiscard]] static std::vector<model::Change> local_ports(const VirtualHost& host);
+  /// What each host knows of its own tunnels.
+  [[nodiscard]] std::vector<model::Change> tunnel_mtus() const;
 
   Lab& lab_;
   MonoTime now_{1'000'000'000};
+  IpFamily underlay_ = IpFamily::v4;
+  uint32_t underlay_mtu_ = 0;
   std::map<Uuid, Object> objects_;
   codec::NameTable names_;
   std::map<std::string, std::unique_ptr<VirtualHost>> hosts_;

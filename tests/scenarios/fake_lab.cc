@@ -20,8 +20,9 @@ class FakeHost final : public LabHost {
     datapath_.remove_interface(name);
     return {};
   }
-  Result<void> send(const std::string&, DpPort port, std::span<const uint8_t> frame) override {
-    datapath_.inject(port, frame);
+  Result<void> send(const std::string&, DpPort port, std::span<const uint8_t> frame,
+                    const datapath::Offload& offload) override {
+    datapath_.inject(port, frame, offload);
     return {};
   }
   Result<void> send_tunnel(const IpAddr& from, uint32_t key,

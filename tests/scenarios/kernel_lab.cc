@@ -187,11 +187,12 @@ class KernelHost final : public LabHost {
     if (wires_.erase(name) == 0) return {};
     return route_->delete_link(must(route_->link(name)).index);
   }
-  Result<void> send(const std::string& interface, DpPort, std::span<const uint8_t> frame) override {
+  Result<void> send(const std::string& interface, DpPort, std::span<const uint8_t> frame,
+                    const datapath::Offload& offload) override {
     seen_->notice();
     const auto wire = wires_.find(interface);
     if (wire == wires_.end()) return Error{ErrorCode::not_found, "no interface " + interface};
-    if (auto sent = wire->second.far.send(frame, {}); !sent)
+    if (auto sent = wire->second.far.send(frame, offload); !sent)
       return Error{ErrorCode::unsupported,
                    "the kernel sends no such frame: " + sent.error().message};
     return {};

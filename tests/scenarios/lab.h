@@ -37,7 +37,7 @@ class LabHost {
   /// What is at the far end of the interface, which is that datapath port, sends a frame. unsupported: the kernel takes no
   /// such frame.
   virtual Result<void> send(const std::string& interface, DpPort port,
-                            std::span<const uint8_t> frame) = 0;
+                            std::span<const uint8_t> frame, const datapath::Offload& offload) = 0;
   /// A frame comes from the underlay, in a tunnel that starts at `from`.
   virtual Result<void> send_tunnel(const IpAddr& from, uint32_t key,
                                    std::span<const uint8_t> frame) = 0;

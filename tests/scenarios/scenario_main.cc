@@ -79,6 +79,15 @@ class Run {
       const auto [host, interface] = place(rest);
       return cloud_.plug(host, interface, verb == "plug");
     }
+    if (verb == "underlay") {
+      const auto [family, mtu_text] = first_word(rest);
+      uint32_t mtu = 0;
+      std::from_chars(mtu_text.data(), mtu_text.data() + mtu_text.size(), mtu);
+      if ((family != "ipv4" && family != "ipv6") || mtu_text != std::to_string(mtu)) {
+        return Error{ErrorCode::invalid, "'" + rest + "' is no underlay: write ipv4 1500"};
+      }
+      return cloud_.set_underlay(family == "ipv4" ? IpFamily::v4 : IpFamily::v6, mtu);
+    }
     std::vector<std::string> shown;
     if (const auto done = show(verb, rest, shown); !done) return done.error();
     if (update) {
@@ -111,8 +120,17 @@ class Run {
   Result<void> show(const std::string& verb, const std::string& rest,
                     std::vector<std::string>& shown) {
     if (verb == "send" || verb == "trace") {
-      const auto [where, text] = first_word(rest);
+      auto [where, text] = first_word(rest);
       const auto [host, interface] = place(where);
+      datapath::Offload offload;
+      if (const auto [word, behind] = first_word(text); word == "gso") {
+        const auto [size, packet] = first_word(behind);
+        std::from_chars(size.data(), size.data() + size.size(), offload.gso_size);
+        if (verb != "send" || offload.gso_size == 0 || size != std::to_string(offload.gso_size))
+          return Error{ErrorCode::invalid, "'" + behind + "': write send h1/tap1 gso 1400 PACKET"};
+        offload.partial_checksum = true;
+        text = packet;
+      }
       const auto frame = frame_of(text);
       if (!frame) return frame.error();
       if (verb == "trace") {
@@ -121,7 +139,8 @@ class Run {
         shown = std::move(*lines);
         return {};
       }
-      if (const auto sent = cloud_.send(host, interface, *frame); !sent) return sent.error();
+      if (const auto sent = cloud_.send(host, interface, *frame, offload); !sent)
+        return sent.error();
     } else if (verb == "tunnel") {  // tunnel HOST FROM KEY PACKET
       const auto [host, r1] = first_word(rest);
       const auto [from_text, r2] = first_word(r1);
@@ -148,10 +167,11 @@ class Run {
       shown = std::move(*lines);
       return {};
     } else if (verb != "results") {
-      return Error{ErrorCode::invalid, "unknown statement '" + verb +
-                                           "': expected topology, apply, delete, newer, plug, "
-                                           "unplug, send, tunnel, after, results, trace "
-                                           "or flows"};
+      return Error{ErrorCode::invalid,
+                   "unknown statement '" + verb +
+                       "': expected topology, apply, delete, newer, underlay, plug, "
+                       "unplug, send, tunnel, after, results, trace "
+                       "or flows"};
     }
     shown = cloud_.take_results();
     if (shown.empty()) shown = {"nothing"};
