@@ -47,7 +47,7 @@ struct TopologyStatus {
   std::string waiting_for;  ///< what must come before anything is forwarded; empty: nothing
   std::vector<IpAddr> tunnel_addresses;
   uint32_t tunnel_mtu = 0;  ///< largest packet from the first of them, uncut; 0: not known
-  std::vector<Plug> ports;                    ///< attached
+  std::vector<Plug> ports;  ///< attached
   std::map<PortId, std::string> port_errors;  ///< wanted here, but the attachment failed: why
   size_t passive_ports = 0;  ///< of those attached: waiting for their guest to come
   size_t watched_keys = 0;
