@@ -9,6 +9,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <unordered_set>
@@ -133,6 +136,35 @@ bool parse_count(std::string_view text, uint64_t& out) {
   return error == std::errc{} && end == text.data() + text.size();
 }
 
+/// Every file of the directory, in the order of the names. False when it cannot be read.
+bool read_corpus(const std::filesystem::path& directory, std::vector<Bytes>& out) {
+  std::error_code error;
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error))
+    files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  for (const auto& path : files) {
+    std::ifstream in(path, std::ios::binary);
+    out.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+    if (!in.good()) return false;
+  }
+  return !error && !files.empty();
+}
+
+bool write_corpus(const std::filesystem::path& directory, const std::vector<Bytes>& seeds) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  for (size_t i = 0; i < seeds.size(); ++i) {
+    char name[32];
+    std::snprintf(name, sizeof name, "seed-%03zu", i);
+    std::ofstream out(directory / name, std::ios::binary);
+    out.write(reinterpret_cast<const char*>(seeds[i].data()),
+              static_cast<std::streamsize>(seeds[i].size()));
+    if (!out.flush()) return false;
+  }
+  return !error;
+}
+
 }  // namespace
 
 Bytes bytes_of(std::string_view text) {
@@ -149,6 +181,7 @@ int fuzz_main(int argc, char** argv, const Subject& subject) {
   std::signal(SIGABRT, on_signal);
   std::signal(SIGALRM, on_signal);
 
+  std::vector<Bytes> corpus = subject.seeds;
   for (int i = 1; i < argc; i += 2) {
     const std::string_view option = argv[i], value = i + 1 < argc ? argv[i + 1] : "";
     Bytes input;
@@ -157,9 +190,19 @@ int fuzz_main(int argc, char** argv, const Subject& subject) {
       std::puts("no failure");
       return 0;
     }
+    if (option == "--write-corpus" && !value.empty())
+      return write_corpus(value, subject.seeds) ? 0 : 1;
+    if (option == "--corpus" && !value.empty()) {
+      if (read_corpus(value, corpus)) continue;
+      std::fprintf(stderr, "%s: no corpus in %s\n", argv[0], std::string(value).c_str());
+      return 2;
+    }
     if (!(option == "--seconds" && parse_count(value, seconds)) &&
         !(option == "--start" && parse_count(value, start))) {
-      std::fprintf(stderr, "usage: %s [--seconds N] [--start N] | --input HEX\n", argv[0]);
+      std::fprintf(
+          stderr,
+          "usage: %s [--seconds N] [--start N] [--corpus DIR] | --input HEX | --write-corpus DIR\n",
+          argv[0]);
       return 2;
     }
   }
@@ -167,9 +210,8 @@ int fuzz_main(int argc, char** argv, const Subject& subject) {
   std::fflush(stdout);
 
   Random random(start);
-  std::vector<Bytes> corpus = subject.seeds;
   std::unordered_set<uint64_t> reached;
-  for (const Bytes& seed : subject.seeds) reached.insert(run(subject, seed));
+  for (const Bytes& seed : corpus) reached.insert(run(subject, seed));
 
   uint64_t runs = 0;
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);

@@ -6,6 +6,8 @@
 //   fuzz_frame --seconds 30            until then, from a random start that is printed
 //   fuzz_frame --seconds 30 --start 7  the same again
 //   fuzz_frame --input 0200...         one input, in hexadecimal
+//   fuzz_frame --corpus DIR            more seeds: all files there (tests/fuzz/corpus/fuzz_frame)
+//   fuzz_frame --write-corpus DIR      the seeds that the program makes itself, as files; runs nothing
 #pragma once
 
 #include <cstdint>

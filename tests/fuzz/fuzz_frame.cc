@@ -7,6 +7,8 @@
 #include "packet/flow_key.h"
 #include "packet/headers.h"
 #include "packet/text.h"
+#include "packet/tunnel_headers.h"
+#include "seed_frames.h"
 
 namespace plexus {
 namespace {
@@ -18,6 +20,26 @@ void check_answer(const std::optional<Frame>& answer, std::span<const uint8_t> f
   const ParsedPacket parsed = parse_packet(*answer);
   FUZZ_CHECK(parsed.error == ParseError::none,
              "answer " + format_frame(*answer) + "\nto " + format_frame(frame));
+}
+
+/// What every view of the frame says is inside the frame.
+void check_views(const ParsedPacket& parsed, std::span<const uint8_t> frame) {
+  const auto inside = [&](std::span<const uint8_t> part) {
+    FUZZ_CHECK(part.empty() || (part.data() >= frame.data() &&
+                                part.data() + part.size() <= frame.data() + frame.size()),
+               format_frame(frame));
+  };
+  const auto eth = EthernetView::of(frame);
+  if (!eth) return;
+  inside(eth->payload());
+  if (const auto ip = Ipv4View::of(eth->payload())) inside(ip->options()), inside(ip->payload());
+  if (const auto ip = Ipv6View::of(eth->payload())) inside(ip->payload());
+  if (const auto arp = ArpView::of(parsed, frame)) inside(arp->bytes());
+  if (const auto icmp = IcmpView::of(parsed, frame)) inside(icmp->body());
+  if (parsed.l4_offset == 0) return;
+  const auto upper = frame.first(parsed.length).subspan(parsed.l4_offset);
+  if (const auto vxlan = VxlanView::of(upper)) inside(vxlan->frame());
+  if (const auto gre = GreView::of(upper)) inside(gre->payload());
 }
 
 uint64_t run(std::span<const uint8_t> frame) {
@@ -33,6 +55,13 @@ uint64_t run(std::span<const uint8_t> frame) {
              text);
 
   check_answer(echo_reply(parsed, frame), frame);
+  check_answer(neighbour_answer(parsed, frame, kMac, true), frame);
+  for (const Frame& piece : fragment(frame, 96)) {
+    check_answer(piece, frame);
+    FUZZ_CHECK(packet_size(parse_packet(piece), piece) <= std::max(96u, packet_size(parsed, frame)),
+               format_frame(piece));
+  }
+  check_views(parsed, frame);
   const bool v6 = parsed.key.is_ipv6();
   const IpAddr from = v6 ? *IpAddr::parse("fd00::1") : IpAddr::v4(0x0a000101);
   for (const auto kind : {IcmpErrorKind::time_exceeded, IcmpErrorKind::packet_too_big})
@@ -64,10 +93,7 @@ uint64_t run(std::span<const uint8_t> frame) {
 int main(int argc, char** argv) {
   using namespace plexus;
   fuzz::Subject subject{.seeds = {}, .words = {}, .run = run};
-  for (const std::string_view text : {"eth 02:00:00:00:00:01 > 02:00:00:00:00:02 | ipv4 10.0.1.10 "
-                                      "> 10.0.2.10 | udp 1000 > 53 | payload \"hello\"",
-                                      "eth 02:00:00:00:00:01 > 02:00:00:00:00:02 | vlan 12 | ipv4 "
-                                      "10.0.1.10 > 10.0.2.10 | tcp 1000 > 80"}) {
+  for (const std::string_view text : fuzz::kSeedFrames) {
     const Result<Frame> frame = parse_frame(text);
     FUZZ_CHECK(frame.ok(), std::string(text));
     subject.seeds.push_back(*frame);

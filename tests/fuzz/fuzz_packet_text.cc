@@ -3,6 +3,7 @@
 // same frame.
 #include "fuzz.h"
 #include "packet/text.h"
+#include "seed_frames.h"
 
 namespace plexus {
 namespace {
@@ -33,17 +34,12 @@ uint64_t run(std::span<const uint8_t> bytes) {
 int main(int argc, char** argv) {
   using namespace plexus;
   fuzz::Subject subject{.seeds = {}, .words = {}, .run = run};
-  for (const std::string_view text :
-       {"eth 02:00:00:00:00:01 > 02:00:00:00:00:02 | vlan 12 | ipv4 10.0.1.10 > 10.0.2.10 ttl 64 | "
-        "udp 1000 > 53 | payload \"hi\"",
-        "eth 02:00:00:00:00:01 > 02:00:00:00:00:02 | ipv6 fd00::1 > fd00::2 | tcp 1000 > 80 | "
-        "payload hex 0102",
-        "raw 0102030405"})
+  for (const std::string_view text : fuzz::kSeedFrames)
     subject.seeds.push_back(fuzz::bytes_of(text));
-  subject.words = {" | ",   " > ",       "eth ",     "vlan ",    "arp ",    "ipv4 ",
-                   "ipv6 ", "udp ",      "tcp ",     "icmp ",    "icmpv6 ", "ttl ",
-                   "tos ",  "fragment ", "csum ",    "payload ", "hex ",    "raw ",
-                   "\"",    "65535 ",    "0x",       "type ",    "syn ",    "ext ",
-                   "id ",   "df ",       "options ", "length ",  "::",      "255.255.255.255 "};
+  subject.words = {
+      " | ",   " > ",      "eth ",  "vlan ", "arp ",       "ipv4 ",   "ipv6 ", "udp ",
+      "tcp ",  "icmp ",    "sctp ", "gre ",  "vxlan vni ", "ttl ",    "tos ",  "fragment ",
+      "csum ", "payload ", "hex ",  "raw ",  "\"",         "65535 ",  "0x",    "type ",
+      "syn ",  "ext ",     "id ",   "df ",   "options ",   "length ", "::",    "255.255.255.255 "};
   return fuzz::fuzz_main(argc, argv, subject);
 }

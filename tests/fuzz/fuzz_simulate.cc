@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// Any bytes as a small topology, sensible or not, and a frame that enters it: the simulation ends, tells a trace without being
+// changed by it, keeps the promises of its outcome, and answers every frame in the mask that it gives alike.
+#include <algorithm>
+
+#include "flow/match_text.h"
+#include "fuzz.h"
+#include "packet/text.h"
+#include "seed_frames.h"
+#include "sim/simulate.h"
+#include "sim/test_cloud.h"
+
+namespace plexus::sim {
+namespace {
+
+constexpr size_t kCloudBytes = 48;
+
+/// Reads decisions from the input; zeros behind its end.
+class Decisions {
+ public:
+  explicit Decisions(std::span<const uint8_t> bytes) : bytes_(bytes) {}
+  unsigned below(unsigned n) { return next() % n; }
+  bool yes() { return (next() & 1) != 0; }
+  bool rarely() { return next() > 0xe0; }
+
+ private:
+  uint8_t next() { return at_ < bytes_.size() ? bytes_[at_++] : uint8_t{0}; }
+  std::span<const uint8_t> bytes_;
+  size_t at_ = 0;
+};
+
+std::string v4(unsigned net, unsigned host) {
+  return "10.0." + std::to_string(net) + "." + std::to_string(host);
+}
+std::string v6(unsigned net, unsigned host) {
+  return "fd00:" + std::to_string(net) + "::" + std::to_string(host);
+}
+std::string mac(unsigned kind, unsigned n) {
+  return MacAddr{{2, 0, 0, 0, static_cast<uint8_t>(kind), static_cast<uint8_t>(n)}}.str();
+}
+
+struct Cloud {
+  TestCloud records;
+  HostId self;
+  std::vector<PortId> here;
+};
+
+Cloud cloud_of(Decisions& d) {
+  Cloud out;
+  TestCloud& c = out.records;
+  const HostId h0 = c.host("h0", "192.0.2.1"), h1 = c.host("h1", "192.0.2.2");
+  out.self = h0;
+  std::vector<BridgeId> bridges;
+  std::vector<RouterId> routers;
+  std::vector<PortId> all, router_ports;
+  for (unsigned i = 0, n = 1 + d.below(3); i < n; ++i)
+    bridges.push_back(c.bridge("b" + std::to_string(i)));
+  for (unsigned i = 0, n = d.below(3); i < n; ++i)
+    routers.push_back(c.router("r" + std::to_string(i)));
+  for (unsigned i = 0, n = 1 + d.below(5); i < n; ++i) {
+    const unsigned net = d.below(static_cast<unsigned>(bridges.size()));
+    const std::vector<std::string> addresses =
+        d.rarely() ? std::vector<std::string>{} : std::vector{v4(net, i + 1), v6(net, i + 1)};
+    const PortId id =
+        c.vm("v" + std::to_string(i), bridges[net], d.yes() ? h1 : h0, mac(1, i), addresses);
+    all.push_back(id);
+    if (i == 0) c.bind(id, h0);
+    if (c.bindings[id].host == h0) out.here.push_back(id);
+  }
+  for (const RouterId router : routers) {
+    for (unsigned net = 0; net < bridges.size(); ++net) {
+      if (d.rarely()) continue;
+      const unsigned n = static_cast<unsigned>(router_ports.size());
+      const PortId id = c.router_port("rp" + std::to_string(n), router, mac(2, n),
+                                      {v4(net, 200 + n) + "/24", v6(net, 200 + n) + "/64"});
+      router_ports.push_back(id);
+      all.push_back(id);
+      c.plug(bridges[net], id);
+    }
+  }
+  for (unsigned i = 0, n = router_ports.empty() ? 0 : d.below(4); i < n; ++i) {
+    const bool six = d.yes();
+    const unsigned net = d.below(4), hop = d.below(4);
+    static constexpr unsigned kLengths4[] = {0, 8, 24, 32}, kLengths6[] = {0, 32, 64, 128};
+    const IpAddr to = *IpAddr::parse(six ? v6(net, 1) : v4(net, 1));
+    const unsigned length = six ? kLengths6[d.below(4)] : kLengths4[d.below(4)];
+    const IpPrefix prefix = IpPrefix{to, static_cast<uint8_t>(length)}.network();
+    c.route("route" + std::to_string(i), routers[d.below(static_cast<unsigned>(routers.size()))],
+            prefix.str(), router_ports[d.below(static_cast<unsigned>(router_ports.size()))],
+            d.yes() ? (six ? v6(hop, 201) : v4(hop, 201)) : "", d.below(2),
+            static_cast<model::RouteKind>(d.below(3)));
+  }
+  for (unsigned i = 0, n = d.below(4); i < n; ++i) {  // sometimes for the worse
+    const PortId port = all[d.below(static_cast<unsigned>(all.size()))];
+    switch (d.below(7)) {
+      case 0:
+        c.ports[port].admin_up = false;
+        break;
+      case 1:
+        c.ports[port].unreadable = true;
+        break;
+      case 2:
+        c.ports[port].peer = all[d.below(static_cast<unsigned>(all.size()))];
+        break;
+      case 3:
+        c.bridges[bridges[0]].admin_up = false;
+        break;
+      case 4:
+        c.bindings.erase(port);
+        break;
+      case 5:
+        c.hosts[h1].tunnel_addresses.clear();
+        break;
+      default:
+        c.ports.erase(port);
+    }
+  }
+  return out;
+}
+
+std::string told(std::span<const uint8_t> frame, const Trace& trace) {
+  return format_frame(frame) + "\n" + trace.text();
+}
+
+/// What an outcome promises, whatever it says.
+void check_outcome(const Outcome& o, const Packet& packet, const std::string& story) {
+  FUZZ_CHECK((o.verdict == Verdict::forward) == !o.actions.drops(), story);
+  FUZZ_CHECK((o.verdict == Verdict::drop) == (o.reason != DropReason::none), story);
+  FUZZ_CHECK((o.verdict == Verdict::postpone) == !o.missing.empty(), story);
+  FUZZ_CHECK(!o.cacheable || o.verdict == Verdict::forward || o.verdict == Verdict::drop, story);
+  FUZZ_CHECK(std::is_sorted(o.dependencies.begin(), o.dependencies.end()), story);
+  FUZZ_CHECK(packet.parsed.error == ParseError::none || !o.cacheable, story);
+  for (const Generated& made : o.generated)
+    FUZZ_CHECK(parse_packet(made.frame).error == ParseError::none && !made.actions.drops(), story);
+}
+
+/// Frames that differ from this one in a byte and are in the same class get the same answer.
+void check_class(const Outcome& o, const Packet& packet, const model::Snapshot& snapshot,
+                 const std::string& story) {
+  const Match match = match_of(packet.key, o.mask);
+  fuzz::Bytes other(packet.frame.begin(), packet.frame.end());
+  for (size_t at = other.size() % 5; at < std::min<size_t>(other.size(), 80); at += 5) {
+    const uint8_t before = other[at];
+    other[at] = static_cast<uint8_t>(before ^ (1u << at % 8));
+    const Packet near = packet_of(other, DpPort{packet.key.in_port}, packet.key.tunnel_key);
+    if (near.parsed.error == ParseError::none && match.covers(near.key)) {
+      const Outcome again = simulate(near, snapshot, MonoTime{1});
+      FUZZ_CHECK(again.cacheable && again.actions == o.actions && again.reason == o.reason,
+                 story + "but " + format_frame(other) + ": " + format(again.actions));
+    }
+    other[at] = before;
+  }
+}
+
+uint64_t run(std::span<const uint8_t> bytes) {
+  const size_t cut = std::min(bytes.size(), kCloudBytes);
+  Decisions d(bytes.first(cut));
+  const Cloud cloud = cloud_of(d);
+  const auto snapshot = cloud.records.snapshot(cloud.self);
+  const auto frame = bytes.subspan(cut);
+
+  // By each port here, and from the fabric with the key of one port and of one bridge.
+  std::vector<std::pair<DpPort, uint32_t>> ways;
+  for (const PortId port : cloud.here) ways.emplace_back(cloud.records.dp_port(port), 0);
+  for (const auto& [port, binding] : cloud.records.bindings)
+    if (binding.host == cloud.self) ways.emplace_back(kTunnelPort, binding.tunnel_key);
+  for (const auto& [bridge, key] : cloud.records.hosts.at(cloud.self).flood_keys)
+    ways.emplace_back(kTunnelPort, key);
+  uint64_t reached = 0;
+  constexpr size_t kMostWays = 3;
+  for (size_t n = 0; n < std::min(ways.size(), kMostWays); ++n) {
+    const auto& [port, key] = ways[(n + bytes.size()) % ways.size()];
+    const Packet packet = packet_of(frame, port, key);
+    Trace trace;
+    const Outcome outcome = simulate(packet, *snapshot, MonoTime{1}, &trace);
+    const std::string story = told(frame, trace);
+    check_outcome(outcome, packet, story);
+    const Outcome untold = simulate(packet, *snapshot, MonoTime{1});
+    FUZZ_CHECK(untold.verdict == outcome.verdict && untold.actions == outcome.actions &&
+                   untold.mask == outcome.mask && untold.dependencies == outcome.dependencies,
+               story);
+    const Outcome last = simulate_last_try(packet, *snapshot, MonoTime{1});
+    FUZZ_CHECK(last.verdict != Verdict::postpone, story);
+    if (outcome.cacheable) check_class(outcome, packet, *snapshot, story);
+    reached = reached * 41 + (static_cast<uint64_t>(outcome.verdict) << 16 |
+                              static_cast<uint64_t>(outcome.reason) << 8 |
+                              std::min<size_t>(trace.steps().size(), 31) << 3 |
+                              std::min<size_t>(outcome.actions.copies.size(), 7));
+  }
+  return reached;
+}
+
+}  // namespace
+}  // namespace plexus::sim
+
+int main(int argc, char** argv) {
+  using namespace plexus;
+  fuzz::Subject subject{.seeds = {}, .words = {}, .run = sim::run};
+  // Clouds of one bridge, of two with a router, and of three with two; frames to a neighbour, to a gateway, to everybody.
+  const fuzz::Bytes clouds[] = {{0, 0, 2, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+                                {1, 1, 3, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0, 1},
+                                {2, 2, 4, 0, 0, 0, 1, 0, 1, 2, 0, 1, 1, 0, 0, 0, 0, 0, 0, 3}};
+  std::vector<std::string> texts{
+      "eth 02:00:00:00:01:00 > 02:00:00:00:01:01 | ipv4 10.0.0.1 > 10.0.0.2 | udp 1 > 2",
+      "eth 02:00:00:00:01:00 > 02:00:00:00:02:00 | ipv4 10.0.0.1 > 10.0.1.2 ttl 2 | udp 1 > 2",
+      "eth 02:00:00:00:01:00 > 02:00:00:00:02:00 | ipv6 fd00:0::1 > fd00:1::2 | tcp 1 > 2",
+      "eth 02:00:00:00:01:00 > ff:ff:ff:ff:ff:ff | arp request who 10.0.0.200 tell 10.0.0.1",
+      "ipv6 fd00:0::1 > ff02::1:ff00:200 | nd solicit target fd00:0::200"};
+  for (const std::string_view text :
+       {fuzz::kSeedFrames[3], fuzz::kSeedFrames[6], fuzz::kSeedFrames[9], fuzz::kSeedFrames[15]})
+    texts.emplace_back(text);
+  for (const fuzz::Bytes& cloud : clouds) {
+    for (const std::string& text : texts) {
+      const Result<Frame> frame = parse_frame(text);
+      FUZZ_CHECK(frame.ok(), text);
+      fuzz::Bytes seed = cloud;
+      seed.resize(sim::kCloudBytes);
+      seed.insert(seed.end(), frame->begin(), frame->end());
+      subject.seeds.push_back(std::move(seed));
+    }
+  }
+  return fuzz::fuzz_main(argc, argv, subject);
+}
