@@ -313,6 +313,16 @@ Result<void> ScenarioCloud::settle() {
 
 std::map<std::string, uint64_t> ScenarioCloud::drops_of(const VirtualHost& host) {
   std::map<std::string, uint64_t> drops = host.lab->datapath().counters().drops;
+  drops.erase(
+      "by_flow");  // charged to the flows' own reasons: by the worker, when it looks, and here until then
+  if (const auto flows = host.lab->datapath().dump_flows()) {
+    for (const datapath::FlowEntry& entry : *flows) {
+      const auto known = host.worker->flows().find(entry.flow.match);
+      if (!entry.flow.actions.drops() || !known || entry.stats.packets <= known->packets) continue;
+      drops[std::string(sim::to_string(host.worker->drop_reason(entry.flow.match)))] +=
+          entry.stats.packets - known->packets;
+    }
+  }
   for (const auto& [reason, n] : host.worker->counters().drops) {
     drops[std::string(sim::to_string(reason))] += n;
   }
@@ -498,11 +508,11 @@ std::vector<std::string> ScenarioCloud::differing_flows(const VirtualHost& host)
   if (!installed) return {host.name + ": " + installed.error().message};
   std::vector<std::string> findings;
   for (const datapath::FlowEntry& entry : *installed) {
-    const InstalledFlow* flow = host.worker->flows().find(entry.flow.match);
-    if (flow != nullptr && flow->actions == entry.flow.actions) continue;
+    const auto flow = host.worker->flows().find(entry.flow.match);
+    if (flow && flow->actions == entry.flow.actions) continue;
     findings.push_back(host.name + ": the datapath has the flow " + format(entry.flow.match) +
                        " : " + format(entry.flow.actions) + ", the worker has " +
-                       (flow == nullptr ? "none" : format(flow->actions)));
+                       (flow ? format(flow->actions) : "none"));
   }
   if (installed->size() != host.worker->flows().size()) {
     findings.push_back(host.name + ": the datapath has " + std::to_string(installed->size()) +
