@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define PLEXUS_LAYOUT_VERSION 1
+#define PLEXUS_LAYOUT_VERSION 2
 
 // ---- limits ---------------------------------------------------------------------------------------------------
 #define PLEXUS_MAX_PORT_MASKS 32  // masks that one port may have, for each of the two key sizes
@@ -112,6 +112,8 @@ struct plexus_flow {
   __u32 stats;            // index into flow_stats
   __u16 outputs;          // how many; 0 drops
   __u16 block;            // with more than PLEXUS_INLINE_OUTPUTS: index into output_blocks
+  __u16 mtu;              // larger packets (see larger_than()) are upcalls; 0: of any size
+  __u16 reserved[3];
   struct plexus_rewrite rewrite;
   struct plexus_output inline_outputs[PLEXUS_INLINE_OUTPUTS];
 } __attribute__((aligned(8)));

@@ -11,6 +11,7 @@
 #include "lib/classify.h"
 #include "lib/counters.h"
 #include "lib/kernel.h"
+#include "lib/mtu.h"
 #include "lib/output.h"
 #include "lib/parse.h"
 #include "lib/rewrite.h"
@@ -26,15 +27,14 @@ static __always_inline int forward(struct __sk_buff* skb, __u32 port, __u32 port
   if (parsed.error) return drop(port_index, parsed.error);
   parsed.key.in_port = port;
   parsed.key.tunnel_key = tunnel_key;
-  int entry = classify(&parsed.key, port_index);
-  if (entry < 0) {
+  __u32 at = (__u32)classify(&parsed.key, port_index);  // no flow: no entry has that number
+  const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &at);
+  if (!flow || (flow->mtu && larger_than(skb, &parsed, flow->mtu))) {
     count(PLEXUS_C_flow_misses);
     return upcall(skb, port, tunnel_key, port_index);
   }
   count(PLEXUS_C_flow_hits);
-  __u32 at = (__u32)entry;
-  const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &at);
-  if (flow) count_flow(skb, flow->stats);
+  count_flow(skb, flow->stats);
   return run_actions(skb, &parsed, at, port_index, PLEXUS_SEND_PEER);
 }
 

@@ -281,6 +281,66 @@ TEST_P(Conformance, MalformedFramesAreDroppedForAReason) {
   EXPECT_TRUE(bed().upcalls(0).empty());
 }
 
+TEST_P(Conformance, WhatIsLargerThanAFlowsMtuIsAnUpcall) {
+  bed().add_vm(16);
+  bed().add_vm(17);
+  Frame padded = udp(v4());
+  padded.resize(padded.size() + 500);
+  std::vector<std::pair<Frame, Offload>> cases = {
+      {udp(v4(), 1000), {}},
+      {tcp(v6(), 1000), {}},
+      {udp_packet(base(false, 0x6005), 1111, 2222, Frame(1000)), {}},
+      {with_vlan(udp_packet(base(true, 5), 1111, 2222, Frame(1000)), 7), {}},
+      {ip_packet(base(true), 89, Frame(1000)), {}},
+      {fragment(udp_packet(base(true), 1111, 2222, Frame(2000)), 1000).at(1), {}},
+      {padded, {}},
+      {with_partial_checksum(tcp(v4(), 5000)), {1000, true}},
+      {with_partial_checksum(tcp(v6(), 5000)), {1000, true}},
+      {with_partial_checksum(tcp_packet(base(false, 0x6005), 1111, 2222, 0x10, 1, Frame(5000))),
+       {1000, true}},
+      {arp_request(MacAddr{{2, 0, 0, 0, 0, 1}}, *IpAddr::parse("10.0.0.1"),
+                   *IpAddr::parse("10.0.0.2")),
+       {}},
+  };
+  Frame other(300, 0x33);
+  other[12] = 0x88;
+  cases.push_back({other, {}});
+  cases.push_back({with_vlan(other, 9), {}});
+  size_t n = 0;
+  for (const auto& [frame, offload] : cases) {
+    ++n;
+    const uint32_t size = packet_size(parse_packet(frame), frame, offload.gso_size);
+    Actions actions = to_port(17);
+    actions.mtu = static_cast<uint16_t>(size);
+    put_all(16, actions);
+    EXPECT_EQ(dp().dump_flows()->front().flow.actions, actions);
+    bed().sends(16, frame, offload);
+    auto got = bed().received(17, 1);
+    ASSERT_EQ(got.size(), 1u) << "of its size " << n;
+    EXPECT_EQ(got[0].frame, frame);
+
+    --actions.mtu;
+    put_all(16, actions);
+    bed().sends(16, frame, offload);
+    const auto upcalls = bed().upcalls(1);
+    ASSERT_EQ(upcalls.size(), 1u) << "a byte too large " << n;
+    EXPECT_EQ(upcalls[0].frame, frame);
+    EXPECT_EQ(upcalls[0].offload.gso_size, offload.gso_size);
+    expect_received(17, {});
+  }
+  // What is too large has not met the flow.
+  EXPECT_EQ(dp().counters().flow_hits, cases.size());
+  EXPECT_EQ(dp().counters().flow_misses, cases.size());
+
+  // Also where the packets would be dropped.
+  Actions nothing;
+  nothing.mtu = 100;
+  put_all(16, nothing);
+  EXPECT_EQ(dp().dump_flows()->front().flow.actions, nothing);
+  bed().sends(16, udp(v4(), 100));
+  EXPECT_EQ(bed().upcalls(1).size(), 1u);
+}
+
 TEST_P(Conformance, LargePacketsStayWhole) {
   bed().add_vm(16);
   bed().add_vm(17);

@@ -200,9 +200,8 @@ IpAddr address_from_kernel(const uint8_t (&in)[16]) {
 
 Result<CompiledFlow> compile(const Actions& actions) {
   CompiledFlow out;
+  out.mtu = actions.mtu;
   if (actions.drops()) return out;
-  if (actions.mtu != 0)
-    return Error{ErrorCode::unsupported, "limiting the size of packets in the kernel"};
   if (actions.copies.size() > PLEXUS_MAX_OUTPUTS)
     return Error{ErrorCode::unsupported,
                  "more than " + std::to_string(PLEXUS_MAX_OUTPUTS) + " copies"};
@@ -233,9 +232,10 @@ Result<CompiledFlow> compile(const Flow& flow) {
   return out;
 }
 
-Actions decompile(const plexus_rewrite& rewrite, std::span<const plexus_output> outputs) {
+Actions decompile(const plexus_flow& entry, std::span<const plexus_output> outputs) {
   Actions out;
-  const Rewrite common = decompile(rewrite);
+  out.mtu = entry.mtu;
+  const Rewrite common = decompile(entry.rewrite);
   for (const plexus_output& output : outputs) {
     if (output.port == PLEXUS_TUNNEL_PORT)
       out.copies.push_back(

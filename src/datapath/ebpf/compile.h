@@ -12,6 +12,7 @@ namespace plexus::datapath {
 struct CompiledFlow {
   bool short_key = false;  ///< some packet that is not IPv6 can match
   bool ipv6_key = false;   ///< some IPv6 packet can match
+  uint16_t mtu = 0;
   plexus_rewrite rewrite{};
   std::vector<plexus_output> outputs;
 };
@@ -22,8 +23,8 @@ struct CompiledFlow {
 
 /// Actions whose copies all have the same rewrite.
 [[nodiscard]] Result<CompiledFlow> compile(const Actions& actions);
-[[nodiscard]] Actions decompile(const plexus_rewrite& rewrite,
-                                std::span<const plexus_output> outputs);
+/// `outputs`: of this entry, wherever they are kept.
+[[nodiscard]] Actions decompile(const plexus_flow& entry, std::span<const plexus_output> outputs);
 
 [[nodiscard]] plexus_key to_kernel(const FlowKey& key);
 [[nodiscard]] FlowKey from_kernel(const plexus_key& key);

@@ -20,6 +20,14 @@ Match match_on(uint16_t eth_type, uint16_t eth_mask, uint8_t last_address_byte =
   return {key, mask};
 }
 
+/// By way of a flow's entry.
+Actions back(const CompiledFlow& compiled) {
+  plexus_flow entry{};
+  entry.mtu = compiled.mtu;
+  entry.rewrite = compiled.rewrite;
+  return decompile(entry, compiled.outputs);
+}
+
 TEST(Compile, FlowsGoWhereTheirPacketsAreLookedUp) {
   const struct {
     Match match;
@@ -57,15 +65,17 @@ TEST(Compile, ActionsComeBackAsTheyWere) {
       [&] { r.dscp = 0; },
       [&] { r.ttl_decrement = 255; },
   };
+  uint16_t mtu = 1499;
   for (const auto& step : steps) {
     step();
     Actions actions;
     actions.copies = {{r, LocalOutput{DpPort{16}}},
                       {r, TunnelOutput{*IpAddr::parse("192.0.2.9"), 0xffffff}},
                       {r, TunnelOutput{*IpAddr::parse("fd00::9"), 0}}};
+    actions.mtu = ++mtu;
     const auto compiled = compile(actions);
     ASSERT_TRUE(compiled.ok()) << compiled.error().message;
-    EXPECT_EQ(decompile(compiled->rewrite, compiled->outputs), actions) << format(actions);
+    EXPECT_EQ(back(*compiled), actions) << format(actions);
   }
 }
 

@@ -134,6 +134,7 @@ Result<uint32_t> FlowStore::write_entry(const Flow& flow, const CompiledFlow& co
   entry.cookie = flow.cookie;
   entry.stats = stats_slot;
   entry.outputs = static_cast<uint16_t>(compiled.outputs.size());
+  entry.mtu = compiled.mtu;
   entry.rewrite = compiled.rewrite;
   if (compiled.outputs.size() <= PLEXUS_INLINE_OUTPUTS) {
     std::copy(compiled.outputs.begin(), compiled.outputs.end(), entry.inline_outputs);
@@ -278,8 +279,8 @@ std::vector<FlowEntry> FlowStore::dump() const {
   out.reserve(flows_.size());
   for (const auto& [match, flow] : flows_) {
     const plexus_flow& entry = entries_[flow.entry];
-    out.push_back({{match, decompile(entry.rewrite, outputs_of(entry)), entry.cookie},
-                   read_stats(flow.entry)});
+    out.push_back(
+        {{match, decompile(entry, outputs_of(entry)), entry.cookie}, read_stats(flow.entry)});
   }
   return out;
 }
