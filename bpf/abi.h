@@ -104,6 +104,11 @@ struct plexus_output {
   __u8 remote[16];   // for the tunnel; IPv4 as ::ffff:a.b.c.d
 } __attribute__((aligned(8)));
 
+// Bits of plexus_flow.flags. A flow that answers has no outputs: the packet becomes its answer (answer.h), which says
+// that rewrite.ip_dst is at rewrite.eth_src.
+#define PLEXUS_FLOW_ANSWERS (1 << 0)
+#define PLEXUS_FLOW_ANSWERS_AS_ROUTER (1 << 1)
+
 // Everything about one flow but its statistics. Never changed while a flow map refers to it: a changed flow gets a
 // new entry, and an entry is used again only after an RCU grace period.
 struct plexus_flow {
@@ -113,7 +118,8 @@ struct plexus_flow {
   __u16 outputs;          // how many; 0 drops
   __u16 block;            // with more than PLEXUS_INLINE_OUTPUTS: index into output_blocks
   __u16 mtu;              // larger packets (see larger_than()) are upcalls; 0: of any size
-  __u16 reserved[3];
+  __u16 flags;            // PLEXUS_FLOW_ bits
+  __u16 reserved[2];
   struct plexus_rewrite rewrite;
   struct plexus_output inline_outputs[PLEXUS_INLINE_OUTPUTS];
 } __attribute__((aligned(8)));

@@ -8,6 +8,7 @@
 // Each takes every packet: redirected, handed up or dropped; the host's own stack never sees them.
 
 #include "abi.h"
+#include "lib/answer.h"
 #include "lib/classify.h"
 #include "lib/counters.h"
 #include "lib/kernel.h"
@@ -29,12 +30,21 @@ static __always_inline int forward(struct __sk_buff* skb, __u32 port, __u32 port
   parsed.key.tunnel_key = tunnel_key;
   __u32 at = (__u32)classify(&parsed.key, port_index);  // no flow: no entry has that number
   const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &at);
-  if (!flow || (flow->mtu && larger_than(skb, &parsed, flow->mtu))) {
+  int answered = PLEXUS_ANSWERED;
+  if (flow && flow->mtu && larger_than(skb, &parsed, flow->mtu))
+    flow = 0;
+  else if (flow && (flow->flags & PLEXUS_FLOW_ANSWERS))
+    answered = answer(skb, &parsed, at);
+  if (!flow || answered == PLEXUS_UNANSWERED) {
     count(PLEXUS_C_flow_misses);
     return upcall(skb, port, tunnel_key, port_index);
   }
   count(PLEXUS_C_flow_hits);
   count_flow(skb, flow->stats);
+  if (flow->flags & PLEXUS_FLOW_ANSWERS) {
+    if (answered) return drop(port_index, answered);
+    return send_back(skb, port, port_index);
+  }
   return run_actions(skb, &parsed, at, port_index, PLEXUS_SEND_PEER);
 }
 

@@ -45,6 +45,28 @@ static __always_inline int set_tunnel(struct __sk_buff* skb, const struct plexus
   return bpf_skb_set_tunnel_key(skb, &key, sizeof key, flags) ? PLEXUS_C_no_tunnel : 0;
 }
 
+// Whether the frame may go straight into the VM behind the port.
+static __always_inline int may_jump(struct __sk_buff* skb, const struct plexus_port* port) {
+  __u64 mac = 0;
+  return (port->flags & PLEXUS_PORT_HAS_PEER_MAC) && !bpf_skb_load_bytes(skb, 0, &mac, 6) &&
+         mac == port->peer_mac;
+}
+
+static __always_inline int jump(struct __sk_buff* skb, const struct plexus_port* port) {
+  count_sent(skb, port->index);
+  bpf_skb_change_type(skb, PLEXUS_PACKET_HOST);
+  return (int)bpf_redirect_peer(port->ifindex, 0);
+}
+
+// The packet goes back out of the local port that it came by; returns the verdict.
+static __always_inline int send_back(struct __sk_buff* skb, __u32 number, __u32 port_index) {
+  const struct plexus_port* port = bpf_map_lookup_elem(&ports, &number);
+  if (!port) return drop(port_index, PLEXUS_C_unknown_output_port);
+  if (may_jump(skb, port)) return jump(skb, port);
+  count_sent(skb, port->index);
+  return (int)bpf_redirect(port->ifindex, 0);
+}
+
 // i modulo a power of two, in a form that the compiler cannot turn into a comparison that the verifier forgets.
 #define PLEXUS_MASKED(i, size)                                \
   ({                                                          \
@@ -89,14 +111,7 @@ __attribute__((noinline)) int send_output(struct __sk_buff* skb, __u32 entry, __
     if (!port) return drop(port_index, PLEXUS_C_unknown_output_port);
     ifindex = port->ifindex;
     out_index = port->index;
-    if (how == (PLEXUS_SEND_LAST | PLEXUS_SEND_PEER) && (port->flags & PLEXUS_PORT_HAS_PEER_MAC)) {
-      __u64 mac = 0;
-      if (!bpf_skb_load_bytes(skb, 0, &mac, 6) && mac == port->peer_mac) {
-        count_sent(skb, out_index);
-        bpf_skb_change_type(skb, PLEXUS_PACKET_HOST);
-        return (int)bpf_redirect_peer(ifindex, 0);
-      }
-    }
+    if (how == (PLEXUS_SEND_LAST | PLEXUS_SEND_PEER) && may_jump(skb, port)) return jump(skb, port);
   }
   if (!(how & PLEXUS_SEND_LAST)) {
     if (bpf_clone_redirect(skb, ifindex, 0)) return drop(port_index, PLEXUS_C_output_failed);

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "datapath/check_match.h"
+#include "datapath/check_flow.h"
 
 namespace plexus::datapath {
 namespace {
@@ -114,8 +114,6 @@ Result<plexus_output> compile(const Output& output) {
     out.port = local->port.number;
     return out;
   }
-  if (std::holds_alternative<NeighbourAnswer>(output))
-    return Error{ErrorCode::unsupported, "answering in the kernel"};
   const auto& tunnel = std::get<TunnelOutput>(output);
   if (tunnel.remote.is_none()) return Error{ErrorCode::invalid, "a tunnel to no address"};
   if (tunnel.key > 0xffffff) return Error{ErrorCode::invalid, "a tunnel key has 24 bits"};
@@ -202,6 +200,17 @@ Result<CompiledFlow> compile(const Actions& actions) {
   CompiledFlow out;
   out.mtu = actions.mtu;
   if (actions.drops()) return out;
+  if (auto valid = check_actions(actions); !valid) return valid.error();
+  if (const NeighbourAnswer* answer = actions.answer()) {
+    out.flags = PLEXUS_FLOW_ANSWERS | (answer->router ? PLEXUS_FLOW_ANSWERS_AS_ROUTER : 0);
+    Rewrite by;
+    by.eth_src = answer->mac;
+    by.ip_dst = answer->target;
+    auto rewrite = compile(by);
+    if (!rewrite) return rewrite.error();
+    out.rewrite = *rewrite;
+    return out;
+  }
   if (actions.copies.size() > PLEXUS_MAX_OUTPUTS)
     return Error{ErrorCode::unsupported,
                  "more than " + std::to_string(PLEXUS_MAX_OUTPUTS) + " copies"};
@@ -219,7 +228,7 @@ Result<CompiledFlow> compile(const Actions& actions) {
 }
 
 Result<CompiledFlow> compile(const Flow& flow) {
-  if (auto valid = check_match(flow.match); !valid) return valid.error();
+  if (auto valid = check_flow(flow); !valid) return valid.error();
   auto out = compile(flow.actions);
   if (!out) return out;
   const Match& match = flow.match;
@@ -236,6 +245,11 @@ Actions decompile(const plexus_flow& entry, std::span<const plexus_output> outpu
   Actions out;
   out.mtu = entry.mtu;
   const Rewrite common = decompile(entry.rewrite);
+  if ((entry.flags & PLEXUS_FLOW_ANSWERS) != 0 && common.eth_src && common.ip_dst) {
+    const bool router = (entry.flags & PLEXUS_FLOW_ANSWERS_AS_ROUTER) != 0;
+    out.copies.push_back({{}, NeighbourAnswer{*common.eth_src, *common.ip_dst, router}});
+    return out;
+  }
   for (const plexus_output& output : outputs) {
     if (output.port == PLEXUS_TUNNEL_PORT)
       out.copies.push_back(

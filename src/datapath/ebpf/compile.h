@@ -13,11 +13,12 @@ struct CompiledFlow {
   bool short_key = false;  ///< some packet that is not IPv6 can match
   bool ipv6_key = false;   ///< some IPv6 packet can match
   uint16_t mtu = 0;
+  uint16_t flags = 0;  ///< PLEXUS_FLOW_ bits
   plexus_rewrite rewrite{};
   std::vector<plexus_output> outputs;
 };
 
-/// invalid: the match is malformed (see check_match), or an action is. unsupported: copies with different rewrites, or too many:
+/// invalid: the flow is malformed (see check_flow), or an action is. unsupported: copies with different rewrites, or too many:
 /// such packets have to be upcalled and executed.
 [[nodiscard]] Result<CompiledFlow> compile(const Flow& flow);
 

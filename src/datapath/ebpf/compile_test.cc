@@ -24,6 +24,7 @@ Match match_on(uint16_t eth_type, uint16_t eth_mask, uint8_t last_address_byte =
 Actions back(const CompiledFlow& compiled) {
   plexus_flow entry{};
   entry.mtu = compiled.mtu;
+  entry.flags = compiled.flags;
   entry.rewrite = compiled.rewrite;
   return decompile(entry, compiled.outputs);
 }
@@ -76,6 +77,19 @@ TEST(Compile, ActionsComeBackAsTheyWere) {
     const auto compiled = compile(actions);
     ASSERT_TRUE(compiled.ok()) << compiled.error().message;
     EXPECT_EQ(back(*compiled), actions) << format(actions);
+  }
+}
+
+TEST(Compile, AnswersComeBackAsTheyWere) {
+  for (const bool router : {false, true}) {
+    for (const char* target : {"10.0.0.0", "fd00::1"}) {
+      const Actions actions{
+          {{{}, NeighbourAnswer{MacAddr{{2, 3, 4, 5, 6, 7}}, *IpAddr::parse(target), router}}},
+          1280};
+      const auto compiled = compile(actions);
+      ASSERT_TRUE(compiled.ok());
+      EXPECT_EQ(back(*compiled), actions);
+    }
   }
 }
 

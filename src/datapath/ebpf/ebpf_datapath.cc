@@ -16,7 +16,7 @@
 #include <set>
 
 #include "base/log.h"
-#include "datapath/check_match.h"
+#include "datapath/check_flow.h"
 #include "datapath/ebpf/tc_hook.h"
 #include "tc_programs.skel.h"
 
@@ -457,7 +457,7 @@ Result<size_t> EbpfDatapath::repair() {
 // ---- flows and packets ------------------------------------------------------------------------
 
 Result<void> EbpfDatapath::put_flow(const Flow& flow) {
-  if (auto valid = check_match(flow.match); !valid) return valid;
+  if (auto valid = check_flow(flow); !valid) return valid;
   const auto index = index_of(flow.match.key.in_port);
   if (!index)
     return Error{ErrorCode::not_found, "no port " + std::to_string(flow.match.key.in_port)};
@@ -478,6 +478,9 @@ Result<std::vector<FlowEntry>> EbpfDatapath::dump_flows() const {
 
 Result<void> EbpfDatapath::execute(std::span<const uint8_t> frame, const Offload& offload,
                                    const Actions& actions) {
+  if (auto valid = check_actions(actions); !valid) return valid;
+  if (actions.answer() != nullptr)
+    return Error{ErrorCode::invalid, "an answer is sent by its flow, not by execute"};
   // The kernel does one rewrite a run: neighbours with the same rewrite go together, at most as many as one run sends.
   const auto& copies = actions.copies;
   for (size_t from = 0; from < copies.size();) {

@@ -135,6 +135,7 @@ Result<uint32_t> FlowStore::write_entry(const Flow& flow, const CompiledFlow& co
   entry.stats = stats_slot;
   entry.outputs = static_cast<uint16_t>(compiled.outputs.size());
   entry.mtu = compiled.mtu;
+  entry.flags = compiled.flags;
   entry.rewrite = compiled.rewrite;
   if (compiled.outputs.size() <= PLEXUS_INLINE_OUTPUTS) {
     std::copy(compiled.outputs.begin(), compiled.outputs.end(), entry.inline_outputs);

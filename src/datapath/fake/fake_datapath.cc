@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "datapath/check_match.h"
+#include "datapath/check_flow.h"
 #include "packet/build.h"
 #include "sim/drop_reason.h"
 
@@ -78,7 +78,7 @@ Result<void> FakeDatapath::set_tunnel(const TunnelSpec& tunnel) {
 }
 
 Result<void> FakeDatapath::put_flow(const Flow& flow) {
-  if (auto valid = check_match(flow.match); !valid) return valid;
+  if (auto valid = check_flow(flow); !valid) return valid;
   const auto it = ports_.find(DpPort{flow.match.key.in_port});
   if (it == ports_.end())
     return Error{ErrorCode::not_found, "no port " + std::to_string(flow.match.key.in_port)};
@@ -237,6 +237,7 @@ Result<void> FakeDatapath::execute(std::span<const uint8_t> frame, const Offload
   const ParsedPacket parsed = parse_packet(frame);
   if (parsed.error == ParseError::truncated_ethernet)
     return Error{ErrorCode::invalid, "a frame needs an Ethernet header"};
+  if (auto valid = check_actions(actions); !valid) return valid;
   if (actions.answer() != nullptr)
     return Error{ErrorCode::invalid, "an answer is sent by its flow, not by execute"};
   if (!actions.drops()) run(actions, parsed, frame, offload, ports_.find(kTunnelPort)->second);
