@@ -16,7 +16,8 @@
 #define PLEXUS_MAX_MASKS 4096     // different masks in all
 #define PLEXUS_INLINE_OUTPUTS 4   // outputs that fit into a flow's entry
 #define PLEXUS_MAX_OUTPUTS \
-  64  // outputs of one flow: more than PLEXUS_INLINE_OUTPUTS live in a block
+  64                         // outputs of one flow: more than PLEXUS_INLINE_OUTPUTS live in a block
+#define PLEXUS_MAX_GROUPS 4  // different rewrites of the copies of one flow
 #define PLEXUS_KEY_BYTES_SHORT 48  // the part of plexus_key that anything but IPv6 needs
 #define PLEXUS_MAX_VLAN_TAGS 2     // as parse_packet; a tag in the skb's metadata counts
 #define PLEXUS_MAX_IPV6_EXTENSIONS 8
@@ -83,6 +84,8 @@ struct plexus_flow_ref {
 #define PLEXUS_SET_TP_DST (1 << 7)
 #define PLEXUS_SET_DSCP (1 << 8)
 #define PLEXUS_DEC_TTL (1 << 9)
+#define PLEXUS_POP_VLAN (1 << 10)   // the outermost tag, if there is one
+#define PLEXUS_PUSH_VLAN (1 << 11)  // after that
 
 struct plexus_rewrite {
   __u16 fields;
@@ -92,7 +95,8 @@ struct plexus_rewrite {
   __u8 eth_src[6];
   __be16 tp_src;
   __be16 tp_dst;
-  __u32 reserved;
+  __u16 vlan_tci;
+  __u16 reserved;
   __u8 ip_src[16];  // IPv4 in the first four bytes
   __u8 ip_dst[16];
 } __attribute__((aligned(8)));
@@ -111,6 +115,9 @@ struct plexus_output {
 
 // Everything about one flow but its statistics. Never changed while a flow map refers to it: a changed flow gets a
 // new entry, and an entry is used again only after an RCU grace period.
+//
+// Copies with different rewrites take an entry for each rewrite, at most PLEXUS_MAX_GROUPS, chained by `next`; only rewrite
+// and outputs count in the later ones. Entries that take a VLAN tag off come last: it cannot be put back.
 struct plexus_flow {
   struct plexus_key key;  // masked, with the mask's number: readers compare it, see classify.h
   __u64 cookie;           // the installer's
@@ -119,8 +126,9 @@ struct plexus_flow {
   __u16 block;            // with more than PLEXUS_INLINE_OUTPUTS: index into output_blocks
   __u16 mtu;              // larger packets (see larger_than()) are upcalls; 0: of any size
   __u16 flags;            // PLEXUS_FLOW_ bits
-  __u16 reserved[2];
-  struct plexus_rewrite rewrite;
+  __u32 next;             // the entry with the copies that have another rewrite; 0: no more
+  __u16 reserved[4];
+  struct plexus_rewrite rewrite;  // of the packet as it came
   struct plexus_output inline_outputs[PLEXUS_INLINE_OUTPUTS];
 } __attribute__((aligned(8)));
 
@@ -258,7 +266,7 @@ struct plexus_parsed {
   __u16 error;  // ParseError
   __u16 l3_offset;
   __u16 l4_offset;
-  __u16 reserved;
+  __be16 icmp_id;  // of an echo: the word behind the checksum
   __u32 length;
   __u32 reserved2;
 };

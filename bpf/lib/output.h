@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-// Ways out. All copies but the last are clones sent at once; the last is the packet itself, by the program's verdict.
+// Ways out. All copies but the last are clones sent at once; the last is the packet itself, by the program's verdict. Copies
+// with different rewrites go entry by entry, each rewriting what the one before has left.
 //
 // Delivery to a VM behind a veth goes straight into the VM's namespace (bpf_redirect_peer), which saves a trip through
 // the backlog queue. The kernel does not look at the destination MAC again on that way, so it is taken only for
@@ -122,22 +123,49 @@ __attribute__((noinline)) int send_output(struct __sk_buff* skb, __u32 entry, __
   return (int)bpf_redirect(ifindex, 0);
 }
 
-// Runs a flow's actions. `entry` is the flow's, `parsed` describes the packet.
-static __always_inline int run_actions(struct __sk_buff* skb, const struct plexus_parsed* parsed,
-                                       __u32 entry, __u32 port_index, __u32 how) {
+// Sends all outputs of an entry that has some; as send_output(). Global: looked at by the verifier once.
+__attribute__((noinline)) int send_outputs(struct __sk_buff* skb, __u32 entry, __u32 port_index,
+                                           __u32 how) {
   const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &entry);
   if (!flow) return drop(port_index, PLEXUS_C_output_failed);
   __u32 outputs = flow->outputs;
-  if (outputs == 0 || outputs > PLEXUS_MAX_OUTPUTS) return drop(port_index, PLEXUS_C_by_flow);
-  if (flow->rewrite.fields) {
-    int reason = rewrite(skb, parsed, entry);
-    if (reason) return drop(port_index, reason);
-  }
   for (__u32 i = 0; i < PLEXUS_MAX_OUTPUTS; ++i) {
     if (i + 1 >= outputs) break;
-    send_output(skb, entry, i, port_index, how);
+    send_output(skb, entry, i, port_index, how & ~PLEXUS_SEND_LAST);
   }
-  return send_output(skb, entry, outputs - 1, port_index, how | PLEXUS_SEND_LAST);
+  return send_output(skb, entry, outputs - 1, port_index, how);
+}
+
+// Runs a flow's actions. `entry` is the flow's, `parsed` describes the packet as it came.
+static __always_inline int run_actions(struct __sk_buff* skb, const struct plexus_parsed* parsed,
+                                       __u32 entry, __u32 port_index, __u32 how) {
+  int ip = parsed->key.eth_type == bpf_htons(PLEXUS_ETH_IPV4) ||
+           parsed->key.eth_type == bpf_htons(PLEXUS_ETH_IPV6);
+  __u32 before = 0;  // fields of the last rewrite that was made
+  for (int group = 0; group < PLEXUS_MAX_GROUPS; ++group) {
+    const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &entry);
+    if (!flow) return drop(port_index, PLEXUS_C_output_failed);
+    __u32 next = flow->next, fields = flow->rewrite.fields;
+    if (flow->outputs == 0 || flow->outputs > PLEXUS_MAX_OUTPUTS)
+      return drop(port_index, PLEXUS_C_by_flow);
+    // The class promises enough TTL; a packet that loops for ever would be the price of believing it.
+    if ((fields & PLEXUS_DEC_TTL) && ip && parsed->key.ip_ttl <= flow->rewrite.ttl_decrement) {
+      int verdict = drop(port_index, PLEXUS_C_ttl_exceeded);
+      if (!next) return verdict;
+    } else {
+      int reason = 0;
+      if (before)
+        reason = rewrite_again(skb, parsed, entry, before);
+      else if (fields)
+        reason = rewrite(skb, parsed, &flow->rewrite);
+      if (reason) return drop(port_index, reason);
+      before = fields;
+      if (!next) return send_outputs(skb, entry, port_index, how | PLEXUS_SEND_LAST);
+      send_outputs(skb, entry, port_index, how);
+    }
+    entry = next;
+  }
+  return drop(port_index, PLEXUS_C_output_failed);
 }
 
 #endif

@@ -48,6 +48,7 @@ static __always_inline __u16 parse_transport(struct __sk_buff* skb, struct plexu
   if (proto == PLEXUS_ICMP || proto == PLEXUS_ICMPV6) {
     key->tp_src = bpf_htons(h[0]);
     key->tp_dst = bpf_htons(h[1]);
+    __builtin_memcpy(&out->icmp_id, h + 4, 2);
   } else {
     __builtin_memcpy(&key->tp_src, h, 2);
     __builtin_memcpy(&key->tp_dst, h + 2, 2);

@@ -13,6 +13,10 @@
 #include "maps.h"
 #include "parse.h"
 
+#define PLEXUS_REWRITES_IP                                                             \
+  (PLEXUS_SET_IP4_SRC | PLEXUS_SET_IP4_DST | PLEXUS_SET_IP6_SRC | PLEXUS_SET_IP6_DST | \
+   PLEXUS_SET_TP_SRC | PLEXUS_SET_TP_DST | PLEXUS_SET_DSCP | PLEXUS_DEC_TTL)
+
 // Where the transport checksum is, and how bpf_l4_csum_replace has to treat it. offset 0: there is none.
 struct transport_checksum {
   __u32 offset;
@@ -88,10 +92,8 @@ static __always_inline long rewrite_transport(struct __sk_buff* skb, const struc
   } else if (r->fields & PLEXUS_SET_TP_SRC) {
     __u16 type = bpf_ntohs(p->key.tp_src);
     int echo = proto == PLEXUS_ICMP ? (type == 0 || type == 8) : (type == 128 || type == 129);
-    __be16 from;
     if (!echo) return 0;
-    err = bpf_skb_load_bytes(skb, p->l4_offset + 4, &from, 2);
-    if (!err) err = set_transport_word(skb, c, p->l4_offset + 4, from, r->tp_src);
+    err = set_transport_word(skb, c, p->l4_offset + 4, p->icmp_id, r->tp_src);
   }
   return err;
 }
@@ -150,22 +152,25 @@ static __always_inline long rewrite_ipv6(struct __sk_buff* skb, const struct ple
   return err;
 }
 
-// 0, or the counter to drop with. Global: looked at by the verifier once.
+static __always_inline long rewrite_vlan(struct __sk_buff* skb, const struct plexus_parsed* p,
+                                         const struct plexus_rewrite* r) {
+  long err = 0;
+  if ((r->fields & PLEXUS_POP_VLAN) && p->key.vlan_tci) err = bpf_skb_vlan_pop(skb);
+  if (!err && (r->fields & PLEXUS_PUSH_VLAN))
+    err = bpf_skb_vlan_push(skb, bpf_htons(PLEXUS_ETH_VLAN), r->vlan_tci);
+  return err;
+}
+
+// `p` describes the packet as it is now. 0, or the counter to drop with. Global: looked at by the verifier once.
 __attribute__((noinline)) int rewrite(struct __sk_buff* skb, const struct plexus_parsed* p,
-                                      __u32 entry) {
-  if (!p) return PLEXUS_C_rewrite_failed;
-  const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &entry);
-  if (!flow) return PLEXUS_C_rewrite_failed;
-  const struct plexus_rewrite* r = &flow->rewrite;
+                                      const struct plexus_rewrite* r) {
+  if (!p || !r) return PLEXUS_C_rewrite_failed;
   __u16 fields = r->fields;
   long err = 0;
 
   int v4 = p->key.eth_type == bpf_htons(PLEXUS_ETH_IPV4);
   int v6 = p->key.eth_type == bpf_htons(PLEXUS_ETH_IPV6);
-  if ((v4 || v6) && (fields & ~(PLEXUS_SET_ETH_SRC | PLEXUS_SET_ETH_DST))) {
-    // The class promises enough TTL; a packet that loops for ever would be the price of believing it.
-    if ((fields & PLEXUS_DEC_TTL) && p->key.ip_ttl <= r->ttl_decrement)
-      return PLEXUS_C_ttl_exceeded;
+  if ((v4 || v6) && (fields & PLEXUS_REWRITES_IP)) {
     struct transport_checksum c = checksum_of(p);
     err = v4 ? rewrite_ipv4(skb, p, r, &c) : rewrite_ipv6(skb, p, r, &c);
     if (!err && c.offset && (fields & (PLEXUS_SET_TP_SRC | PLEXUS_SET_TP_DST)))
@@ -173,7 +178,57 @@ __attribute__((noinline)) int rewrite(struct __sk_buff* skb, const struct plexus
   }
   if (!err && (fields & PLEXUS_SET_ETH_DST)) err = bpf_skb_store_bytes(skb, 0, r->eth_dst, 6, 0);
   if (!err && (fields & PLEXUS_SET_ETH_SRC)) err = bpf_skb_store_bytes(skb, 6, r->eth_src, 6, 0);
+  // Last: it moves what the offsets point to.
+  if (!err && (fields & (PLEXUS_POP_VLAN | PLEXUS_PUSH_VLAN))) err = rewrite_vlan(skb, p, r);
   return err ? PLEXUS_C_rewrite_failed : 0;
+}
+
+// Adds to `r` what an earlier rewrite has changed (`before`, its fields) and `r` does not set: back to what the packet
+// had when it came (`original`). The TTL becomes a difference to the present one; one byte wraps around.
+static __always_inline void undo(struct plexus_rewrite* r, const struct plexus_parsed* original,
+                                 const struct plexus_parsed* now, __u16 before) {
+  const struct plexus_key* key = &original->key;
+  __u16 back = before & ~r->fields;
+  int v4 = key->eth_type == bpf_htons(PLEXUS_ETH_IPV4);
+  if (back & PLEXUS_SET_ETH_SRC) __builtin_memcpy(r->eth_src, key->eth_src, 6);
+  if (back & PLEXUS_SET_ETH_DST) __builtin_memcpy(r->eth_dst, key->eth_dst, 6);
+  // A rewrite of the other family was not made, and its place may be in use.
+  if (v4) {
+    if (back & PLEXUS_SET_IP4_SRC) __builtin_memcpy(r->ip_src, key->nw, 4);
+    if (back & PLEXUS_SET_IP4_DST) __builtin_memcpy(r->ip_dst, key->nw + 4, 4);
+  } else {
+    if (back & PLEXUS_SET_IP6_SRC) __builtin_memcpy(r->ip_src, key->nw, 16);
+    if (back & PLEXUS_SET_IP6_DST) __builtin_memcpy(r->ip_dst, key->nw + 16, 16);
+  }
+  if (back & PLEXUS_SET_TP_SRC) {
+    int icmp = key->ip_proto == PLEXUS_ICMP || key->ip_proto == PLEXUS_ICMPV6;
+    r->tp_src = icmp ? original->icmp_id : key->tp_src;
+  }
+  if (back & PLEXUS_SET_TP_DST) r->tp_dst = key->tp_dst;
+  if (back & PLEXUS_SET_DSCP) r->dscp = key->ip_tos >> 2;
+  if ((r->fields | before) & PLEXUS_DEC_TTL) {
+    __u8 less = (r->fields & PLEXUS_DEC_TTL) ? r->ttl_decrement : 0;
+    r->ttl_decrement = (__u8)(now->key.ip_ttl - (__u8)(key->ip_ttl - less));
+  }
+  r->fields |= back & (PLEXUS_REWRITES_IP | PLEXUS_SET_ETH_SRC | PLEXUS_SET_ETH_DST);
+  if (before & PLEXUS_POP_VLAN) r->fields &= ~PLEXUS_POP_VLAN;  // has been taken off
+}
+
+// The rewrite of entry `entry`, of a packet that another one (`before`, its fields) has changed already. 0, or the counter
+// to drop with. Global: looked at by the verifier once.
+__attribute__((noinline)) int rewrite_again(struct __sk_buff* skb,
+                                            const struct plexus_parsed* original, __u32 entry,
+                                            __u32 before) {
+  struct plexus_parsed now = {};
+  struct plexus_rewrite r;
+  const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &entry);
+  if (!flow || !original) return PLEXUS_C_rewrite_failed;
+  if ((before & PLEXUS_PUSH_VLAN) && bpf_skb_vlan_pop(skb)) return PLEXUS_C_rewrite_failed;
+  parse(skb, &now);
+  if (now.error) return PLEXUS_C_rewrite_failed;
+  __builtin_memcpy(&r, &flow->rewrite, sizeof r);
+  undo(&r, original, &now, (__u16)before);
+  return rewrite(skb, &now, &r);
 }
 
 #endif

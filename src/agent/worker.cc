@@ -318,7 +318,7 @@ void Worker::adopt(MonoTime now) {
     const sim::Packet parsed = sim::packet_of(frame, DpPort{entry.flow.match.key.in_port},
                                               entry.flow.match.key.tunnel_key);
     const sim::Outcome outcome = sim::simulate(parsed, *snapshot_, now);
-    const bool same = outcome.cacheable && outcome.actions == entry.flow.actions &&
+    const bool same = outcome.cacheable && same_effect(outcome.actions, entry.flow.actions) &&
                       match_of(parsed.key, outcome.mask) == entry.flow.match;
     if (same) {
       remember(entry.flow, outcome, now);

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "packet/build.h"
 #include "packet/bytes.h"
 #include "packet/checksum.h"
@@ -153,6 +155,11 @@ std::string format(const Actions& actions) {
   }
   if (actions.mtu != 0) fmt::format_to(std::back_inserter(out), "; mtu {}", actions.mtu);
   return out;
+}
+
+bool same_effect(const Actions& a, const Actions& b) {
+  return a.mtu == b.mtu &&
+         std::is_permutation(a.copies.begin(), a.copies.end(), b.copies.begin(), b.copies.end());
 }
 
 bool fits(const Actions& actions, const ParsedPacket& parsed, std::span<const uint8_t> frame,

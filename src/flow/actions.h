@@ -69,6 +69,9 @@ struct Actions {
   }
 };
 
+/// The same copies in whatever order, for the same packets.
+[[nodiscard]] bool same_effect(const Actions& a, const Actions& b);
+
 /// Whether a packet that matches a flow is one its actions are for: small enough, and one that can be answered when
 /// they answer. All others are upcalls. `gso_size`: 0, or the payload of each of the packets that `frame` stands for.
 [[nodiscard]] bool fits(const Actions& actions, const ParsedPacket& parsed,

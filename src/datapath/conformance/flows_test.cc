@@ -297,6 +297,12 @@ TEST_P(Conformance, FlowsOutliveTheAgent) {
   rewrite.ttl_decrement = 2;
   Actions many = to_ports({17, 18, 17, 18, 17, 18});
   many.copies.push_back({{}, TunnelOutput{Bed::peer6(), 0xabcdef}});
+  Rewrite tagged;
+  tagged.push_vlan = 0x6005;
+  for (int i = 0; i < 5; ++i) many.copies.push_back({tagged, LocalOutput{DpPort{18}}});
+  tagged.pop_vlan = true;
+  many.copies.push_back({tagged, LocalOutput{DpPort{18}}});
+  many.mtu = 1500;
   put(exactly(16, udp(v4())), to_port(17), 1);
   put(exactly(16, udp(v6())), to_port(18, rewrite), UINT64_MAX);
   put(all_of(17), many, 3);

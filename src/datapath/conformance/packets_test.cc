@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Conformance: what happens to packets: rewrites, copies, VLAN tags, offloads, malformed frames.
+#include <random>
+
 #include "datapath/conformance/suite.h"
 
 namespace plexus::datapath {
@@ -37,6 +39,11 @@ std::vector<NamedFrame> frames_of_every_kind() {
     out.push_back({"tagged_tcp" + v, tcp_packet(base(ipv6, 0x6123), 1111, 2222, 0x18, 7, data)});
     out.push_back(
         {"double_tagged_udp" + v, with_vlan(udp_packet(base(ipv6, 5), 1111, 2222, data), 7)});
+    for (Frame service : {udp_packet(base(ipv6, 5), 1111, 2222, data), out.back().frame}) {
+      service[12] = 0x88;  // 802.1ad
+      service[13] = 0xa8;
+      out.push_back({"service_tagged_udp" + v, service});
+    }
     Frame none = udp_packet(spec, 1111, 2222, data);
     const size_t at = *transport_checksum_offset(parse_packet(none));
     none[at] = none[at + 1] = 0;
@@ -80,6 +87,12 @@ std::vector<NamedRewrite> rewrites_of_every_field() {
   add("dscp 0", [](Rewrite& r) { r.dscp = 0; });
   add("ttl-1", [](Rewrite& r) { r.ttl_decrement = 1; });
   add("ttl-32", [](Rewrite& r) { r.ttl_decrement = 32; });
+  add("pop", [](Rewrite& r) { r.pop_vlan = true; });
+  add("push", [](Rewrite& r) { r.push_vlan = 0xe123; });
+  add("pop, push", [](Rewrite& r) {
+    r.pop_vlan = true;
+    r.push_vlan = 7;
+  });
   add("routed", [](Rewrite& r) {
     r.eth_src = MacAddr{{6, 1, 2, 3, 4, 5}};
     r.eth_dst = MacAddr{{6, 6, 7, 8, 9, 0xa}};
@@ -95,6 +108,7 @@ std::vector<NamedRewrite> rewrites_of_every_field() {
       r.tp_dst = 1;
       r.dscp = 46;
       r.ttl_decrement = 3;
+      r.push_vlan = 9;
     });
   return out;
 }
@@ -109,9 +123,7 @@ TEST_P(Conformance, EveryFieldOfEveryKindOfPacketIsRewrittenAsThePacketRoomDoesI
     const auto got = bed().received(17, frames.size());
     ASSERT_EQ(got.size(), frames.size()) << r.name;
     for (size_t i = 0; i < frames.size(); ++i) {
-      Frame want = frames[i].frame;
-      const ParsedPacket parsed = parse_packet(want);
-      apply_rewrite(r.rewrite, parsed, want);
+      const Frame want = rewritten(r.rewrite, parse_packet(frames[i].frame), frames[i].frame);
       EXPECT_EQ(got[i].frame, want) << r.name << " of " << frames[i].name;
       const ParsedPacket after = parse_packet(got[i].frame);
       EXPECT_TRUE(ipv4_checksum_ok(after, got[i].frame)) << r.name << " of " << frames[i].name;
@@ -137,8 +149,7 @@ TEST_P(Conformance, ChecksumsLeftToHardwareStayLeftAndRight) {
         bed().sends(16, frame, {0, true});
         const auto got = bed().received(17, 1);
         ASSERT_EQ(got.size(), 1u) << r.name;
-        Frame want = frame;
-        apply_rewrite(r.rewrite, parse_packet(frame), want, true);
+        const Frame want = rewritten(r.rewrite, parse_packet(frame), frame, true);
         EXPECT_TRUE(got[0].offload.partial_checksum) << r.name;
         EXPECT_EQ(got[0].frame, want) << r.name;
         EXPECT_TRUE(transport_checksum_is_partial(parse_packet(want), want)) << r.name;
@@ -188,6 +199,122 @@ TEST_P(Conformance, SeveralCopiesGoOut) {
     ASSERT_EQ(sent.size(), 1u);
     EXPECT_EQ(sent[0].frame, want);
     EXPECT_EQ(std::get<TunnelOutput>(sent[0].output).key, 44u);
+  }
+}
+
+TEST_P(Conformance, CopiesWithDifferentRewritesAreEachOfThePacketAsItCame) {
+  bed().add_vm(16);
+  for (uint32_t port = 17; port < 21; ++port) bed().add_vm(port);
+  const auto frames = frames_of_every_kind();
+  const auto rewrites = rewrites_of_every_field();
+  std::mt19937 random(20261125);
+  for (int round = 0; round < 60; ++round) {
+    // The first rounds: each rewrite beside the untouched packet.
+    std::vector<const NamedRewrite*> chosen;
+    if (round < static_cast<int>(rewrites.size()))
+      chosen = {&rewrites[static_cast<size_t>(round)], &rewrites[0]};
+    else
+      for (size_t n = 2 + random() % 3; n > 0; --n)
+        chosen.push_back(&rewrites[random() % rewrites.size()]);
+    Actions actions;
+    std::string names;
+    for (const NamedRewrite* r : chosen) {
+      const auto port = static_cast<uint32_t>(17 + actions.copies.size());
+      actions.copies.push_back({r->rewrite, LocalOutput{DpPort{port}}});
+      names += "[" + r->name + "] ";
+    }
+    put_all(16, actions);
+    EXPECT_TRUE(same_effect(dp().dump_flows()->front().flow.actions, actions)) << names;
+    for (const NamedFrame& f : frames) bed().sends(16, f.frame);
+    for (const Copy& copy : actions.copies) {
+      const auto got =
+          bed().received(std::get<LocalOutput>(copy.output).port.number, frames.size());
+      ASSERT_EQ(got.size(), frames.size()) << names;
+      for (size_t i = 0; i < frames.size(); ++i)
+        EXPECT_EQ(got[i].frame,
+                  rewritten(copy.rewrite, parse_packet(frames[i].frame), frames[i].frame))
+            << frames[i].name << " to " << names << "by " << format(Actions{{copy}});
+    }
+  }
+}
+
+TEST_P(Conformance, MirrorsAreUntouchedBesideWhatIsRoutedIntoTheTunnel) {
+  for (uint32_t port = 16; port < 24; ++port) bed().add_vm(port);
+  ASSERT_TRUE(dp().set_tunnel(Bed::tunnel()).ok());
+  Rewrite routed, tagged;
+  routed.eth_src = MacAddr{{6, 1, 2, 3, 4, 5}};
+  routed.eth_dst = MacAddr{{6, 6, 7, 8, 9, 0xa}};
+  routed.ttl_decrement = 1;
+  tagged.push_vlan = 0x6007;
+  Actions actions = to_ports({17, 18, 19, 20, 21, 22});  // more than an entry holds
+  actions.copies.insert(actions.copies.begin(), {routed, TunnelOutput{Bed::peer(), 44}});
+  actions.copies.push_back({tagged, TunnelOutput{Bed::peer(), 45}});
+  actions.copies.push_back({routed, LocalOutput{DpPort{23}}});
+  put_all(16, actions);
+  for (const Offload& offload : {Offload{}, Offload{1448, true}}) {
+    const bool large = offload.gso_size > 0;
+    const Frame frame = large ? with_partial_checksum(tcp(base(false), 5000)) : udp(base(true));
+    const Frame want = rewritten(routed, parse_packet(frame), frame, large);
+    bed().sends(16, frame, offload);
+    for (uint32_t port = 17; port < 23; ++port) expect_received(port, {frame});
+    expect_received(23, {want});
+    if (large) continue;  // cut on the way out
+    auto sent = bed().fabric_received(2);
+    ASSERT_EQ(sent.size(), 2u);
+    const bool swapped = std::get<TunnelOutput>(sent[0].output).key == 45;
+    EXPECT_EQ(sent[swapped ? 1 : 0].frame, want);
+    EXPECT_EQ(sent[swapped ? 0 : 1].frame, with_vlan(frame, 0x6007));
+    const Frame had = with_vlan(frame, 5);  // two tags in the tunnel
+    bed().sends(16, had);
+    for (uint32_t port = 17; port < 24; ++port) (void)bed().received(port, 1);
+    sent = bed().fabric_received(2);
+    ASSERT_EQ(sent.size(), 2u);
+    const bool again = std::get<TunnelOutput>(sent[0].output).key == 45;
+    EXPECT_EQ(sent[again ? 0 : 1].frame, with_vlan(had, 0x6007));
+  }
+}
+
+TEST_P(Conformance, ACopyWithoutTtlToSpareDoesNotStopTheOthers) {
+  bed().add_vm(16);
+  for (uint32_t port = 17; port < 20; ++port) bed().add_vm(port);
+  Rewrite routed, marked;
+  routed.ttl_decrement = 1;
+  routed.eth_dst = MacAddr{{6, 6, 7, 8, 9, 0xa}};
+  marked.dscp = 3;
+  const Copy copies[] = {{routed, LocalOutput{DpPort{17}}},
+                         {{}, LocalOutput{DpPort{18}}},
+                         {marked, LocalOutput{DpPort{19}}}};
+  PacketSpec spec = base(true);
+  spec.ttl = 1;
+  const Frame frame = udp_packet(spec, 1, 2);
+  uint64_t dropped = 0;
+  for (const auto& order : {std::array{0, 1, 2}, std::array{2, 1, 0}}) {
+    Actions actions;
+    for (const int i : order) actions.copies.push_back(copies[i]);
+    put_all(16, actions);
+    bed().sends(16, frame);
+    expect_received(18, {frame});
+    expect_received(19, {rewritten(marked, parse_packet(frame), frame)});
+    ++dropped;
+    EXPECT_EQ(drops("ttl_exceeded", dropped), dropped);
+    expect_received(17, {});
+  }
+}
+
+TEST_P(Conformance, ExecuteChangesTags) {
+  bed().add_vm(17);
+  Rewrite pop, push;
+  pop.pop_vlan = true;
+  push.push_vlan = 0x2009;
+  push.dscp = 5;
+  const Actions actions{{{pop, LocalOutput{DpPort{17}}},
+                         {push, LocalOutput{DpPort{17}}},
+                         {{}, LocalOutput{DpPort{17}}}}};
+  for (const NamedFrame& f : frames_of_every_kind()) {
+    ASSERT_TRUE(dp().execute(f.frame, {}, actions).ok()) << f.name;
+    const ParsedPacket parsed = parse_packet(f.frame);
+    expect_received(17,
+                    {rewritten(pop, parsed, f.frame), rewritten(push, parsed, f.frame), f.frame});
   }
 }
 

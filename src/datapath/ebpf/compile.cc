@@ -60,8 +60,6 @@ uint16_t host_be16(const __be16& in) {
 
 Result<plexus_rewrite> compile(const Rewrite& rewrite) {
   plexus_rewrite out{};
-  if (rewrite.pop_vlan || rewrite.push_vlan)
-    return Error{ErrorCode::unsupported, "changing VLAN tags in the kernel"};
   uint16_t fields = 0;
   const auto set = [&](unsigned bit) { fields = static_cast<uint16_t>(fields | bit); };
   if (rewrite.eth_src) {
@@ -100,6 +98,11 @@ Result<plexus_rewrite> compile(const Rewrite& rewrite) {
   if (rewrite.ttl_decrement != 0) {
     set(PLEXUS_DEC_TTL);
     out.ttl_decrement = rewrite.ttl_decrement;
+  }
+  if (rewrite.pop_vlan) set(PLEXUS_POP_VLAN);
+  if (rewrite.push_vlan) {
+    set(PLEXUS_PUSH_VLAN);
+    out.vlan_tci = *rewrite.push_vlan;
   }
   out.fields = fields;
   return out;
@@ -147,6 +150,8 @@ Rewrite decompile(const plexus_rewrite& in) {
   if (has(PLEXUS_SET_TP_DST)) out.tp_dst = host_be16(in.tp_dst);
   if (has(PLEXUS_SET_DSCP)) out.dscp = in.dscp;
   if (has(PLEXUS_DEC_TTL)) out.ttl_decrement = in.ttl_decrement;
+  out.pop_vlan = has(PLEXUS_POP_VLAN);
+  if (has(PLEXUS_PUSH_VLAN)) out.push_vlan = in.vlan_tci;
   return out;
 }
 
@@ -208,22 +213,39 @@ Result<CompiledFlow> compile(const Actions& actions) {
     by.ip_dst = answer->target;
     auto rewrite = compile(by);
     if (!rewrite) return rewrite.error();
-    out.rewrite = *rewrite;
+    out.groups[0].rewrite = *rewrite;
     return out;
   }
   if (actions.copies.size() > PLEXUS_MAX_OUTPUTS)
     return Error{ErrorCode::unsupported,
                  "more than " + std::to_string(PLEXUS_MAX_OUTPUTS) + " copies"};
-  for (const Copy& copy : actions.copies) {
-    if (copy.rewrite != actions.copies.front().rewrite)
-      return Error{ErrorCode::unsupported, "copies with different rewrites"};
-    auto output = compile(copy.output);
-    if (!output) return output.error();
-    out.outputs.push_back(*output);
+  std::vector<const Rewrite*> rewrites;
+  for (const Copy& copy : actions.copies)
+    if (std::none_of(rewrites.begin(), rewrites.end(),
+                     [&](const Rewrite* r) { return *r == copy.rewrite; }))
+      rewrites.push_back(&copy.rewrite);
+  if (rewrites.size() > PLEXUS_MAX_GROUPS)
+    return Error{ErrorCode::unsupported,
+                 "copies with more than " + std::to_string(PLEXUS_MAX_GROUPS) + " rewrites"};
+  // A tag that has been taken off cannot be put back. And what is not rewritten comes first, with nothing to undo.
+  std::stable_partition(rewrites.begin(), rewrites.end(),
+                        [](const Rewrite* r) { return !r->pop_vlan; });
+  std::stable_partition(rewrites.begin(), rewrites.end(),
+                        [](const Rewrite* r) { return r->empty(); });
+  out.group_count = rewrites.size();
+  out.outputs.reserve(actions.copies.size());
+  for (size_t g = 0; g < rewrites.size(); ++g) {
+    auto rewrite = compile(*rewrites[g]);
+    if (!rewrite) return rewrite.error();
+    out.groups[g].rewrite = *rewrite;
+    for (const Copy& copy : actions.copies) {
+      if (copy.rewrite != *rewrites[g]) continue;
+      auto output = compile(copy.output);
+      if (!output) return output.error();
+      out.outputs.push_back(*output);
+      ++out.groups[g].outputs;
+    }
   }
-  auto rewrite = compile(actions.copies.front().rewrite);
-  if (!rewrite) return rewrite.error();
-  out.rewrite = *rewrite;
   return out;
 }
 
@@ -241,14 +263,13 @@ Result<CompiledFlow> compile(const Flow& flow) {
   return out;
 }
 
-Actions decompile(const plexus_flow& entry, std::span<const plexus_output> outputs) {
-  Actions out;
-  out.mtu = entry.mtu;
+void decompile(const plexus_flow& entry, std::span<const plexus_output> outputs, Actions& out) {
+  out.mtu = std::max(out.mtu, entry.mtu);  // only the first of several entries has one
   const Rewrite common = decompile(entry.rewrite);
   if ((entry.flags & PLEXUS_FLOW_ANSWERS) != 0 && common.eth_src && common.ip_dst) {
     const bool router = (entry.flags & PLEXUS_FLOW_ANSWERS_AS_ROUTER) != 0;
     out.copies.push_back({{}, NeighbourAnswer{*common.eth_src, *common.ip_dst, router}});
-    return out;
+    return;
   }
   for (const plexus_output& output : outputs) {
     if (output.port == PLEXUS_TUNNEL_PORT)
@@ -257,7 +278,6 @@ Actions decompile(const plexus_flow& entry, std::span<const plexus_output> outpu
     else
       out.copies.push_back({common, LocalOutput{DpPort{output.port}}});
   }
-  return out;
 }
 
 }  // namespace plexus::datapath

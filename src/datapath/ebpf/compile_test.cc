@@ -20,13 +20,19 @@ Match match_on(uint16_t eth_type, uint16_t eth_mask, uint8_t last_address_byte =
   return {key, mask};
 }
 
-/// By way of a flow's entry.
+/// By way of a flow's entries.
 Actions back(const CompiledFlow& compiled) {
-  plexus_flow entry{};
-  entry.mtu = compiled.mtu;
-  entry.flags = compiled.flags;
-  entry.rewrite = compiled.rewrite;
-  return decompile(entry, compiled.outputs);
+  Actions out;
+  auto outputs = std::span(compiled.outputs);
+  for (size_t g = 0; g < compiled.group_count; ++g) {
+    plexus_flow entry{};
+    entry.mtu = g == 0 ? compiled.mtu : uint16_t{0};
+    entry.flags = compiled.flags;
+    entry.rewrite = compiled.groups[g].rewrite;
+    decompile(entry, outputs.first(compiled.groups[g].outputs), out);
+    outputs = outputs.subspan(compiled.groups[g].outputs);
+  }
+  return out;
 }
 
 TEST(Compile, FlowsGoWhereTheirPacketsAreLookedUp) {
@@ -65,6 +71,9 @@ TEST(Compile, ActionsComeBackAsTheyWere) {
       [&] { r.tp_dst = 0xfffe; },
       [&] { r.dscp = 0; },
       [&] { r.ttl_decrement = 255; },
+      [&] { r.pop_vlan = true; },
+      [&] { r.push_vlan = 0; },
+      [&] { r.push_vlan = 0xffff; },
   };
   uint16_t mtu = 1499;
   for (const auto& step : steps) {
@@ -109,10 +118,39 @@ TEST(Compile, WhatTheKernelCannotDoIsRefused) {
   EXPECT_TRUE(compile(many).ok());
   many.copies.push_back(many.copies.front());
   EXPECT_EQ(compile(many).error().code, ErrorCode::unsupported);
-  r.dscp = 1;
-  EXPECT_EQ(
-      compile(Actions{{{r, LocalOutput{DpPort{16}}}, {{}, LocalOutput{DpPort{17}}}}}).error().code,
-      ErrorCode::unsupported);
+  Actions different;
+  for (uint8_t n = 0; n < PLEXUS_MAX_GROUPS; ++n) {
+    r.dscp = n;
+    different.copies.push_back({r, LocalOutput{DpPort{16}}});
+    EXPECT_TRUE(compile(different).ok());
+  }
+  r.dscp = 63;
+  different.copies.push_back({r, LocalOutput{DpPort{16}}});
+  EXPECT_EQ(compile(different).error().code, ErrorCode::unsupported);
+}
+
+TEST(Compile, CopiesWithTheSameRewriteGoTogether) {
+  Rewrite popped, pushed, routed;
+  popped.pop_vlan = true;
+  pushed.push_vlan = 5;
+  routed.ttl_decrement = 1;
+  const auto to = [](uint32_t port) { return LocalOutput{DpPort{port}}; };
+  const Actions actions{{{popped, to(16)},
+                         {routed, to(17)},
+                         {{}, to(18)},
+                         {popped, to(19)},
+                         {pushed, to(20)},
+                         {{}, to(21)},
+                         {routed, to(22)}},
+                        1500};
+  const auto compiled = compile(actions);
+  ASSERT_TRUE(compiled.ok());
+  EXPECT_EQ(compiled->group_count, 4u);
+  EXPECT_EQ(compiled->groups[0].rewrite.fields, 0) << "nothing to undo behind it";
+  EXPECT_EQ(compiled->groups[3].rewrite.fields, PLEXUS_POP_VLAN) << "cannot be undone";
+  const Actions again = back(*compiled);
+  EXPECT_NE(again, actions);
+  EXPECT_TRUE(same_effect(again, actions)) << format(again);
 }
 
 TEST(Counters, HaveNamesOfTheClosedListOfDropReasons) {

@@ -300,6 +300,35 @@ TEST_F(EbpfDatapathTest, DamagedPinsAreReplaced) {
   EXPECT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
 }
 
+TEST_F(EbpfDatapathTest, EntriesOfFlowsWithSeveralRewritesAreLimitedAndComeBack) {
+  open();
+  make_veth("va");
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  const auto with_rewrites = [](uint32_t n) {
+    Flow out = flow(16, 16);
+    out.match.key.tunnel_key = n;
+    out.match.mask.tunnel_key = UINT32_MAX;
+    for (uint8_t i = 1; i < PLEXUS_MAX_GROUPS; ++i) {
+      Rewrite rewrite;
+      rewrite.dscp = i;
+      out.actions.copies.push_back({rewrite, LocalOutput{DpPort{16}}});
+    }
+    return out;
+  };
+  for (int round = 0; round < 30; ++round) {
+    uint32_t n = 0;
+    Result<void> put;
+    while (n < 256 && (put = dp().put_flow(with_rewrites(n))).ok()) ++n;
+    EXPECT_EQ(put.error().code, ErrorCode::no_space);
+    ASSERT_EQ(n, 86u) << "round " << round;  // 256 / 3, and the last may exceed it
+    ASSERT_TRUE(dp().put_flow(flow(16, 16)).ok()) << "others have room";
+    if (round == 10) open();
+    ASSERT_EQ(dp().dump_flows()->size(), n + 1);
+    for (uint32_t i = 0; i < n; ++i) ASSERT_TRUE(dp().remove_flow(with_rewrites(i).match).ok());
+    ASSERT_TRUE(dp().remove_flow(flow(16, 16).match).ok());
+  }
+}
+
 TEST_F(EbpfDatapathTest, AnAgentThatIsKilledLeavesAWorkingDatapath) {
   make_veth("va");
   make_veth("vb");
@@ -342,8 +371,11 @@ TEST_F(EbpfDatapathTest, AChangingTableNeverMisdelivers) {
     FlowKey key = parse_packet(frame(static_cast<uint16_t>(100 + n))).key;
     key.in_port = 16;
     Flow out{match_of(key, mask), {}, variant};
-    for (uint32_t i = 0; i <= variant % 6; ++i)
-      out.actions.copies.push_back({{}, LocalOutput{DpPort{17u + n % 2}}});
+    Rewrite rewrite;
+    for (uint32_t i = 0; i <= variant % 6; ++i) {
+      if (variant % 4 == 0) rewrite.dscp = static_cast<uint8_t>(i % 3);
+      out.actions.copies.push_back({rewrite, LocalOutput{DpPort{17u + n % 2}}});
+    }
     return out;
   };
   std::atomic<bool> stop{false};

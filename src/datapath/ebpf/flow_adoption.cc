@@ -26,6 +26,17 @@ std::vector<std::pair<plexus_key, uint32_t>> refs_in(int fd) {
 
 }  // namespace
 
+bool FlowStore::whole(uint32_t slot) const {
+  for (size_t n = 0; n < PLEXUS_MAX_GROUPS; ++n) {
+    if (slot < PLEXUS_INJECT_ENTRIES || slot >= entries_.size() ||
+        entries_[slot].outputs > PLEXUS_MAX_OUTPUTS || entries_[slot].block >= blocks_.size())
+      return false;
+    slot = entries_[slot].next;
+    if (slot == 0) return true;
+  }
+  return false;
+}
+
 Result<void> FlowStore::adopt(
     const std::function<std::optional<uint32_t>(uint32_t port)>& index_of) {
   std::vector<bool> used_entries(entries_.size()), used_stats(stats_.size()),
@@ -36,11 +47,9 @@ Result<void> FlowStore::adopt(
   const auto take_over = [&](int fd, const plexus_key& key, uint32_t slot, bool ipv6) {
     const uint16_t mask_id = key.reserved;
     const auto index = index_of(key.in_port);
-    const bool sane =
-        slot >= PLEXUS_INJECT_ENTRIES && slot < entries_.size() && mask_id < masks_.size() &&
-        index.has_value() && entries_[slot].stats < stats_.size() &&
-        entries_[slot].outputs <= PLEXUS_MAX_OUTPUTS && entries_[slot].block < blocks_.size() &&
-        std::memcmp(&entries_[slot].key, &key, sizeof key) == 0;
+    const bool sane = mask_id < masks_.size() && index.has_value() && whole(slot) &&
+                      entries_[slot].stats < stats_.size() &&
+                      std::memcmp(&entries_[slot].key, &key, sizeof key) == 0;
     if (!sane) {
       if (index) ++refused;  // else: the port's interface has vanished, and its flows with it
       bpf_map_delete_elem(fd, &key);
@@ -60,8 +69,13 @@ Result<void> FlowStore::adopt(
     }
     (ipv6 ? it->second.ipv6_key : it->second.short_key) = true;
     if (fresh) {
-      used_entries[slot] = used_stats[entry.stats] = used_masks[mask_id] = true;
-      if (entry.outputs > PLEXUS_INLINE_OUTPUTS) used_blocks[entry.block] = true;
+      used_stats[entry.stats] = used_masks[mask_id] = true;
+      for_each_group(slot, [&](uint32_t group) {
+        used_entries[group] = true;
+        if (entries_[group].outputs > PLEXUS_INLINE_OUTPUTS)
+          used_blocks[entries_[group].block] = true;
+        if (group != slot) ++chained_;
+      });
       auto use = mask_uses_.try_emplace(mask, MaskUse{mask_id, 0}).first;
       ++use->second.flows;
     }

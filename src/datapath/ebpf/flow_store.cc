@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "datapath/ebpf/programs.h"
 #include "tc_programs.skel.h"
 
 namespace plexus::datapath {
@@ -127,35 +128,59 @@ void FlowStore::release_from_list(uint32_t list, uint16_t mask) {
 
 Result<uint32_t> FlowStore::write_entry(const Flow& flow, const CompiledFlow& compiled,
                                         uint16_t mask, uint32_t stats_slot) {
-  const auto slot = take(free_entries_);
-  if (!slot) return Error{ErrorCode::no_space, "the flow table is full"};
   plexus_flow entry{};
   entry.key = with_mask_number(flow.match.key, mask);
   entry.cookie = flow.cookie;
   entry.stats = stats_slot;
-  entry.outputs = static_cast<uint16_t>(compiled.outputs.size());
   entry.mtu = compiled.mtu;
   entry.flags = compiled.flags;
-  entry.rewrite = compiled.rewrite;
-  if (compiled.outputs.size() <= PLEXUS_INLINE_OUTPUTS) {
-    std::copy(compiled.outputs.begin(), compiled.outputs.end(), entry.inline_outputs);
-  } else {
+  return write_groups(compiled, 0, 0, entry);
+}
+
+Result<uint32_t> FlowStore::write_groups(const CompiledFlow& compiled, size_t first,
+                                         size_t outputs_before, plexus_flow entry) {
+  const CompiledGroup& group = compiled.groups[first];
+  if (first > 0 && chained_ >= chained_entries(max_flows_))
+    return Error{ErrorCode::no_space, "too many flows whose copies have different rewrites"};
+  const auto slot = take(free_entries_);
+  if (!slot) return Error{ErrorCode::no_space, "the flow table is full"};
+  const auto give_up = [&](Error error) {
+    free_entries_.give_back(*slot);
+    return error;
+  };
+  entry.outputs = static_cast<uint16_t>(group.outputs);
+  entry.rewrite = group.rewrite;
+  const auto outputs = std::span(compiled.outputs).subspan(outputs_before, group.outputs);
+  plexus_output* to = entry.inline_outputs;
+  if (outputs.size() > PLEXUS_INLINE_OUTPUTS) {
     const auto block = take(free_blocks_);
-    if (!block) {
-      free_entries_.give_back(*slot);
-      return Error{ErrorCode::no_space, "too many flows with more than " +
-                                            std::to_string(PLEXUS_INLINE_OUTPUTS) + " copies"};
-    }
+    if (!block)
+      return give_up({ErrorCode::no_space, "too many flows with more than " +
+                                               std::to_string(PLEXUS_INLINE_OUTPUTS) + " copies"});
     entry.block = static_cast<uint16_t>(*block);
-    std::copy(compiled.outputs.begin(), compiled.outputs.end(), blocks_[*block].outputs);
+    to = blocks_[*block].outputs;
+  }
+  std::copy(outputs.begin(), outputs.end(), to);
+  if (first + 1 < compiled.group_count) {
+    auto next = write_groups(compiled, first + 1, outputs_before + group.outputs, {});
+    if (!next) {
+      if (outputs.size() > PLEXUS_INLINE_OUTPUTS) free_blocks_.give_back(entry.block);
+      return give_up(next.error());
+    }
+    entry.next = *next;
+    ++chained_;
   }
   entries_[*slot] = entry;
   return *slot;
 }
 
-void FlowStore::give_back_entry(uint32_t slot) {
-  if (entries_[slot].outputs > PLEXUS_INLINE_OUTPUTS) free_blocks_.give_back(entries_[slot].block);
-  free_entries_.give_back(slot);
+void FlowStore::give_back_entry(uint32_t first) {
+  for_each_group(first, [&](uint32_t slot) {
+    if (entries_[slot].outputs > PLEXUS_INLINE_OUTPUTS)
+      free_blocks_.give_back(entries_[slot].block);
+    free_entries_.give_back(slot);
+    if (slot != first) --chained_;
+  });
 }
 
 Result<void> FlowStore::insert_refs(const plexus_key& key, const CompiledFlow& compiled,
@@ -275,21 +300,26 @@ std::span<const plexus_output> FlowStore::outputs_of(const plexus_flow& entry) c
   return {blocks_[entry.block].outputs, entry.outputs};
 }
 
+Actions FlowStore::actions_of(uint32_t slot) const {
+  Actions out;
+  for_each_group(
+      slot, [&](uint32_t group) { decompile(entries_[group], outputs_of(entries_[group]), out); });
+  return out;
+}
+
 std::vector<FlowEntry> FlowStore::dump() const {
   std::vector<FlowEntry> out;
   out.reserve(flows_.size());
-  for (const auto& [match, flow] : flows_) {
-    const plexus_flow& entry = entries_[flow.entry];
+  for (const auto& [match, flow] : flows_)
     out.push_back(
-        {{match, decompile(entry, outputs_of(entry)), entry.cookie}, read_stats(flow.entry)});
-  }
+        {{match, actions_of(flow.entry), entries_[flow.entry].cookie}, read_stats(flow.entry)});
   return out;
 }
 
 void FlowStore::set_injection(const CompiledFlow& actions) {
   plexus_flow& entry = entries_[kInjectionEntry];
   entry = {};
-  entry.rewrite = actions.rewrite;
+  entry.rewrite = actions.groups[0].rewrite;
   entry.outputs = static_cast<uint16_t>(actions.outputs.size());
   entry.block = kInjectionBlock;
   std::copy(actions.outputs.begin(), actions.outputs.end(),

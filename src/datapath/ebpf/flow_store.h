@@ -33,7 +33,7 @@ class FlowStore {
   /// Removes all flows that enter by this port.
   void remove_port(uint32_t port, uint32_t port_index);
 
-  /// Fills the injection entry: what the program from_agent does with the next frame.
+  /// Fills the injection entry: what the program from_agent does with the next frame. Actions of one group.
   void set_injection(const CompiledFlow& actions);
 
  private:
@@ -71,7 +71,23 @@ class FlowStore {
 
   Result<uint32_t> write_entry(const Flow& flow, const CompiledFlow& compiled, uint16_t mask,
                                uint32_t stats_slot);
+  /// Writes the groups from `first` on, the last one first; returns the slot of `first`.
+  Result<uint32_t> write_groups(const CompiledFlow& compiled, size_t first, size_t outputs_before,
+                                plexus_flow entry);
+  /// Those chained to it, too.
   void give_back_entry(uint32_t slot);
+  /// The slots of a flow's entries, in their order.
+  template <typename Visit>
+  void for_each_group(uint32_t slot, Visit visit) const {
+    for (size_t n = 0; n < PLEXUS_MAX_GROUPS && slot != 0; ++n) {
+      const uint32_t next = entries_[slot].next;
+      visit(slot);
+      slot = next;
+    }
+  }
+  [[nodiscard]] Actions actions_of(uint32_t slot) const;
+  /// False for what no agent can have written.
+  [[nodiscard]] bool whole(uint32_t slot) const;
   Result<void> insert_refs(const plexus_key& key, const CompiledFlow& compiled,
                            uint32_t entry) const;
   void delete_refs(const plexus_key& key, bool short_key, bool ipv6_key) const;
@@ -87,6 +103,7 @@ class FlowStore {
   MappedArray<plexus_flow_stats> stats_;
   MappedArray<plexus_output_block> blocks_;
   SlotPool free_entries_, free_stats_, free_masks_, free_blocks_;
+  uint32_t chained_ = 0;  ///< entries that are not the first of their flow
   std::unordered_map<Match, Installed, MatchHash> flows_;
   std::unordered_map<FlowKey, MaskUse> mask_uses_;
   std::unordered_map<uint64_t, uint32_t> list_uses_;  ///< list << 16 | mask id -> flows

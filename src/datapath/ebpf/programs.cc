@@ -114,7 +114,12 @@ tc_programs* load_once(const EbpfOptions& options, const std::string& pins) {
 }  // namespace
 
 uint32_t flow_slots(uint32_t max_flows) {
-  return PLEXUS_INJECT_ENTRIES + max_flows + std::max(1024u, max_flows / 8);
+  return PLEXUS_INJECT_ENTRIES + max_flows + chained_entries(max_flows) +
+         std::max(1024u, max_flows / 8);
+}
+
+uint32_t chained_entries(uint32_t max_flows) {
+  return std::min(max_flows, 1024u);
 }
 
 void Programs::Closer::operator()(tc_programs* skeleton) const {

@@ -44,5 +44,7 @@ class Programs {
 
 /// How many entries the arrays have: more than flows, because removed ones rest before they are used again.
 [[nodiscard]] uint32_t flow_slots(uint32_t max_flows);
+/// How many of them may be for further rewrites of flows that have several.
+[[nodiscard]] uint32_t chained_entries(uint32_t max_flows);
 
 }  // namespace plexus::datapath
