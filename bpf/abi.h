@@ -16,8 +16,9 @@
 #define PLEXUS_MAX_MASKS 4096     // different masks in all
 #define PLEXUS_INLINE_OUTPUTS 4   // outputs that fit into a flow's entry
 #define PLEXUS_MAX_OUTPUTS \
-  64                         // outputs of one flow: more than PLEXUS_INLINE_OUTPUTS live in a block
-#define PLEXUS_MAX_GROUPS 4  // different rewrites of the copies of one flow
+  64  // outputs of one flow: more than PLEXUS_INLINE_OUTPUTS live in a block
+#define PLEXUS_MAX_REASONS 256     // numbers of drop reasons are below
+#define PLEXUS_MAX_GROUPS 4        // different rewrites of the copies of one flow
 #define PLEXUS_KEY_BYTES_SHORT 48  // the part of plexus_key that anything but IPv6 needs
 #define PLEXUS_MAX_VLAN_TAGS 2     // as parse_packet; a tag in the skb's metadata counts
 #define PLEXUS_MAX_IPV6_EXTENSIONS 8
@@ -127,7 +128,8 @@ struct plexus_flow {
   __u16 mtu;              // larger packets (see larger_than()) are upcalls; 0: of any size
   __u16 flags;            // PLEXUS_FLOW_ bits
   __u32 next;             // the entry with the copies that have another rewrite; 0: no more
-  __u16 reserved[4];
+  __u16 drop_reason;      // of a flow that drops: the number of a sim::DropReason
+  __u16 reserved[3];
   struct plexus_rewrite rewrite;  // of the packet as it came
   struct plexus_output inline_outputs[PLEXUS_INLINE_OUTPUTS];
 } __attribute__((aligned(8)));

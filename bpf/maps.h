@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 // Every map. All but the last two are pinned by user space, so that they outlive the agent; sizes marked "set by user
 // space" are replaced before loading. Written by user space alone: everything but flow_stats, port_stats, buckets,
-// counters, upcalls and upcalls_waiting.
+// counters, flow_drops, upcalls and upcalls_waiting.
 #ifndef PLEXUS_MAPS_H
 #define PLEXUS_MAPS_H
 
@@ -124,6 +124,14 @@ struct {
   __type(key, __u32);
   __type(value, __u64);
 } counters SEC(".maps");
+
+// What flows have dropped (all of it is in the counter by_flow), by plexus_flow.drop_reason.
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, PLEXUS_MAX_REASONS);
+  __type(key, __u32);
+  __type(value, __u64);
+} flow_drops SEC(".maps");
 
 // A new agent has an empty ring and an empty account, whatever the programs of the last one still do with theirs.
 

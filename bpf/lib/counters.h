@@ -23,6 +23,13 @@ static __always_inline int drop(__u32 port_index, __u32 reason) {
   return TC_ACT_SHOT;
 }
 
+// Drops the packet because its flow says so, for the flow's own `reason`.
+static __always_inline int drop_by_flow(__u32 port_index, __u32 reason) {
+  __u64* value = bpf_map_lookup_elem(&flow_drops, &reason);
+  if (value) *value += 1;
+  return drop(port_index, PLEXUS_C_by_flow);
+}
+
 // A GSO packet counts as the packets that it will be cut into.
 static __always_inline __u32 packets_in(const struct __sk_buff* skb) {
   return skb->gso_segs ? skb->gso_segs : 1;

@@ -147,7 +147,7 @@ static __always_inline int run_actions(struct __sk_buff* skb, const struct plexu
     if (!flow) return drop(port_index, PLEXUS_C_output_failed);
     __u32 next = flow->next, fields = flow->rewrite.fields;
     if (flow->outputs == 0 || flow->outputs > PLEXUS_MAX_OUTPUTS)
-      return drop(port_index, PLEXUS_C_by_flow);
+      return drop_by_flow(port_index, flow->drop_reason);
     // The class promises enough TTL; a packet that loops for ever would be the price of believing it.
     if ((fields & PLEXUS_DEC_TTL) && ip && parsed->key.ip_ttl <= flow->rewrite.ttl_decrement) {
       int verdict = drop(port_index, PLEXUS_C_ttl_exceeded);

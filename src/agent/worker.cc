@@ -106,7 +106,8 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
 }
 
 void Worker::install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now) {
-  const datapath::Flow flow{match_of(key, outcome.mask), outcome.actions, next_cookie_++};
+  const datapath::Flow flow{match_of(key, outcome.mask), outcome.actions, next_cookie_++,
+                            outcome.actions.drops() ? outcome.reason : sim::DropReason::none};
   if (const auto put = datapath_.put_flow(flow); !put) {
     if (worth_a_line(++counters_.not_installed)) {
       log_warn("worker", "an answer stays in user space ({} so far): {}", counters_.not_installed,

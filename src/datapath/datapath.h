@@ -29,6 +29,7 @@
 #include "flow/actions.h"
 #include "flow/match.h"
 #include "packet/flow_key.h"
+#include "sim/drop_reason.h"
 
 namespace plexus::datapath {
 
@@ -57,6 +58,8 @@ struct Flow {
   Match match;
   Actions actions;
   uint64_t cookie = 0;  ///< the installer's own number, kept across agent restarts
+  /// Of a flow that drops: why, kept and counted (Counters::flow_drops) by the datapath, also while no agent runs.
+  sim::DropReason drop_reason = sim::DropReason::none;
 };
 
 struct FlowEntry {
@@ -82,6 +85,8 @@ struct Upcall {
 /// (docs/drop-reasons.md).
 struct Counters {
   std::map<std::string, uint64_t> drops;
+  /// What is in drops["by_flow"], by the flows' own reasons; "none" for flows that give none.
+  std::map<std::string, uint64_t> flow_drops;
   uint64_t upcalls = 0;          ///< delivered to user space
   uint64_t upcalls_limited = 0;  ///< refused by a port's token bucket
   uint64_t upcalls_lost = 0;     ///< the ring was full

@@ -88,6 +88,42 @@ TEST_P(Conformance, AFlowWithoutActionsDrops) {
   EXPECT_EQ(dp().port_stats(DpPort{16})->drops, 1u);
 }
 
+TEST_P(Conformance, AFlowThatDropsKeepsAndCountsItsReason) {
+  bed().add_vm(16);
+  bed().add_vm(17);
+  const auto drop_for = [&](uint32_t port, sim::DropReason reason) {
+    Flow flow{all_of(port), {}, 7};
+    flow.drop_reason = reason;
+    ASSERT_TRUE(dp().put_flow(flow).ok());
+  };
+  const auto count_of = [&](const std::string& reason) {
+    const Counters counters = dp().counters();
+    const auto it = counters.flow_drops.find(reason);
+    return it == counters.flow_drops.end() ? 0 : it->second;
+  };
+  drop_for(16, sim::DropReason::no_route);
+  drop_for(17, sim::DropReason::route_blackhole);
+  for (int i = 0; i < 3; ++i) bed().sends(16, udp(v4()));
+  bed().sends(17, udp(v6()));
+  EXPECT_EQ(drops("by_flow", 4), 4u);
+  EXPECT_EQ(count_of("no_route"), 3u);
+  EXPECT_EQ(count_of("route_blackhole"), 1u);
+  drop_for(17, sim::DropReason::none);
+  bed().sends(17, udp(v6()));
+  EXPECT_EQ(drops("by_flow", 5), 5u);
+  EXPECT_EQ(count_of("none"), 1u);
+  if (!bed().stop_agent()) GTEST_SKIP() << "nothing is kept";
+  bed().sends(16, udp(v4()));
+  bed().start_agent();
+  EXPECT_EQ(drops("by_flow", 6), 6u);
+  EXPECT_EQ(count_of("no_route"), 4u) << "counted while no agent ran";
+  const auto flows = *dp().dump_flows();
+  ASSERT_EQ(flows.size(), 2u);
+  for (const FlowEntry& entry : flows)
+    EXPECT_EQ(entry.flow.drop_reason,
+              entry.flow.match == all_of(16) ? sim::DropReason::no_route : sim::DropReason::none);
+}
+
 TEST_P(Conformance, MasksArePerBit) {
   bed().add_vm(16);
   bed().add_vm(17);

@@ -162,6 +162,19 @@ TEST(Counters, HaveNamesOfTheClosedListOfDropReasons) {
 #undef PLEXUS_X
 }
 
+TEST(DropReasons, KeepTheirNumbersAsLongAsTheLayoutIsTheSame) {
+  // Flows keep the number in maps that a later agent takes over. If this fails, a reason was added or moved: raise
+  // PLEXUS_LAYOUT_VERSION unless it was added at the end.
+  std::string names;
+  for (size_t n = 0; n < sim::kDropReasonCount; ++n)
+    names += std::string(to_string(static_cast<sim::DropReason>(n))) + " ";
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : names) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+  EXPECT_EQ(hash, 0x7b9edc0605db8b4eu)
+      << std::hex << hash << " in layout " << PLEXUS_LAYOUT_VERSION;
+  static_assert(sim::kDropReasonCount <= PLEXUS_MAX_REASONS);
+}
+
 TEST(SlotPool, ASlotRestsBeforeItIsUsedAgain) {
   SlotPool pool(1, 5, {false, false, true});
   EXPECT_EQ(pool.take(), 1u);

@@ -514,6 +514,12 @@ Counters EbpfDatapath::counters() const {
   };
   for (uint32_t c = 0; c < PLEXUS_C_flow_hits; ++c)
     if (const uint64_t n = read(c); n > 0) out.drops[kCounterNames[c]] = n;
+  const int reasons = bpf_map__fd(programs_.skeleton().maps.flow_drops);
+  for (uint32_t reason = 0; reason < sim::kDropReasonCount; ++reason) {
+    uint64_t sum = 0;
+    for (const uint64_t cpu : read_per_cpu<uint64_t>(reasons, reason)) sum += cpu;
+    if (sum > 0) out.flow_drops[std::string(to_string(static_cast<sim::DropReason>(reason)))] = sum;
+  }
   out.flow_hits = read(PLEXUS_C_flow_hits);
   out.flow_misses = read(PLEXUS_C_flow_misses);
   out.upcalls = read(PLEXUS_C_upcalls);

@@ -134,6 +134,7 @@ Result<uint32_t> FlowStore::write_entry(const Flow& flow, const CompiledFlow& co
   entry.stats = stats_slot;
   entry.mtu = compiled.mtu;
   entry.flags = compiled.flags;
+  entry.drop_reason = static_cast<uint16_t>(flow.drop_reason);
   return write_groups(compiled, 0, 0, entry);
 }
 
@@ -307,12 +308,19 @@ Actions FlowStore::actions_of(uint32_t slot) const {
   return out;
 }
 
+sim::DropReason FlowStore::reason_of(uint32_t slot) const {
+  const uint16_t number = entries_[slot].drop_reason;
+  return number < sim::kDropReasonCount ? static_cast<sim::DropReason>(number)
+                                        : sim::DropReason::none;
+}
+
 std::vector<FlowEntry> FlowStore::dump() const {
   std::vector<FlowEntry> out;
   out.reserve(flows_.size());
   for (const auto& [match, flow] : flows_)
     out.push_back(
-        {{match, actions_of(flow.entry), entries_[flow.entry].cookie}, read_stats(flow.entry)});
+        {{match, actions_of(flow.entry), entries_[flow.entry].cookie, reason_of(flow.entry)},
+         read_stats(flow.entry)});
   return out;
 }
 

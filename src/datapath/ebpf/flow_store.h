@@ -86,6 +86,7 @@ class FlowStore {
     }
   }
   [[nodiscard]] Actions actions_of(uint32_t slot) const;
+  [[nodiscard]] sim::DropReason reason_of(uint32_t slot) const;
   /// False for what no agent can have written.
   [[nodiscard]] bool whole(uint32_t slot) const;
   Result<void> insert_refs(const plexus_key& key, const CompiledFlow& compiled,

@@ -64,10 +64,10 @@ void remove_layout(const fs::path& directory) {
 
 /// The maps that outlive us.
 void for_each_pinned(tc_programs& s, const std::function<void(bpf_map*)>& visit) {
-  for (bpf_map* map :
-       {s.maps.ports, s.maps.interfaces, s.maps.port_stats, s.maps.buckets, s.maps.tunnel,
-        s.maps.peers, s.maps.masks, s.maps.mask_lists, s.maps.flows_short, s.maps.flows_ipv6,
-        s.maps.flow_entries, s.maps.flow_stats, s.maps.output_blocks, s.maps.counters})
+  for (bpf_map* map : {s.maps.ports, s.maps.interfaces, s.maps.port_stats, s.maps.buckets,
+                       s.maps.tunnel, s.maps.peers, s.maps.masks, s.maps.mask_lists,
+                       s.maps.flows_short, s.maps.flows_ipv6, s.maps.flow_entries,
+                       s.maps.flow_stats, s.maps.output_blocks, s.maps.counters, s.maps.flow_drops})
     visit(map);
 }
 

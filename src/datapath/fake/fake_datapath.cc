@@ -184,6 +184,8 @@ void FakeDatapath::forward(Port& port, uint32_t tunnel_key, std::span<const uint
     ++entry->stats.packets;
     entry->stats.bytes += frame.size();
     entry->stats.last_used = options_.clock();
+    if (entry->flow.actions.drops())
+      ++counters_.flow_drops[std::string(sim::to_string(entry->flow.drop_reason))];
     return run(entry->flow.actions, parsed, frame, offload, port);
   }
   ++counters_.flow_misses;
