@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "datapath/check_flow.h"
+#include "datapath/ebpf/old_layout.h"
 #include "datapath/ebpf/tc_hook.h"
 #include "tc_programs.skel.h"
 
@@ -126,8 +127,9 @@ Result<std::unique_ptr<EbpfDatapath>> EbpfDatapath::open(const EbpfOptions& opti
 
 Result<void> EbpfDatapath::adopt() {
   const tc_programs& s = programs_.skeleton();
-  if (!programs_.adopted()) detach_everywhere();
-  (void)programs_.remove_other_layouts();
+  bool have_flows = false;
+  if (!programs_.adopted()) have_flows = take_over_other_layout();
+  if (!programs_.adopted() && !have_flows) detach_everywhere();
   if (auto done = attach(injector_.index(), Direction::egress, bpf_program__fd(s.progs.from_agent));
       !done)
     return done;
@@ -150,7 +152,59 @@ Result<void> EbpfDatapath::adopt() {
   for (const auto& [n, port] : left)
     if (auto done = adopt_port(n, port); !done) return done;
   if (auto done = adopt_tunnel(); !done) return done;
+  // Until here their programs have forwarded.
+  (void)programs_.remove_other_layouts();
+  if (have_flows) return {};
   return flows_.adopt([this](uint32_t port) { return index_of(port); });
+}
+
+bool EbpfDatapath::take_over_other_layout() {
+  for (const std::string& directory : programs_.other_layouts()) {
+    auto old = read_layout(directory);
+    if (!old) {
+      log_warn("datapath", "starting with empty maps: {}", old.error().message);
+      continue;
+    }
+    if (auto done = fill_from(*old); !done) {
+      log_warn("datapath", "taking over {}: {}", directory, done.error().message);
+      continue;
+    }
+    return true;
+  }
+  return false;
+}
+
+Result<void> EbpfDatapath::fill_from(const OldLayout& old) {
+  const tc_programs& s = programs_.skeleton();
+  std::map<uint32_t, uint32_t> indexes = {{PLEXUS_TUNNEL_PORT, PLEXUS_TUNNEL_INDEX}};
+  uint32_t index = PLEXUS_TUNNEL_INDEX;
+  for (const auto& [number, old_port] : old.ports) {
+    if (++index >= bpf_map__max_entries(s.maps.port_stats))
+      return Error{ErrorCode::no_space, "it has too many ports"};
+    plexus_port port = old_port;
+    port.index = index;
+    const plexus_interface interface { number, index };
+    if (bpf_map_update_elem(bpf_map__fd(s.maps.interfaces), &port.ifindex, &interface, BPF_ANY) !=
+            0 ||
+        bpf_map_update_elem(bpf_map__fd(s.maps.ports), &number, &port, BPF_ANY) != 0)
+      return errno_error("the table of ports", errno);
+    indexes.emplace(number, index);
+  }
+  if (auto done = set_peers(old.peers); !done) return done;
+  const uint32_t zero = 0;
+  if (bpf_map_update_elem(bpf_map__fd(s.maps.tunnel), &zero, &old.tunnel, BPF_ANY) != 0)
+    return errno_error("the tunnel", errno);
+  size_t refused = 0;
+  for (const FlowEntry& entry : old.flows) {
+    const auto port = indexes.find(entry.flow.match.key.in_port);
+    if (port == indexes.end() || !flows_.put(entry.flow, port->second).ok())
+      ++refused;
+    else
+      flows_.set_stats(entry.flow.match, entry.stats);
+  }
+  log_info("datapath", "{} ports and {} flows of another map layout taken over, {} flows not",
+           old.ports.size(), old.flows.size() - refused, refused);
+  return {};
 }
 
 Result<void> EbpfDatapath::adopt_port(uint32_t number, const plexus_port& port) {

@@ -19,6 +19,8 @@
 
 namespace plexus::datapath {
 
+struct OldLayout;
+
 inline constexpr const char* kVxlanDevice = "plexus-vx0";
 
 class EbpfDatapath final : public Datapath {
@@ -66,6 +68,10 @@ class EbpfDatapath final : public Datapath {
   Result<void> adopt();
   Result<void> adopt_port(uint32_t number, const plexus_port& port);
   Result<void> adopt_tunnel();
+  /// Fills our empty maps from those of another layout, whose programs go on forwarding meanwhile. False: there is none that
+  /// can be read.
+  bool take_over_other_layout();
+  Result<void> fill_from(const OldLayout& old);
   /// Filters of starts whose maps we cannot read.
   void detach_everywhere();
 

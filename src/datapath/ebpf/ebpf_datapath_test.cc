@@ -2,6 +2,7 @@
 // What is the eBPF datapath's own, beyond what the conformance suite asks of every provider. Needs root.
 #include "datapath/ebpf/ebpf_datapath.h"
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
@@ -268,12 +269,98 @@ TEST_F(EbpfDatapathTest, WhatOthersRemoveIsPutBack) {
   EXPECT_EQ(*dp().repair(), 0u) << "a vanished interface is none of its business";
 }
 
-TEST_F(EbpfDatapathTest, AnotherLayoutStartsFreshAndLeavesNoFilterBehind) {
+/// The datapath's pins under another layout's name.
+fs::path rename_pins(const EbpfOptions& options, const std::string& name) {
+  const fs::path bpffs = options.run_dir + "/bpf";
+  for (const auto& entry : fs::directory_iterator(bpffs))
+    if (entry.is_directory()) {
+      fs::rename(entry.path(), bpffs / name);
+      break;
+    }
+  return bpffs / name;
+}
+
+/// Puts flow_entries as version 1 had them in the place of ours.
+void make_version_1(const fs::path& pins, uint32_t slots) {
+  const std::string path = pins / "flow_entries";
+  const UniqueFd now(bpf_obj_get(path.c_str()));
+  bpf_map_create_opts options{};
+  options.sz = sizeof options;
+  options.map_flags = BPF_F_MMAPABLE;
+  constexpr size_t kFirst = 88, kSecond = 152;  // up to `block`; rewrite and outputs
+  const UniqueFd old(
+      bpf_map_create(BPF_MAP_TYPE_ARRAY, "flow_entries", 4, kFirst + kSecond, slots, &options));
+  ASSERT_TRUE(now.valid() && old.valid());
+  for (uint32_t slot = 0; slot < slots; ++slot) {
+    plexus_flow entry{};
+    ASSERT_EQ(bpf_map_lookup_elem(now.get(), &slot, &entry), 0);
+    uint8_t bytes[kFirst + kSecond];
+    std::memcpy(bytes, &entry, kFirst);
+    std::memcpy(bytes + kFirst, &entry.rewrite, kSecond);
+    ASSERT_EQ(bpf_map_update_elem(old.get(), &slot, bytes, BPF_ANY), 0);
+  }
+  fs::remove(path);
+  ASSERT_EQ(bpf_obj_pin(old.get(), path.c_str()), 0);
+}
+
+TEST_F(EbpfDatapathTest, AnotherLayoutIsTakenOver) {
+  for (const std::string name : {"va", "vb"}) make_veth(name);
+  PacketSocket a = vm_socket("va"), b = vm_socket("vb");
+  open();
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  ASSERT_TRUE(dp().add_port({DpPort{17}, "vb"}).ok());
+  TunnelSpec tunnel;
+  tunnel.local = *IpAddr::parse("192.0.2.1");
+  tunnel.peers = {*IpAddr::parse("192.0.2.2"), *IpAddr::parse("fd00::2")};
+  ASSERT_TRUE(dp().set_tunnel(tunnel).ok());
+  Flow many = flow(PLEXUS_TUNNEL_PORT, 16);
+  many.cookie = 9;
+  for (int i = 0; i < 6; ++i) many.actions.copies.push_back({{}, LocalOutput{DpPort{17}}});
+  ASSERT_TRUE(dp().put_flow(flow(16, 17)).ok());
+  ASSERT_TRUE(dp().put_flow(many).ok());
+  const auto passes = [&](const std::string& when) {
+    ASSERT_TRUE(a.send(frame(1), {}).ok());
+    EXPECT_TRUE(b.receive(2000).has_value()) << when;
+  };
+  const auto check = [&](uint64_t packets, const std::string& when) {
+    EXPECT_EQ(dp().ports().size(), 2u) << when;
+    const auto flows = *dp().dump_flows();
+    ASSERT_EQ(flows.size(), 2u) << when;
+    for (const FlowEntry& entry : flows) {
+      const Flow& want = entry.flow.cookie == 9 ? many : flow(16, 17);
+      EXPECT_EQ(entry.flow.match, want.match) << when;
+      EXPECT_EQ(entry.flow.actions, want.actions) << when;
+      EXPECT_EQ(entry.stats.packets, entry.flow.cookie == 9 ? 0 : packets) << when;
+    }
+    size_t layouts = 0;
+    for (const auto& entry : fs::directory_iterator(options_.run_dir + "/bpf"))
+      layouts += entry.is_directory();
+    EXPECT_EQ(layouts, 1u) << when;
+  };
+  passes("at first");
+
+  options_.max_flows = 512;
+  open();
+  check(1, "more flows");
+  passes("more flows");
+
+  // An earlier version. Its programs forward until ours take over.
+  datapath_.reset();
+  const fs::path pins = rename_pins(options_, "v1-f512-p16");
+  make_version_1(pins, 64);
+  passes("without an agent");
+  open();
+  check(3, "version 1");
+  passes("version 1");
+}
+
+TEST_F(EbpfDatapathTest, ALayoutThatCannotBeReadStartsFreshAndLeavesNoFilterBehind) {
   make_veth("va");
   open();
   ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
   ASSERT_TRUE(dp().put_flow(flow(16, 16)).ok());
-  options_.max_flows = 512;
+  datapath_.reset();
+  rename_pins(options_, "v999-f256-p16");
   open();
   EXPECT_TRUE(dp().ports().empty());
   EXPECT_TRUE(dp().dump_flows()->empty());

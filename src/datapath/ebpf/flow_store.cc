@@ -296,6 +296,13 @@ Result<FlowStats> FlowStore::stats(const Match& match) const {
   return read_stats(it->second.entry);
 }
 
+void FlowStore::set_stats(const Match& match, const FlowStats& stats) {
+  const auto it = flows_.find(match);
+  if (it == flows_.end()) return;
+  stats_[entries_[it->second.entry].stats] = {stats.packets, stats.bytes,
+                                              static_cast<uint64_t>(stats.last_used.ns), 0};
+}
+
 std::span<const plexus_output> FlowStore::outputs_of(const plexus_flow& entry) const {
   if (entry.outputs <= PLEXUS_INLINE_OUTPUTS) return {entry.inline_outputs, entry.outputs};
   return {blocks_[entry.block].outputs, entry.outputs};

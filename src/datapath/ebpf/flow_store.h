@@ -29,6 +29,8 @@ class FlowStore {
   Result<void> put(const Flow& flow, uint32_t port_index);
   Result<FlowStats> remove(const Match& match);
   [[nodiscard]] Result<FlowStats> stats(const Match& match) const;
+  /// Of a flow that no program has met yet.
+  void set_stats(const Match& match, const FlowStats& stats);
   [[nodiscard]] std::vector<FlowEntry> dump() const;
   /// Removes all flows that enter by this port.
   void remove_port(uint32_t port, uint32_t port_index);

@@ -157,13 +157,18 @@ Result<Programs> Programs::load(const EbpfOptions& options) {
   return Programs({skeleton, Closer{}}, bpffs, layout, adopted);
 }
 
-bool Programs::remove_other_layouts() const {
-  std::vector<fs::path> others;
+std::vector<std::string> Programs::other_layouts() const {
+  std::vector<std::string> others;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(bpffs_, ignored))
     // The kernel puts files of its own into a bpffs.
     if (entry.is_directory(ignored) && entry.path().filename() != layout_)
       others.push_back(entry.path());
+  return others;
+}
+
+bool Programs::remove_other_layouts() const {
+  const auto others = other_layouts();
   for (const auto& other : others) remove_layout(other);
   return !others.empty();
 }

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "datapath/ebpf/ebpf_options.h"
@@ -20,6 +22,8 @@ class Programs {
   [[nodiscard]] const tc_programs& skeleton() const { return *skeleton_; }
   /// True when the maps were there already.
   [[nodiscard]] bool adopted() const { return adopted_; }
+  /// The directories of what starts with other layouts have pinned.
+  [[nodiscard]] std::vector<std::string> other_layouts() const;
   /// Removes what starts with other layouts have pinned; true when there was any.
   [[nodiscard]] bool remove_other_layouts() const;
   /// Removes our pins and, when we mounted it, the bpffs.
