@@ -354,6 +354,32 @@ TEST_F(EbpfDatapathTest, AnotherLayoutIsTakenOver) {
   passes("version 1");
 }
 
+TEST_F(EbpfDatapathTest, NoPacketIsLostOrUpcalledWhileAnotherLayoutIsTakenOver) {
+  for (const std::string name : {"va", "vb"}) make_veth(name);
+  PacketSocket a = vm_socket("va"), b = vm_socket("vb");
+  open();
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  ASSERT_TRUE(dp().add_port({DpPort{17}, "vb"}).ok());
+  ASSERT_TRUE(dp().put_flow(flow(16, 17)).ok());
+  std::atomic<bool> enough{false};
+  size_t sent = 0;
+  std::thread sender([&] {
+    while (!enough) {
+      if (a.send(frame(1), {}).ok()) ++sent;
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+  });
+  options_.max_flows = 512;
+  open();
+  enough = true;
+  sender.join();
+  size_t received = 0;
+  while (received < sent && b.receive(2000)) ++received;
+  EXPECT_GT(sent, 0u);
+  EXPECT_EQ(received, sent);
+  EXPECT_EQ(dp().counters().upcalls, 0u);
+}
+
 TEST_F(EbpfDatapathTest, ALayoutThatCannotBeReadStartsFreshAndLeavesNoFilterBehind) {
   make_veth("va");
   open();
