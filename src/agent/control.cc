@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "agent/explain.h"
 #include "codec/json.h"
 #include "flow/match_text.h"
 #include "packet/text.h"
@@ -251,11 +252,9 @@ Result<Node> Control::flows() {
         const auto idle = std::max<int64_t>(0, (now - entry.stats.last_used).count() / 1'000'000);
         flow.add("idle_ms", number(static_cast<uint64_t>(idle)));
       }
-      if (worker.flows().find(entry.flow.match)) {
-        std::vector<Node> depends;
-        for (const Dependency& d : worker.flows().dependencies_of(entry.flow.match))
-          depends.push_back(text(d.tag.str()));
-        flow.add("depends_on", Node::list_of(std::move(depends)));
+      if (worker.ready() && worker.flows().find(entry.flow.match)) {
+        flow.add("depends_on",
+                 objects_of(worker.flows().dependencies_of(entry.flow.match), worker.snapshot()));
       }
       list.push_back(std::move(flow));
     }
@@ -308,24 +307,8 @@ Result<Node> Control::trace(std::string_view body) {
     }
     sim::Trace trace;
     const sim::Outcome outcome = worker.ask(in_port, tunnel_key, bytes, mono_now(), &trace);
-    Node out = Node::map_of({});
-    out.add("verdict", text(sim::to_string(outcome.verdict)));
-    if (outcome.verdict == sim::Verdict::drop)
-      out.add("reason", text(sim::to_string(outcome.reason)));
-    out.add("actions", text(format(outcome.actions)));
-    out.add("text", text(trace.text()));
-    std::vector<Node> steps;
-    for (const sim::TraceStep& step : trace.steps()) {
-      Node s = Node::map_of({});
-      s.add("depth", number(step.depth));
-      s.add("kind", text(sim::to_string(step.kind)));
-      if (!step.name.empty()) s.add("name", text(step.name));
-      if (!step.id.is_nil()) s.add("id", text(step.id.str()));
-      s.add("text", text(step.text));
-      steps.push_back(std::move(s));
-    }
-    out.add("steps", Node::list_of(std::move(steps)));
-    return out;
+    return trace_document(sim::packet_of(bytes, in_port, tunnel_key), outcome, trace,
+                          worker.snapshot());
   });
 }
 

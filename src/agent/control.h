@@ -4,9 +4,9 @@
 //
 //   GET  /v1/status   who this is, how far it got, counters
 //   GET  /v1/ports    the ports plugged in here, with statistics
-//   GET  /v1/flows    what the kernel forwards by, with statistics
+//   GET  /v1/flows    what the kernel forwards by, with statistics, and the objects that each flow depends on
 //   POST /v1/trace    {"port": name or id of a port here, "packet": text in the packet syntax}
-//                     or {"tunnel_key": number, "packet": text}
+//                     or {"tunnel_key": number, "packet": text}; explain.h says what comes back
 //   GET  /health      200 when the topology is there, 503 before
 //   GET  /metrics     Prometheus text
 #pragma once

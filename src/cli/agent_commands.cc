@@ -2,6 +2,7 @@
 // What a host's agent says about itself, over its local socket.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
@@ -67,17 +68,44 @@ std::string idle_text(const Node& flow) {
                       : fmt::format("idle {} s", *ms / 1000);
 }
 
-void print_flows(const Node& answer, Terminal& terminal) {
+std::string text_of(const Node& node, std::string_view key) {
+  const Node* n = node.find(key);
+  return n != nullptr ? n->text : std::string();
+}
+
+/// A line for each object, with all that was read of it.
+void print_reasons(const Node& flow, Terminal& terminal) {
+  const Node* objects = flow.find("depends_on");
+  if (objects == nullptr) {
+    terminal.out << "    because of an earlier agent, which knew\n";
+    return;
+  }
+  const Palette& c = terminal.palette;
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const Node& object : objects->items) {
+    const std::string id = text_of(object, "id"), name = text_of(object, "name");
+    std::string what = text_of(object, "kind") + " " + c.bold(name.empty() ? "(gone)" : name);
+    if (!id.empty()) what += " " + c.dim("(" + id + ")");
+    const auto line =
+        std::find_if(lines.begin(), lines.end(), [&](const auto& l) { return l.first == what; });
+    std::string& aspects =
+        line != lines.end() ? line->second : lines.emplace_back(what, std::string()).second;
+    const std::string aspect = text_of(object, "aspect");
+    if (!aspect.empty()) aspects += (aspects.empty() ? "" : ", ") + aspect;
+  }
+  terminal.out << "    because of\n";
+  for (const auto& [what, aspects] : lines)
+    terminal.out << "        " << what << (aspects.empty() ? "" : ": " + aspects) << "\n";
+}
+
+void print_flows(const Node& answer, bool why, Terminal& terminal) {
   const Node* flows = answer.find("flows");
   if (flows == nullptr || flows->items.empty()) {
     terminal.out << "no flows\n";
     return;
   }
   for (const Node& flow : flows->items) {
-    const auto text = [&](std::string_view key) {
-      const Node* n = flow.find(key);
-      return n != nullptr ? n->text : std::string();
-    };
+    const auto text = [&](std::string_view key) { return text_of(flow, key); };
     const Palette& c = terminal.palette;
     const std::string reason = text("reason");
     terminal.out << c.cyan(text("match")) << "\n    " << c.bold(text("actions"))
@@ -85,6 +113,7 @@ void print_flows(const Node& answer, Terminal& terminal) {
                  << c.dim(fmt::format("{} packets, {} bytes, {}", count_of(flow, "packets"),
                                       count_of(flow, "bytes"), idle_text(flow)))
                  << "\n";
+    if (why) print_reasons(flow, terminal);
   }
   terminal.out << fmt::format("{} flow{}\n", flows->items.size(),
                               flows->items.size() == 1 ? "" : "s");
@@ -147,7 +176,7 @@ int run_agent(const Invocation& in, Terminal& terminal) {
     terminal.out << text->text;
     if (text->text.empty() || text->text.back() != '\n') terminal.out << "\n";
   } else if (in.verb == Verb::flows) {
-    print_flows(*answer, terminal);
+    print_flows(*answer, in.why, terminal);
   } else {
     terminal.out << readable(*answer, terminal.width);
   }

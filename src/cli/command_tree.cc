@@ -222,6 +222,8 @@ std::vector<OptionSpec> agent_options() {
 }
 
 void add_agent_commands(CommandSpec& root) {
+  std::vector<OptionSpec> flow_options = agent_options();
+  flow_options.push_back(flag("why", "With the objects that each flow depends on"));
   std::vector<OptionSpec> options = agent_options();
   options.push_back(of_type(valued("in", "NAME|ID", "The port where the packet enters"), "port"));
   options.push_back(valued("interface", "INTERFACE", "Or the interface"));
@@ -233,12 +235,12 @@ void add_agent_commands(CommandSpec& root) {
       in_group(group, command("trace", "What becomes of a packet, step by step; nothing is sent",
                               Verb::trace, options, packet)));
   root.commands.push_back(in_group(
-      group, command("flows", "The flows a host has installed", Verb::flows, agent_options())));
+      group, command("flows", "The flows a host has installed", Verb::flows, flow_options)));
   CommandSpec agent =
       in_group(group, command("agent", "Ask the agent of a host of this machine", Verb::none));
   agent.commands = {command("status", "How it is doing", Verb::agent_status, agent_options()),
                     command("ports", "The ports it serves", Verb::agent_ports, agent_options()),
-                    command("flows", "The same as plexus flows", Verb::flows, agent_options()),
+                    command("flows", "The same as plexus flows", Verb::flows, flow_options),
                     command("trace", "The same as plexus trace", Verb::trace, options, packet)};
   for (CommandSpec& c : agent.commands) c.group = "Commands";
   root.commands.push_back(std::move(agent));

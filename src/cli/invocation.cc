@@ -48,6 +48,7 @@ class Interpreter {
         {"json", &json_},      {"yaml", &yaml_},      {"quiet", &in_.quiet},
         {"wait", &in_.wait},   {"yes", &in_.yes},     {"dry-run", &in_.dry_run},
         {"prune", &in_.prune}, {"force", &in_.force}, {"activate", &in_.activate},
+        {"why", &in_.why},
     };
     for (const auto& [flag, target] : flags) {
       if (name == flag) *target = true;

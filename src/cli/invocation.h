@@ -85,6 +85,7 @@ struct Invocation {
   std::string port, interface;         ///< where a traced packet enters: one of them,
   std::optional<uint32_t> tunnel_key;  ///< or from the fabric with this key
   std::string packet;
+  bool why = false;  ///< flows: with the objects that each depends on
   bool activate = false;
 
   std::string revision;  ///< to wait for

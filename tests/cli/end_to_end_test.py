@@ -509,7 +509,11 @@ class EndToEnd(unittest.TestCase):
             def do_GET(self):
                 asked.append(self.path)
                 self.answer({"/v1/flows": {"flows": [{"match": "in_port=1", "actions": "output:2", "packets": 3, "bytes": 4,
-                                                      "idle_ms": 1500}]},
+                                                      "idle_ms": 1500, "depends_on": [
+                                                          {"kind": "bridge", "name": "blue", "id": "id-of-blue", "tag": "bridge x"},
+                                                          {"kind": "bridge", "name": "blue", "id": "id-of-blue",
+                                                           "aspect": "its MACs", "tag": "bridge_mac x"},
+                                                          {"kind": "port", "id": "id-of-old", "tag": "port x"}]}]},
                              "/v1/ports": {"ports": [{"name": "vm1", "interface": "tap0", "id": "id-of-vm1"}], "failed": []},
                              "/v1/status": {"host": "h1", "synced": True}}[self.path])
 
@@ -538,6 +542,9 @@ class EndToEnd(unittest.TestCase):
             self.good("trace", "--tunnel-key", "77", "x")
             self.assertEqual(asked[-1], {"tunnel_key": 77, "packet": "x"})
             self.assertEqual(self.good("flows"), "in_port=1\n    output:2   3 packets, 4 bytes, idle 1.5 s\n1 flow\n")
+            self.assertEqual(self.good("flows", "--why"),
+                             "in_port=1\n    output:2   3 packets, 4 bytes, idle 1.5 s\n    because of\n"
+                             "        bridge blue (id-of-blue): its MACs\n        port (gone) (id-of-old)\n1 flow\n")
             self.assertEqual(json.loads(self.good("flows", "--json"))["flows"][0]["packets"], 3)
             self.assertEqual(self.good("agent", "ports"), "NAME  INTERFACE  ID\nvm1   tap0       id-of-vm1\n")
             self.assertRegex(self.good("agent", "status", "--agent", f"unix:{run}/agent.sock"), r"host: +h1\nsynced: +true\n")

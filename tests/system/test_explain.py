@@ -25,7 +25,10 @@ def test_trace_of_a_delivered_packet_names_every_device(cloud, family):
         assert re.search(rf"(?<![\w-]){device}(?![\w-])", text), (device, text)
     assert cloud.h2.underlay in text
     steps = cloud.json("trace", "--host", "h1", "--in", "vm1", DELIVERED[family])
-    assert steps["verdict"] == "forward" and steps["steps"]
+    assert steps["verdict"] == "forward" and steps["steps"] and steps["cacheable"]
+    assert "eth.dst 02:00:00:00:01:01" in steps["match"] and cloud.h2.underlay in steps["actions"]
+    assert {("port", "vm4"), ("host", "h2")} <= {(o["kind"], o.get("name")) for o in steps["depends_on"]}
+    assert [] == [o for o in steps["depends_on"] if "name" not in o]
 
 
 def test_trace_inside_a_host_and_on_one_switch(cloud):
@@ -92,6 +95,19 @@ def test_flows_say_what_the_kernel_does(cloud):
     assert tunnelled, flows
     text = cloud.cli("flows", "--host", "h1").out
     assert cloud.h2.underlay in text
+    assert "because of" not in text
+
+
+def test_flows_say_why(cloud):
+    assert cloud.vm1.ping(cloud.vm4.v4).ok
+    flow = next(f for f in cloud.h1.flows() if cloud.h2.underlay in f["actions"] and "02:00:00:00:01:01" in f["match"])
+    named = {(o["kind"], o.get("name")) for o in flow["depends_on"]}
+    assert named >= {("port", "vm1"), ("bridge", "blue"), ("router", "core"), ("bridge", "green"), ("port", "vm4"),
+                     ("host", "h2")}, named
+    vm4 = cloud.json("port", "show", "vm4")
+    assert vm4["id"] in {o.get("id") for o in flow["depends_on"]}
+    text = cloud.cli("flows", "--why", "--host", "h1").out
+    assert f"port vm4 ({vm4['id']})" in text and "router core" in text and "its routes" in text, text
 
 
 def test_unrelated_flows_are_shared(cloud):

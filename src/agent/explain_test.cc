@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/explain.h"
+
+#include <gtest/gtest.h>
+
+#include "codec/json.h"
+#include "packet/text.h"
+#include "sim/test_cloud.h"
+
+namespace plexus::agent {
+namespace {
+
+using codec::Node;
+
+/// vm1 here and vm2 at h2, on two bridges with a router between; of vm2's address only what was learned is known, vm3's is configured.
+class Explain : public testing::Test {
+ protected:
+  Explain() {
+    const HostId h1 = cloud_.host("h1", "192.0.2.1"), h2 = cloud_.host("h2", "192.0.2.2");
+    const BridgeId blue = cloud_.bridge("blue"), green = cloud_.bridge("green");
+    const RouterId core = cloud_.router("core");
+    const PortId left = cloud_.router_port("core-blue", core, "02:00:00:00:02:01", {"10.0.1.1/24"});
+    const PortId right =
+        cloud_.router_port("core-green", core, "02:00:00:00:02:02", {"10.0.2.1/24"});
+    cloud_.plug(blue, left);
+    cloud_.plug(green, right);
+    vm1_ = cloud_.vm("vm1", blue, h1, "02:00:00:00:01:01", {"10.0.1.11"});
+    cloud_.vm("vm2", green, h2, "02:00:00:00:01:02");
+    cloud_.vm("vm3", green, h2, "02:00:00:00:01:03", {"10.0.2.13"});
+    cloud_.neighbours[right] = {
+        {right, *IpAddr::parse("10.0.2.12"), *MacAddr::parse("02:00:00:00:01:02")}};
+    for (const auto& [id, port] : cloud_.ports)
+      if (const auto* bridge = std::get_if<BridgeId>(&port.device))
+        cloud_.bridges[*bridge].ports.push_back(id);
+    snapshot_ = cloud_.snapshot(h1);
+  }
+
+  Node explained(const std::string& text) {
+    const Frame frame = *parse_frame(text);
+    const sim::Packet packet = sim::packet_of(frame, cloud_.dp_port(vm1_));
+    sim::Trace trace;
+    const sim::Outcome outcome = sim::simulate(packet, *snapshot_, MonoTime{1}, &trace);
+    return trace_document(packet, outcome, trace, *snapshot_);
+  }
+  static std::string at(const Node& node, const char* key) {
+    const Node* found = node.find(key);
+    return found != nullptr ? found->text : "(no " + std::string(key) + ")";
+  }
+  /// "kind name: aspect" of each object.
+  static std::set<std::string> reasons(const Node& node) {
+    std::set<std::string> out;
+    for (const Node& object : node.find("depends_on")->items) {
+      EXPECT_NE(object.find("tag"), nullptr);
+      out.insert(at(object, "kind") + " " + at(object, "name") +
+                 (object.find("aspect") != nullptr ? ": " + at(object, "aspect") : ""));
+    }
+    return out;
+  }
+
+  sim::TestCloud cloud_;
+  PortId vm1_;
+  std::shared_ptr<const model::Snapshot> snapshot_;
+};
+
+TEST_F(Explain, WhatAnAnswerDependsOn) {
+  const Node doc = explained(
+      "eth 02:00:00:00:01:01 > 02:00:00:00:02:01 | ipv4 10.0.1.11 > 10.0.2.12 | udp 1 > 2");
+  EXPECT_EQ(at(doc, "verdict"), "forward");
+  EXPECT_EQ(doc.find("reason"), nullptr);
+  const auto why = reasons(doc);
+  for (const char* reason :
+       {"port vm1", "bridge blue", "bridge blue: who has 02:00:00:00:02:01", "port core-blue",
+        "router core", "router core: its routes", "bridge green: that no port has the address",
+        "port core-green: its neighbour 10.0.2.12", "bridge green: who has 02:00:00:00:01:02",
+        "port vm2", "host h2"})
+    EXPECT_TRUE(why.contains(reason)) << reason << " in " << codec::write_json(doc);
+  // Of a machine whose address is configured the bridge knows it.
+  const auto known = reasons(explained(
+      "eth 02:00:00:00:01:01 > 02:00:00:00:02:01 | ipv4 10.0.1.11 > 10.0.2.13 | udp 1 > 2"));
+  EXPECT_TRUE(known.contains("bridge green: who has 10.0.2.13")) << testing::PrintToString(known);
+  // Each object by its id too, as the API takes it.
+  for (const Node& object : doc.find("depends_on")->items)
+    EXPECT_TRUE(Uuid::parse(at(object, "id"))) << at(object, "tag");
+}
+
+TEST_F(Explain, TheClassAndTheStepsOfATrace) {
+  const Node doc = explained(
+      "eth 02:00:00:00:01:01 > 02:00:00:00:02:01 | ipv4 10.0.1.11 > 10.0.2.12 | udp 1 > 2");
+  EXPECT_EQ(at(doc, "cacheable"), "true");
+  EXPECT_NE(at(doc, "match").find("eth.dst 02:00:00:00:02:01"), std::string::npos);
+  EXPECT_EQ(at(doc, "match").find("tp.src"), std::string::npos);  // nobody looked at ports
+  EXPECT_NE(at(doc, "actions").find("-> tunnel 192.0.2.2 key "), std::string::npos);
+  EXPECT_EQ(at(doc, "packet"),
+            "eth 02:00:00:00:01:01 > 02:00:00:00:02:01 | ipv4 10.0.1.11 > 10.0.2.12 ttl 64 | udp 1 "
+            "> 2");
+  const auto& steps = doc.find("steps")->items;
+  ASSERT_GT(steps.size(), 5u);
+  EXPECT_EQ(at(steps[0], "kind"), "packet");
+  EXPECT_EQ(at(steps[1], "kind"), "port");
+  EXPECT_EQ(at(steps[1], "name"), "vm1");
+  EXPECT_EQ(at(steps[1], "id"), vm1_.uuid.str());
+  for (const Node& step : steps) EXPECT_FALSE(at(step, "text").empty());
+  // The same steps, in the same words, as people read them.
+  for (const Node& step : steps)
+    EXPECT_NE(at(doc, "text").find(at(step, "text")), std::string::npos);
+}
+
+TEST_F(Explain, WhatIsMissingAndWhatWasSent) {
+  const Node waiting = explained(
+      "eth 02:00:00:00:01:01 > 02:00:00:00:02:01 | ipv4 10.0.1.11 > 10.0.2.77 | udp 1 > 2");
+  EXPECT_EQ(at(waiting, "verdict"), "postpone");
+  ASSERT_NE(waiting.find("missing"), nullptr);
+  EXPECT_EQ(at(waiting.find("missing")->items.at(0), "port"), "core-green");
+  EXPECT_EQ(at(waiting.find("missing")->items.at(0), "neighbour"), "10.0.2.77");
+  ASSERT_NE(waiting.find("generated"), nullptr);
+  EXPECT_NE(at(waiting.find("generated")->items.at(0), "packet").find("arp request who 10.0.2.77"),
+            std::string::npos);
+
+  const Node dropped = explained(
+      "eth 02:00:00:00:01:01 > 02:00:00:00:02:01 | ipv4 10.0.1.11 > 203.0.113.1 | udp 1 > 2");
+  EXPECT_EQ(at(dropped, "verdict"), "drop");
+  EXPECT_EQ(at(dropped, "reason"), "no_route");
+  EXPECT_NE(at(dropped.find("generated")->items.at(0), "packet").find("icmp unreachable net"),
+            std::string::npos);
+}
+
+TEST_F(Explain, TunnelKeysAndThingsThatAreGone) {
+  const uint32_t key = cloud_.bindings.at(vm1_).tunnel_key;
+  const std::vector<Dependency> dependencies = {
+      {{TagKind::port, Uuid::derived("port", "gone"), 0}, false},
+      {{TagKind::tunnel_key, {}, key}, false},
+      {{TagKind::tunnel_key, {}, key}, true},
+      {{TagKind::tunnel_key, {}, 0xdead}, false}};
+  const auto objects = objects_of(dependencies, *snapshot_).items;
+  ASSERT_EQ(objects.size(), 3u);
+  EXPECT_EQ(objects[0].find("name"), nullptr);
+  EXPECT_EQ(at(objects[0], "id"), Uuid::derived("port", "gone").str());
+  EXPECT_EQ(at(objects[1], "kind"), "tunnel key");
+  EXPECT_EQ(at(objects[1], "aspect"), "leads to port vm1");
+  EXPECT_EQ(objects[1].find("id"), nullptr);
+  EXPECT_EQ(at(objects[2], "aspect"), "stands for nothing here");
+}
+
+}  // namespace
+}  // namespace plexus::agent
