@@ -436,7 +436,8 @@ Result<void> ScenarioCloud::send(std::string_view host_name, std::string_view in
   if (!host) return host.error();
   const auto number = port_number(**host, interface);
   if (!number) return number.error();
-  if (auto sent = (*host)->lab->send(std::string(interface), DpPort{*number}, frame, offload); !sent)
+  if (auto sent = (*host)->lab->send(std::string(interface), DpPort{*number}, frame, offload);
+      !sent)
     return sent;
   return settle();
 }

@@ -128,8 +128,7 @@ Result<void> Run::show(const std::string& verb, const std::string& rest,
       shown = std::move(*lines);
       return {};
     }
-    if (const auto sent = cloud_.send(host, interface, *frame, offload); !sent)
-      return sent.error();
+    if (const auto sent = cloud_.send(host, interface, *frame, offload); !sent) return sent.error();
   } else if (verb == "tunnel") {  // tunnel HOST FROM KEY PACKET
     const auto [host, r1] = first_word(rest);
     const auto [from_text, r2] = first_word(r1);
