@@ -3,10 +3,14 @@
 
 #include <algorithm>
 
+#include "packet/build.h"
+#include "packet/bytes.h"
+#include "packet/checksum.h"
+
 namespace plexus::agent {
 namespace {
 
-class Frame {
+class FrameBytes {
  public:
   void u8(uint8_t v) { bytes_.push_back(v); }
   void u16(uint16_t v) {
@@ -26,7 +30,7 @@ class Frame {
 
 constexpr size_t kL4Bytes = 20;  // a TCP header; enough for all others
 
-void append_l4(Frame& f, const FlowKey& key) {
+void append_l4(FrameBytes& f, const FlowKey& key) {
   const bool icmp = key.ip_proto == ip_proto::kIcmp || key.ip_proto == ip_proto::kIcmpv6;
   if (icmp) {
     f.u8(static_cast<uint8_t>(key.tp_src.host()));
@@ -47,7 +51,7 @@ void append_l4(Frame& f, const FlowKey& key) {
   }
 }
 
-void append_ipv4(Frame& f, const FlowKey& key) {
+void append_ipv4(FrameBytes& f, const FlowKey& key) {
   f.u8(0x45);
   f.u8(key.ip_tos);
   f.u16(20 + kL4Bytes);
@@ -60,7 +64,7 @@ void append_ipv4(Frame& f, const FlowKey& key) {
   append_l4(f, key);
 }
 
-void append_ipv6(Frame& f, const FlowKey& key) {
+void append_ipv6(FrameBytes& f, const FlowKey& key) {
   const bool fragment = key.ip_frag != 0;
   // Zero would be a hop-by-hop header; where the mask leaves the protocol open, none follows.
   const uint8_t proto = key.ip_proto == 0 ? ip_proto::kNoNext : key.ip_proto;
@@ -80,7 +84,7 @@ void append_ipv6(Frame& f, const FlowKey& key) {
   append_l4(f, key);
 }
 
-void append_arp(Frame& f, const FlowKey& key) {
+void append_arp(FrameBytes& f, const FlowKey& key) {
   f.u16(1);
   f.u16(eth_type::kIpv4);
   f.u8(6);
@@ -95,7 +99,7 @@ void append_arp(Frame& f, const FlowKey& key) {
 }  // namespace
 
 std::vector<uint8_t> sample_packet(const FlowKey& key) {
-  Frame f;
+  FrameBytes f;
   f.raw(key.eth_dst);
   f.raw(key.eth_src);
   if (key.vlan_tci.host() != 0) {
@@ -112,6 +116,22 @@ std::vector<uint8_t> sample_packet(const FlowKey& key) {
   else
     f.zeros(46);
   return f.take();
+}
+
+std::vector<uint8_t> sample_packet(const FlowKey& key, const Actions& actions) {
+  const NeighbourAnswer* answer = actions.answer();
+  if (answer == nullptr || !key.is_ipv6() || !answer->target.is_v6()) return sample_packet(key);
+  std::vector<uint8_t> solicitation = nd_solicit(key.src_mac(), key.src_ip(), answer->target);
+  // To whom it went, which need not be the group; the checksum counts the IPv6 destination.
+  constexpr size_t kDestination = 14 + 24, kChecksum = 14 + 40 + 2, kClass = 14;
+  put_bytes(solicitation, 0, key.eth_dst);
+  put_be16(solicitation, kClass, static_cast<uint16_t>(0x6000 | key.ip_tos << 4));
+  put_bytes(solicitation, kDestination, std::span(key.nw).subspan<16, 16>());
+  put_be16(solicitation, kChecksum, 0);
+  complete_checksum(parse_packet(solicitation), solicitation);
+  return key.vlan_tci.host() == 0
+             ? solicitation
+             : with_vlan(solicitation, static_cast<uint16_t>(key.vlan_tci.host() & ~0x1000));
 }
 
 }  // namespace plexus::agent

@@ -67,5 +67,26 @@ TEST(SamplePacket, ParsesBackToItsKey) {
   }
 }
 
+TEST(SamplePacket, OfAFlowThatAnswersIsOneThatItAnswers) {
+  const MacAddr owner = *MacAddr::parse("02:00:00:00:00:fe");
+  for (const char* target : {"10.0.0.1", "fd00::1"}) {
+    const IpAddr address = *IpAddr::parse(target);
+    FlowKey k = base_key(address.is_v4() ? eth_type::kArp : eth_type::kIpv6);
+    k.set_src_ip(*IpAddr::parse(address.is_v4() ? "10.0.0.2" : "fd00::2"));
+    k.set_dst_ip(address.is_v4() ? address : solicited_node_of(address));
+    k.tp_src = Be16(address.is_v4() ? uint16_t{1} : uint16_t{135});
+    if (address.is_v6()) k.ip_proto = ip_proto::kIcmpv6;
+    for (const uint16_t tag : {uint16_t{0}, uint16_t{0x1007}}) {
+      k.vlan_tci = Be16(tag);
+      const Actions answer{{Copy{{}, NeighbourAnswer{owner, address, true}}}};
+      const auto frame = sample_packet(k, answer);
+      const ParsedPacket parsed = parse_packet(frame);
+      EXPECT_TRUE(fits(answer, parsed, frame, 0)) << target;
+      if (address.is_v6()) k.ip_ttl = 255;  // no other is answered
+      EXPECT_EQ(parsed.key, k) << target;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace plexus::agent

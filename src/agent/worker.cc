@@ -315,7 +315,7 @@ void Worker::adopt(MonoTime now) {
   for (const datapath::FlowEntry& entry : *left) {
     if (flows_.find(entry.flow.match)) continue;
     next_cookie_ = std::max(next_cookie_, entry.flow.cookie + 1);
-    const std::vector<uint8_t> frame = sample_packet(entry.flow.match.key);
+    const std::vector<uint8_t> frame = sample_packet(entry.flow.match.key, entry.flow.actions);
     const sim::Packet parsed = sim::packet_of(frame, DpPort{entry.flow.match.key.in_port},
                                               entry.flow.match.key.tunnel_key);
     const sim::Outcome outcome = sim::simulate(parsed, *snapshot_, now);

@@ -33,9 +33,15 @@ std::optional<PortId> Snapshot::port_of_mac(BridgeId id, MacAddr mac) const {
 }
 
 std::optional<MacAddr> Snapshot::mac_of_address(BridgeId id, const IpAddr& address) const {
+  const auto owners = address_owners(id, address);
+  return !owners.empty() ? std::optional(owners.front().mac) : std::nullopt;
+}
+
+std::span<const AddressOwner> Snapshot::address_owners(BridgeId id, const IpAddr& address) const {
   const BridgeTables* tables = bridge_tables_.find(id);
   const auto* owners = tables != nullptr ? tables->addresses.find(address) : nullptr;
-  return owners != nullptr ? std::optional(owners->front().mac) : std::nullopt;
+  return owners != nullptr ? std::span<const AddressOwner>(*owners)
+                           : std::span<const AddressOwner>();
 }
 
 const FloodSet& Snapshot::flood_set(BridgeId id) const {

@@ -41,6 +41,13 @@ struct RouterAddress {
   auto operator<=>(const RouterAddress&) const = default;
 };
 
+/// Who has an address on a bridge.
+struct AddressOwner {
+  PortId port;  ///< of the bridge
+  MacAddr mac;
+  auto operator<=>(const AddressOwner&) const = default;
+};
+
 /// A port that was here: what comes for it goes on to where it is now.
 struct MovedPort {
   PortId port;
@@ -79,6 +86,9 @@ class Snapshot {
   /// The MAC of the port of the bridge that has this address: Port::addresses, or the addresses (link-local ones
   /// too) of the router port it is wired to. Of several ports the lowest id.
   [[nodiscard]] std::optional<MacAddr> mac_of_address(BridgeId id, const IpAddr& address) const;
+  /// All ports that have it, sorted. Of a solicited-node group: those that have an address in it.
+  [[nodiscard]] std::span<const AddressOwner> address_owners(BridgeId id,
+                                                             const IpAddr& address) const;
   [[nodiscard]] const FloodSet& flood_set(BridgeId id) const;
 
   /// As RouteTable::lookup. Connected networks included. An unknown router has no routes.
@@ -124,11 +134,6 @@ class Snapshot {
  private:
   friend class Topology;
 
-  struct AddressOwner {
-    PortId port;
-    MacAddr mac;
-    auto operator<=>(const AddressOwner&) const = default;
-  };
   /// What the ports of one bridge amount to.
   struct BridgeTables {
     CowTable<MacAddr, std::vector<PortId>> macs;            ///< values sorted, never empty

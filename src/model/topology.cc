@@ -360,15 +360,21 @@ Topology::PortEffects Topology::effects_of(PortId id) const {
   const auto* bridge = std::get_if<BridgeId>(&port->device);
   if (bridge == nullptr) return e;
   e.bridge = *bridge;
+  const auto add_address = [&e](const IpAddr& address, const MacAddr& mac) {
+    e.addresses.emplace_back(address, mac);
+    // Who is asked for whom is said in the message only; the group alone tells that nobody of it is here.
+    if (address.is_v6() && !address.is_multicast())
+      e.addresses.emplace_back(solicited_node_of(address), mac);
+  };
   if (!port->mac.is_zero()) {
     e.macs.push_back(port->mac);
-    for (const IpAddr& a : port->addresses) e.addresses.emplace_back(a, port->mac);
+    for (const IpAddr& a : port->addresses) add_address(a, port->mac);
   }
   if (const Port* peer = state_.peer(*port);
       peer != nullptr && std::holds_alternative<RouterId>(peer->device) && !peer->mac.is_zero()) {
     e.macs.push_back(peer->mac);
-    for (const IpPrefix& n : peer->networks) e.addresses.emplace_back(n.addr, peer->mac);
-    e.addresses.emplace_back(link_local_of(peer->mac), peer->mac);
+    for (const IpPrefix& n : peer->networks) add_address(n.addr, peer->mac);
+    add_address(link_local_of(peer->mac), peer->mac);
   }
   sort_unique(e.macs);
   sort_unique(e.addresses);
@@ -406,7 +412,7 @@ void Topology::replace_effects(PortId id, const PortEffects& before, Delta& delt
       delta.macs.emplace_back(*e.bridge, mac);
     }
     for (const auto& [address, mac] : addresses) {
-      change_list(tables.addresses, address, Snapshot::AddressOwner{id, mac}, add);
+      change_list(tables.addresses, address, AddressOwner{id, mac}, add);
       delta.addresses.emplace_back(*e.bridge, address);
     }
     if (flood) {

@@ -46,6 +46,7 @@ void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Po
       return drop_at(j, DropReason::reserved_multicast, DeviceKind::bridge, bridge,
                      "{} is for the next bridge only", j.key.dst_mac().str());
     }
+    if (answer_on_bridge(j, bridge, in)) return;
     note_at(j, DeviceKind::bridge, bridge, "{} {}: to all other ports", j.key.dst_mac().str(),
             j.key.dst_mac().is_broadcast() ? "is the broadcast address" : "is a group");
     return flood(j, bridge, &in);

@@ -37,20 +37,28 @@ std::optional<MacAddr> Simulation::mac_in_topology(const model::Port& port, cons
   depend(port_tag(*port.peer));
   const model::Port* peer = snapshot_.peer(port);
   if (peer == nullptr) return std::nullopt;
-  if (const auto* bridge = std::get_if<BridgeId>(&peer->device))
-    return mac_on_bridges(*bridge, address);
+  if (const auto* bridge = std::get_if<BridgeId>(&peer->device)) {
+    const auto place = place_on_bridges(*bridge, address);
+    return place ? std::optional(place->owners.front().mac) : std::nullopt;
+  }
   if (std::holds_alternative<RouterId>(peer->device) && !peer->mac.is_zero() &&
       has_address(*peer, address))
     return peer->mac;
   return std::nullopt;
 }
 
-std::optional<MacAddr> Simulation::mac_on_bridges(BridgeId start, const IpAddr& address) {
-  std::vector<BridgeId> bridges{start};
-  for (size_t i = 0; i < bridges.size(); ++i) {
-    const BridgeId here = bridges[i];
+std::optional<Simulation::Place> Simulation::place_on_bridges(BridgeId start,
+                                                              const IpAddr& address) {
+  struct Step {
+    BridgeId bridge;
+    PortId via;
+  };
+  std::vector<Step> steps{{start, PortId{}}};
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const auto [here, via] = steps[i];
     depend(address_tag(here, address));
-    if (const auto mac = snapshot_.mac_of_address(here, address)) return mac;
+    if (const auto owners = snapshot_.address_owners(here, address); !owners.empty())
+      return Place{owners, via};
     depend(bridge_tag(here));  // also says which links there are
     for (PortId id : snapshot_.flood_set(here).links) {
       const model::Port* link = snapshot_.port(id);
@@ -59,9 +67,10 @@ std::optional<MacAddr> Simulation::mac_on_bridges(BridgeId start, const IpAddr& 
       depend(port_tag(*link->peer));
       const model::Port* peer = snapshot_.peer(*link);
       const auto* next = peer != nullptr ? std::get_if<BridgeId>(&peer->device) : nullptr;
-      if (next == nullptr || bridges.size() == kMaxBridges) continue;
-      if (std::find(bridges.begin(), bridges.end(), *next) == bridges.end())
-        bridges.push_back(*next);
+      if (next == nullptr || steps.size() == kMaxBridges) continue;
+      if (std::none_of(steps.begin(), steps.end(),
+                       [&](const Step& s) { return s.bridge == *next; }))
+        steps.push_back({*next, via.is_nil() ? id : via});
     }
   }
   return std::nullopt;

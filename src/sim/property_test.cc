@@ -11,6 +11,7 @@
 #include "flow/match_text.h"
 #include "packet/build.h"
 #include "packet/bytes.h"
+#include "packet/checksum.h"
 #include "packet/text.h"
 #include "sim/delta_tags.h"
 #include "sim/simulate.h"
@@ -422,6 +423,27 @@ FlowKey random_key(const World& w, const Entry& entry, Dice& dice) {
     k.eth_dst = dice.of(near).bytes;
   k.vlan_tci =
       Be16(dice.one_in(20) ? static_cast<uint16_t>(0x1000 | dice.below(0x1000)) : uint16_t{0});
+  if (dice.one_in(12)) {  // a question for a neighbour, as machines ask it
+    std::vector<IpAddr> targets;
+    for (const auto& [id, p] : w.cloud.ports) {
+      targets.insert(targets.end(), p.addresses.begin(), p.addresses.end());
+      for (const IpPrefix& n : p.networks) targets.push_back(n.addr);
+    }
+    if (targets.empty()) return k;
+    const IpAddr target = dice.of(targets);
+    k.eth_type = Be16(target.is_v4() ? eth_type::kArp : eth_type::kIpv6);
+    k.tp_src = Be16(target.is_v4() ? uint16_t{1} : uint16_t{icmpv6_type::kNeighbourSolicit});
+    IpAddr asker = target;  // most are of the same network
+    asker.bytes[asker.size() - 1] = 7;
+    if (dice.one_in(6)) asker = target.is_v4() ? dice.of(v4s) : dice.of(v6s);
+    k.set_src_ip(asker);
+    k.set_dst_ip(target.is_v4() ? target : solicited_node_of(target));
+    k.eth_dst = (target.is_v4() ? kBroadcastMac : multicast_mac_of(k.dst_ip())).bytes;
+    if (target.is_v4()) return k;
+    k.ip_proto = ip_proto::kIcmpv6;
+    k.ip_ttl = 255;
+    return k;
+  }
   // Few sources are forged.
   const auto source = [&](const std::vector<IpAddr>& all, const IpAddr& usual) {
     return dice.one_in(3) ? dice.of(all) : usual;
@@ -532,6 +554,21 @@ Frame frame_of(const FlowKey& k, Dice& dice) {
                   .ttl = k.ip_ttl,
                   .tos = k.ip_tos,
                   .vlan_tci = {}};
+  if (k.is_ipv6() && icmp && message[0] == icmpv6_type::kNeighbourSolicit && !dice.one_in(4)) {
+    // A whole one, for an address that fits where it goes to; sometimes for another of that group.
+    IpAddr target = spec.dst;
+    if (target.is_multicast()) {
+      target = v6_of(dice.one_in(4) ? static_cast<unsigned>(dice.below(4)) : spec.src.bytes[7],
+                     spec.dst.bytes[15]);
+      for (size_t b = 13; b < 16; ++b) target.bytes[b] = spec.dst.bytes[b];
+    }
+    f = nd_solicit(spec.eth_src, spec.src, target);
+    put_bytes(f, 0, spec.eth_dst.bytes);
+    put_bytes(f, 14 + 24, spec.dst.bytes);
+    put_be16(f, 14, static_cast<uint16_t>(0x6000 | spec.tos << 4));
+    complete_checksum(parse_packet(f), f);
+    return tagged ? with_vlan(f, k.vlan_tci.host()) : f;
+  }
   if (k.is_ipv4()) {
     f = ip_packet(spec, k.ip_proto, message);
     if (fragment != FragKind::none)
@@ -564,6 +601,7 @@ std::string describe(const Outcome& o) {
 
 TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
   size_t classes = 0, members = 0, packets = 0, routed = 0, larger = 0, limited = 0;
+  size_t answered[2] = {};
   for (uint64_t seed : seeds(100)) {
     SCOPED_TRACE("PLEXUS_SEED=" + std::to_string(seed));
     Dice dice(seed);
@@ -599,6 +637,7 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
       ++classes;
       limited += o.actions.mtu != 0;
       ASSERT_TRUE(fits(o.actions, packet.parsed, frame, 0)) << trace.text();
+      if (const NeighbourAnswer* a = o.actions.answer()) ++answered[a->target.is_v6()];
       const Match match = match_of(packet.key, o.mask);
       for (int j = 0; j < 32; ++j) {
         // Outside the mask anything: values that mean something, or noise.
@@ -633,6 +672,10 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
   }
   std::printf("%zu packets (%zu routed), %zu classes, %zu members checked\n", packets, routed,
               classes, members);
+  std::printf("%zu ARP requests and %zu solicitations answered by a class\n", answered[0],
+              answered[1]);
+  EXPECT_GT(answered[0], 20u);
+  EXPECT_GT(answered[1], 5u);
   EXPECT_GT(classes, packets / 4);
   EXPECT_GT(routed, packets / 50);
   EXPECT_GT(members, classes * 16) << "too few of the random members were in their class";
@@ -716,6 +759,10 @@ std::vector<std::pair<std::string, PortId>> arrivals(const Outcome& o, const Wor
     const std::string rewrite = format(Actions{{Copy{copy.rewrite, LocalOutput{}}}});
     if (const auto* local = std::get_if<LocalOutput>(&copy.output)) {
       out.emplace_back(rewrite, *at.local_port(local->port));
+      continue;
+    }
+    if (const auto* answer = std::get_if<NeighbourAnswer>(&copy.output)) {
+      out.emplace_back(format(Actions{{Copy{copy.rewrite, *answer}}}), PortId{});
       continue;
     }
     const auto& tunnel = std::get<TunnelOutput>(copy.output);

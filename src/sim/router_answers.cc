@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the virtual router answers itself: ARP (RFC 826), neighbour discovery (RFC 4861), ICMP (RFC 792, 1812, 4443).
-// All of it looks at more than the flow key, and each packet wants its answer: never cacheable.
+// Most of it looks at more than the flow key, and each packet wants its answer: not cacheable. The exception are plain
+// questions for the router's MAC from neighbours that are known already (answer_neighbour).
 #include <algorithm>
+#include <utility>
 
 #include "packet/bytes.h"
 #include "packet/checksum.h"
@@ -62,7 +64,7 @@ void Simulation::arp(Journey& j, const model::Router& router, const model::Port&
     return drop_at(j, DropReason::not_for_router, DeviceKind::router, router,
                    "ignores it: {} is no address of port {}", j.key.dst_ip().str(), in.name);
   }
-  cacheable_ = false;
+  const bool cacheable = std::exchange(cacheable_, false);
   const auto arp = ArpView::of(*j.parsed, j.bytes);
   if (!arp)
     return drop_at(j, DropReason::bad_arp, DeviceKind::router, router, "is no whole ARP packet");
@@ -80,19 +82,20 @@ void Simulation::arp(Journey& j, const model::Router& router, const model::Port&
                    "{} says that it has the router's address {}", sender_mac.str(), sender.str());
   }
   learn(j, router, in, sender, sender_mac);
-  j.fate->consumed = true;
   if (arp->operation() == arp_op::kReply) {
+    j.fate->consumed = true;
     return note_at(j, DeviceKind::router, router, "takes the ARP reply: {} is at {}", sender.str(),
                    sender_mac.str());
   }
   note_at(j, DeviceKind::router, router, "answers the ARP request: {} is at {}", target.str(),
           in.mac.str());
-  send_out(j, in, arp_reply(in.mac, target, sender_mac, sender), "ARP reply");
+  if (answer_neighbour(j, in, target, arp_reply(in.mac, target, sender_mac, sender), "ARP reply"))
+    cacheable_ = cacheable;
 }
 
 void Simulation::neighbour_discovery(Journey& j, const model::Router& router,
                                      const model::Port& in) {
-  cacheable_ = false;
+  const bool cacheable = std::exchange(cacheable_, false);
   const Present now(j);
   const auto nd = NdMessage::of(now.parsed, now.frame);
   if (!nd) {
@@ -119,17 +122,40 @@ void Simulation::neighbour_discovery(Journey& j, const model::Router& router,
     return drop_at(j, DropReason::not_for_router, DeviceKind::router, router,
                    "ignores it: {} is no address of port {}", nd->target.str(), in.name);
   }
-  j.fate->consumed = true;
   const bool probe =
       nd->src.is_unspecified();  // duplicate address detection: to all, RFC 4861 7.2.4
   if (!probe) learn(j, router, in, nd->src, link_address);
   note_at(j, DeviceKind::router, router, "answers the neighbour solicitation: {} is at {}",
           nd->target.str(), in.mac.str());
-  send_out(j, in,
-           nd_advert(in.mac, nd->target, probe ? multicast_mac_of(kAllNodes) : link_address,
-                     probe ? kAllNodes : nd->src,
-                     {.router = true, .solicited = !probe, .override_ = true}),
-           "neighbour advertisement");
+  auto advert = nd_advert(in.mac, nd->target, probe ? multicast_mac_of(kAllNodes) : link_address,
+                          probe ? kAllNodes : nd->src,
+                          {.router = true, .solicited = !probe, .override_ = true});
+  if (answer_neighbour(j, in, nd->target, std::move(advert), "neighbour advertisement"))
+    cacheable_ = cacheable;
+}
+
+bool Simulation::answer_neighbour(Journey& j, const model::Port& in, const IpAddr& target,
+                                  std::vector<uint8_t> reply, std::string_view what) {
+  const size_t before = generated_.size();
+  send_out(j, in, std::move(reply), what);
+  const bool back_only =
+      generated_.size() == before + 1 &&
+      generated_.back().actions == Actions{{Copy{{}, LocalOutput{DpPort{packet_.key.in_port}}}}};
+  // The frame as it came, on its only way; one of several copies has no say over the whole.
+  const bool alone = j.mask != nullptr && j.rewrite.empty() && j.flooded == nullptr &&
+                     j.fate->copies.empty() && writes_.empty();
+  if (!back_only || !alone || !neighbour_answer(*j.parsed, j.bytes, target, in.mac, true)) {
+    j.fate->consumed = true;
+    return false;
+  }
+  generated_.pop_back();
+  // What decided: who asks, whom, and what of the asker is known.
+  (void)j.eth_src();
+  (void)j.tp_src();
+  (void)j.src_ip();
+  (void)j.dst_ip();
+  output(j, NeighbourAnswer{in.mac, target, true});
+  return true;
 }
 
 void Simulation::learn(Journey& j, const model::Router& router, const model::Port& in,
@@ -143,17 +169,20 @@ void Simulation::learn(Journey& j, const model::Router& router, const model::Por
     return note_at(j, DeviceKind::router, router, "learns nothing: {} is in no network of port {}",
                    address.str(), in.name);
   }
+  depend(router_addresses_tag(router.id), true);  // read at an address that need not be a header's
   for (const model::RouterAddress& own : snapshot_.router_addresses(router.id))
     if (own.network.addr == address) return;
   // What is configured stands above what somebody says.
-  if (mac_in_topology(in, address) || snapshot_.neighbour(in.id, address) == mac) return;
+  if (mac_in_topology(in, address)) return;
+  depend(neighbour_tag(in.id, address));
+  if (snapshot_.neighbour(in.id, address) == mac) return;
   note_at(j, DeviceKind::router, router, "learns that {} is at {}", address.str(), mac.str());
   const StateWrite write = NeighbourLearned{in.id, address, mac};
   if (std::find(writes_.begin(), writes_.end(), write) == writes_.end()) writes_.push_back(write);
 }
 
 void Simulation::to_router(Journey& j, const model::Router& router, const model::Port& in) {
-  cacheable_ = false;
+  const bool cacheable = std::exchange(cacheable_, false);
   const FlowKey& key = j.key;
   note_at(j, DeviceKind::router, router, "{} is its own address", key.dst_ip().str());
   if (j.ip_frag() != FragKind::none) {
@@ -171,8 +200,10 @@ void Simulation::to_router(Journey& j, const model::Router& router, const model:
   }
   const uint16_t type = j.tp_src();
   if (key.is_ipv6() &&
-      (type == icmpv6_type::kNeighbourSolicit || type == icmpv6_type::kNeighbourAdvert))
+      (type == icmpv6_type::kNeighbourSolicit || type == icmpv6_type::kNeighbourAdvert)) {
+    cacheable_ = cacheable;
     return neighbour_discovery(j, router, in);
+  }
   if (key.is_ipv6() && type == icmpv6_type::kRouterSolicit)
     return router_solicitation(j, router, in);
   if (type != (key.is_ipv4() ? icmp_type::kEchoRequest : icmpv6_type::kEchoRequest)) {

@@ -191,21 +191,64 @@ TEST_F(Simulate, TtlClassesOfTwoRouters) {
   }
 }
 
-TEST_F(Simulate, ArpForTheRouterIsAnsweredAndFlooded) {
-  const Outcome o = send(
-      vm1, "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | arp request who 10.0.1.254 tell 10.0.1.1");
-  EXPECT_EQ(o.verdict, Verdict::forward);
+TEST_F(Simulate, ArpForTheRouterIsAnsweredAsAClass) {
+  for (const char* to : {"ff:ff:ff:ff:ff:ff", "02:00:00:00:01:fe"}) {
+    const Outcome o = send(vm1, "eth 02:00:00:00:01:01 > " + std::string(to) +
+                                    " | arp request who 10.0.1.254 tell 10.0.1.1");
+    EXPECT_EQ(o.verdict, Verdict::forward);
+    EXPECT_TRUE(o.cacheable);
+    EXPECT_THAT(o.generated, IsEmpty());
+    EXPECT_THAT(
+        o.actions.copies,
+        ElementsAre(Copy{{}, NeighbourAnswer{mac("02:00:00:00:01:fe"), ip("10.0.1.254"), true}}));
+    EXPECT_THAT(o.writes, IsEmpty()) << "the topology knows vm1's address";
+    EXPECT_EQ(o.mask.src_mac(), kBroadcastMac) << "another asker is another class";
+  }
+}
+
+TEST_F(Simulate, ArpWhoseSenderIsNotTheFramesSourceIsNoClass) {
+  const Outcome o = send(vm1,
+                         "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | arp request who 10.0.1.254 "
+                         "tell 10.0.1.1 sha 02:00:00:00:01:02");
   EXPECT_FALSE(o.cacheable);
   ASSERT_THAT(o.generated, SizeIs(1));
   EXPECT_EQ(o.generated[0].frame, arp_reply(mac("02:00:00:00:01:fe"), ip("10.0.1.254"),
-                                            mac("02:00:00:00:01:01"), ip("10.0.1.1")));
-  EXPECT_THAT(o.generated[0].actions.copies, ElementsAre(Copy{{}, local(vm1)}));
-  EXPECT_THAT(o.writes, IsEmpty()) << "the topology knows vm1's address";
+                                            mac("02:00:00:00:01:02"), ip("10.0.1.1")));
+}
+
+TEST_F(Simulate, ArpForAMachineIsAnsweredAtTheEdge) {
+  const Outcome o = send(
+      vm1, "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | arp request who 10.0.1.3 tell 10.0.1.1");
+  EXPECT_TRUE(o.cacheable);
+  EXPECT_THAT(
+      o.actions.copies,
+      ElementsAre(Copy{{}, NeighbourAnswer{mac("02:00:00:00:01:03"), ip("10.0.1.3"), false}}));
+}
+
+TEST_F(Simulate, ArpThatOthersMayWantToHearGoesToAll) {
+  for (const char* text : {
+           "arp request who 10.0.1.77 tell 10.0.1.1",  // nobody is known to have it
+           "arp request who 10.0.1.3 tell 0.0.0.0",    // a probe
+           "arp request who 10.0.1.1 tell 10.0.1.1",   // an announcement
+           "arp request who 10.0.1.3 tell 10.0.1.3",   // a forged one
+           "arp reply 10.0.1.3 to 10.0.1.1",
+       }) {
+    const Outcome o = send(vm1, "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | " + std::string(text));
+    EXPECT_TRUE(o.cacheable) << text;
+    EXPECT_THAT(o.actions.copies, SizeIs(2)) << text;
+  }
+}
+
+TEST_F(Simulate, ArpForAMachineThatIsNotThereGoesToAll) {
+  cloud.bindings[vm3].active = false;
+  const Outcome o = send(
+      vm1, "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | arp request who 10.0.1.3 tell 10.0.1.1");
+  EXPECT_EQ(o.actions.answer(), nullptr);
 }
 
 TEST_F(Simulate, ArpForOthersIsFloodedAsAClass) {
   const Outcome o = send(
-      vm1, "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | arp request who 10.0.1.3 tell 10.0.1.1");
+      vm1, "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | arp request who 10.0.1.33 tell 10.0.1.1");
   EXPECT_THAT(o.generated, IsEmpty());
   EXPECT_TRUE(o.cacheable);
   EXPECT_THAT(o.actions.copies, SizeIs(2));
@@ -215,18 +258,38 @@ TEST_F(Simulate, NeighbourSolicitationIsAnswered) {
   const Frame ns = nd_solicit(mac("02:00:00:00:01:01"), ip("fd00:1::1"), ip("fd00:1::fe"));
   sent = ns;
   const Outcome o = send_frame(cloud.dp_port(vm1), 0);
-  ASSERT_THAT(o.generated, SizeIs(1));
-  EXPECT_EQ(o.generated[0].frame,
-            nd_advert(mac("02:00:00:00:01:fe"), ip("fd00:1::fe"), mac("02:00:00:00:01:01"),
-                      ip("fd00:1::1"), {.router = true, .solicited = true, .override_ = true}));
+  const MacAddr gateway = mac("02:00:00:00:01:fe");
+  EXPECT_TRUE(o.cacheable);
+  EXPECT_THAT(o.actions.copies,
+              ElementsAre(Copy{{}, NeighbourAnswer{gateway, ip("fd00:1::fe"), true}}));
   // Also for the link-local address that every router port has.
-  sent = nd_solicit(mac("02:00:00:00:01:01"), ip("fd00:1::1"),
-                    link_local_of(mac("02:00:00:00:01:fe")));
-  EXPECT_THAT(send_frame(cloud.dp_port(vm1), 0).generated, SizeIs(1));
-  sent = nd_solicit(mac("02:00:00:00:01:01"), ip("fd00:1::1"), ip("fd00:1::3"));
+  sent = nd_solicit(mac("02:00:00:00:01:01"), ip("fd00:1::1"), link_local_of(gateway));
+  EXPECT_THAT(send_frame(cloud.dp_port(vm1), 0).actions.copies,
+              ElementsAre(Copy{{}, NeighbourAnswer{gateway, link_local_of(gateway), true}}));
+  // Nobody is known in this group: to all, whoever of it is meant.
+  sent = nd_solicit(mac("02:00:00:00:01:01"), ip("fd00:1::1"), ip("fd00:1::33"));
   const Outcome other = send_frame(cloud.dp_port(vm1), 0);
-  EXPECT_THAT(other.generated, IsEmpty());
+  EXPECT_THAT(other.actions.copies, SizeIs(2));
   EXPECT_TRUE(other.cacheable);
+  // Somebody is, but another is meant: the flow key does not say so.
+  sent = nd_solicit(mac("02:00:00:00:01:01"), ip("fd00:1::1"), ip("fd00:1::7:0:0:fe"));
+  const Outcome same_group = send_frame(cloud.dp_port(vm1), 0);
+  EXPECT_EQ(same_group.actions.answer(), nullptr);
+  EXPECT_FALSE(same_group.cacheable);
+  // A damaged one is nobody's class.
+  sent.back() ^= 1;
+  EXPECT_FALSE(send_frame(cloud.dp_port(vm1), 0).cacheable);
+}
+
+TEST_F(Simulate, SolicitationForAMachineIsAnsweredAtTheEdge) {
+  sent = nd_solicit(mac("02:00:00:00:01:01"), ip("fd00:1::1"), ip("fd00:1::3"));
+  const Outcome o = send_frame(cloud.dp_port(vm1), 0);
+  EXPECT_TRUE(o.cacheable);
+  EXPECT_THAT(
+      o.actions.copies,
+      ElementsAre(Copy{{}, NeighbourAnswer{mac("02:00:00:00:01:03"), ip("fd00:1::3"), false}}));
+  sent = nd_solicit(mac("02:00:00:00:01:01"), ip("::"), ip("fd00:1::3"));  // a probe is for all
+  EXPECT_THAT(send_frame(cloud.dp_port(vm1), 0).actions.copies, SizeIs(2));
 }
 
 TEST_F(Simulate, DuplicateAddressDetectionIsAnsweredToAll) {

@@ -69,6 +69,17 @@ class Simulation {
   void flood_remote(Journey& j, const model::Bridge& bridge);
   [[nodiscard]] bool bridge_works(Journey& j, const model::Bridge& bridge);
 
+  // bridge_answers.cc
+  /// A question to all for the MAC of an address that the topology knows: answered here, or sent to the router that has
+  /// it alone. True when its way is settled.
+  [[nodiscard]] bool answer_on_bridge(Journey& j, const model::Bridge& bridge,
+                                      const model::Port& in);
+  [[nodiscard]] bool answer_for(Journey& j, const model::Bridge& bridge, const model::Port& in,
+                                const IpAddr& target);
+  /// The address that the frame asks all others for; none: it does not, or nobody with such an address is known.
+  [[nodiscard]] std::optional<IpAddr> asked_for(Journey& j, const model::Bridge& bridge);
+  [[nodiscard]] bool machine_is_there(const model::Port& port);
+
   // router.cc
   void router(Journey& j, const model::Router& router, const model::Port& in);
   void route(Journey& j, const model::Router& router, const model::Port& in);
@@ -112,6 +123,10 @@ class Simulation {
   void to_router(Journey& j, const model::Router& router, const model::Port& in);
   void learn(Journey& j, const model::Router& router, const model::Port& in, const IpAddr& address,
              const MacAddr& mac);
+  /// The question for `target`, an address of `in`, is answered by `reply`: in place, for its whole class, when the
+  /// question is a plain one and the reply goes back to where it came from and nowhere else; true then.
+  [[nodiscard]] bool answer_neighbour(Journey& j, const model::Port& in, const IpAddr& target,
+                                      std::vector<uint8_t> reply, std::string_view what);
   /// Tells the sender of a packet that came by `in`, where the rules of ICMP allow it.
   void send_error(Journey& j, const model::Router& router, const model::Port& in,
                   IcmpErrorKind kind, uint32_t mtu = 0);
@@ -131,7 +146,12 @@ class Simulation {
                                                const IpAddr& address);
   [[nodiscard]] std::optional<MacAddr> mac_in_topology(const model::Port& port,
                                                        const IpAddr& address);
-  [[nodiscard]] std::optional<MacAddr> mac_on_bridges(BridgeId start, const IpAddr& address);
+  /// Who has an address on a bridge, or on those that are wired to it.
+  struct Place {
+    std::span<const model::AddressOwner> owners;  ///< not empty
+    PortId via;  ///< the first bridge's port on the way there; nil: on that bridge itself
+  };
+  [[nodiscard]] std::optional<Place> place_on_bridges(BridgeId start, const IpAddr& address);
 
   // egress.cc
   /// The frame leaves its device by the port.

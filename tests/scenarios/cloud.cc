@@ -548,10 +548,12 @@ std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
                                                   (noise.bytes()[b] & ~flow.match.mask.bytes()[b]));
           }
         }
-        const std::vector<uint8_t> frame = agent::sample_packet(key);
+        const std::vector<uint8_t> frame = agent::sample_packet(key, flow.actions);
         const sim::Packet packet =
             sim::packet_of(frame, DpPort{flow.match.key.in_port}, flow.match.key.tunnel_key);
-        if (packet.parsed.error != ParseError::none || !flow.match.covers(packet.key)) continue;
+        if (packet.parsed.error != ParseError::none || !flow.match.covers(packet.key) ||
+            !fits(flow.actions, packet.parsed, frame, 0))
+          continue;
         const sim::Outcome outcome = sim::simulate(packet, *snapshot, now_);
         if (outcome.actions == flow.actions && outcome.cacheable) continue;
         findings.push_back(name + ": flow " + format(flow.match) + " does " + format(flow.actions) +

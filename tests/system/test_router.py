@@ -223,11 +223,13 @@ def test_arp_of_strangers_teaches_nothing(cloud):
         assert not at5.matching(has(token))
 
 
-def test_solicitations_for_others_are_flooded_not_answered(cloud):
-    """The switch leaves ARP among machines to them."""
-    with cloud.vm1.capture() as capture:
+def test_solicitations_for_others_are_answered_by_the_edge(cloud):
+    """The switch says where a machine is that the topology knows; the machine itself is not asked, the router keeps out."""
+    with cloud.vm1.capture() as capture, cloud.vm3.capture() as at3:
         cloud.vm1.run("ip", "neigh", "flush", "dev", "eth0")
         assert cloud.vm1.ping(cloud.vm3.v4).ok and cloud.vm1.ping(cloud.vm3.v6).ok
+        assert not at3.matching(lambda f: ARP in Ether(f) and Ether(f)[ARP].op == 1 and Ether(f).dst == BROADCAST
+                                and Ether(f)[ARP].pdst == cloud.vm3.v4)
         replies = [Ether(f) for f in capture.frames() if ARP in Ether(f) and Ether(f)[ARP].op == 2
                    and Ether(f)[ARP].psrc == cloud.vm3.v4]
         assert replies and all(r[ARP].hwsrc == cloud.vm3.mac for r in replies)

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Questions to all for the MAC of an address that the topology knows. The edge answers them where they come in, so that
+// they need not reach every port of the bridge; only questions that a guest may be meant to hear go on to all: probes
+// and announcements (RFC 5227, RFC 4862), questions for what nobody or more than one is known to have.
+#include <algorithm>
+
+#include "packet/build.h"
+#include "packet/headers.h"
+#include "sim/simulation.h"
+
+namespace plexus::sim {
+namespace {
+
+/// 33:33:ff:xx:xx:xx: the solicited-node groups (RFC 2464 7, RFC 4291 2.7.1).
+constexpr MacAddr kSolicitedNodes{{0x33, 0x33, 0xff, 0, 0, 0}};
+constexpr unsigned kSolicitedNodesBits = 24;
+
+const IpAddr kNoAddress4 = IpAddr::v4(0), kNoAddress6 = IpAddr::v6({});
+
+}  // namespace
+
+std::optional<IpAddr> Simulation::asked_for(Journey& j, const model::Bridge& bridge) {
+  if (j.eth_dst_is(kBroadcastMac)) {
+    if (j.eth_type() != eth_type::kArp || j.has_vlan_tag() || j.tp_src() != arp_op::kRequest)
+      return std::nullopt;
+    const IpAddr target = j.dst_ip();
+    if (!place_on_bridges(bridge.id, target)) return std::nullopt;
+    if (j.src_is(kNoAddress4) || j.src_is(target)) return std::nullopt;
+    return target;
+  }
+  if (!j.eth_dst_starts(kSolicitedNodes, kSolicitedNodesBits)) return std::nullopt;
+  if (j.eth_type() != eth_type::kIpv6 || j.has_vlan_tag() || j.ip_proto() != ip_proto::kIcmpv6 ||
+      j.ip_frag() != FragKind::none || j.tp_src() != icmpv6_type::kNeighbourSolicit)
+    return std::nullopt;
+  if (!place_on_bridges(bridge.id, j.dst_ip())) return std::nullopt;
+  if (j.src_is(kNoAddress6)) return std::nullopt;
+  // From here on the message decides, which is in no class.
+  const auto nd = NdMessage::of(*j.parsed, j.bytes);
+  if (nd && place_on_bridges(bridge.id, nd->target)) return nd->target;
+  cacheable_ = false;
+  return std::nullopt;
+}
+
+/// There is somebody who would hear the question, so that the answer is not given for who is gone.
+bool Simulation::machine_is_there(const model::Port& port) {
+  depend(port_tag(port.id));
+  const model::Binding* binding = snapshot_.binding(port.id);
+  return !port.peer && port.admin_up && !port.unreadable && binding != nullptr && binding->active;
+}
+
+bool Simulation::answer_on_bridge(Journey& j, const model::Bridge& bridge, const model::Port& in) {
+  // Only where the question enters: its answer leaves by the same interface.
+  if (j.mask == nullptr || j.devices != 1 || j.from_tunnel || in.peer) return false;
+  const auto target = asked_for(j, bridge);
+  if (!target) return false;
+  // The target of a solicitation is in no class: of what follows from it only answers are for a class, since a packet
+  // for another target is none of theirs (fits()).
+  const bool cacheable = cacheable_;
+  if (target->is_v6()) cacheable_ = false;
+  const bool settled = answer_for(j, bridge, in, *target);
+  if (settled && j.fate->copies.size() == 1 &&
+      std::holds_alternative<NeighbourAnswer>(j.fate->copies.front().output))
+    cacheable_ = cacheable;
+  return settled;
+}
+
+bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model::Port& in,
+                            const IpAddr& target) {
+  const auto to_all = [&](std::string_view why) {
+    note_at(j, DeviceKind::bridge, bridge, "does not answer for {}: {}", target.str(), why);
+    return false;
+  };
+  const auto place = place_on_bridges(bridge.id, target);
+  const model::AddressOwner& owner = place->owners.front();
+  if (place->owners.size() > 1) return to_all("more than one has it");
+  depend(port_tag(owner.port));
+  const model::Port* port = snapshot_.port(owner.port);
+  if (port == nullptr) return to_all("its port is not known");
+  if (const model::Port* peer = snapshot_.peer(*port);
+      peer != nullptr && std::holds_alternative<RouterId>(peer->device)) {
+    const PortId way = place->via.is_nil() ? port->id : place->via;
+    note_at(j, DeviceKind::bridge, bridge, "{} is the address of a router, behind port {}",
+            target.str(), port_name(way));
+    leave(j, way);
+    return true;
+  }
+  if (!machine_is_there(*port)) return to_all("its port is not in use");
+  if (port->id == in.id) return to_all("it is behind the port that asks");
+  const MacAddr asker = j.eth_src();
+  if (asker == owner.mac) return to_all("the one who has it asks");
+  depend(mac_tag(bridge.id, asker));
+  if (const auto home = snapshot_.port_of_mac(bridge.id, asker); home && *home != in.id)
+    return to_all("the one who asks is somewhere else");
+  if (!neighbour_answer(*j.parsed, j.bytes, target, owner.mac, false)) {
+    cacheable_ = false;  // others of the class can be answered
+    return to_all("the question is not a plain one");
+  }
+  note_at(j, DeviceKind::bridge, bridge, "answers for port {}: {} is at {}", port->name,
+          target.str(), owner.mac.str());
+  output(j, NeighbourAnswer{owner.mac, target, false});
+  return true;
+}
+
+}  // namespace plexus::sim
