@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/announce.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "packet/build.h"
+#include "packet/headers.h"
+#include "sim/test_cloud.h"
+
+namespace plexus::sim {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+class Announce : public testing::Test {
+ protected:
+  Announce() {
+    h1 = cloud.host("h1", "192.0.2.1");
+    h2 = cloud.host("h2", "192.0.2.2");
+    red = cloud.bridge("red");
+    rt = cloud.router("rt");
+    gateway = cloud.router_port("gw", rt, "02:00:00:00:01:fe", {"10.0.1.254/24", "fd00:1::fe/64"});
+    cloud.plug(red, gateway);
+    vm1 = cloud.vm("vm1", red, h1, "02:00:00:00:01:01", {"10.0.1.1"});
+    vm2 = cloud.vm("vm2", red, h1, "02:00:00:00:01:02", {"10.0.1.2"});
+    vm3 = cloud.vm("vm3", red, h2, "02:00:00:00:01:03", {"10.0.1.3"});
+    topology.apply(cloud.changes(h1));
+  }
+  std::vector<Generated> change(model::Change c) {
+    const auto before = topology.snapshot();
+    const model::Change changes[] = {std::move(c)};
+    const auto delta = topology.apply(changes);
+    return announcements(*before, *topology.snapshot(), delta);
+  }
+  Copy to(PortId id) const { return {{}, LocalOutput{cloud.dp_port(id)}}; }
+
+  TestCloud cloud;
+  HostId h1, h2;
+  BridgeId red;
+  RouterId rt;
+  PortId gateway, vm1, vm2, vm3;
+  model::Topology topology{TestCloud::host_id("h1")};
+};
+
+TEST_F(Announce, AGatewaysNewMacIsToldToTheMachinesHere) {
+  model::Port port = cloud.ports[gateway];
+  port.mac = *MacAddr::parse("02:00:00:00:01:ff");
+  const auto told = change(model::PortChange{gateway, port});
+  ASSERT_THAT(told, SizeIs(2)) << "its link-local address is another one now, not one that moved";
+  const IpAddr v4 = *IpAddr::parse("10.0.1.254"), v6 = *IpAddr::parse("fd00:1::fe");
+  for (const Generated& g : told) {
+    EXPECT_THAT(g.actions.copies, testing::UnorderedElementsAre(to(vm1), to(vm2)));
+    const ParsedPacket parsed = parse_packet(g.frame);
+    if (parsed.key.is_arp()) {
+      EXPECT_EQ(g.frame, arp_request(port.mac, v4, v4));
+      continue;
+    }
+    const auto nd = NdMessage::of(parsed, g.frame);
+    ASSERT_TRUE(nd);
+    EXPECT_EQ(nd->target, v6);
+    EXPECT_EQ(nd->link_address, port.mac);
+    EXPECT_TRUE(nd->router && nd->override_ && !nd->solicited);
+  }
+}
+
+TEST_F(Announce, AnAddressThatGoesToAnotherMachineIsToldToTheOthers) {
+  model::Port from = cloud.ports[vm3], to_port = cloud.ports[vm2];
+  from.addresses.clear();
+  to_port.addresses.push_back(*IpAddr::parse("10.0.1.3"));
+  const auto before = topology.snapshot();
+  const model::Change both[] = {model::PortChange{vm3, from}, model::PortChange{vm2, to_port}};
+  const auto delta = topology.apply(both);
+  const auto told = announcements(*before, *topology.snapshot(), delta);
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_THAT(told[0].actions.copies, ElementsAre(to(vm1)));
+}
+
+TEST_F(Announce, WhatIsNewOrGoneOrTheSameIsNotTold) {
+  model::Port port = cloud.ports[vm3];
+  port.addresses = {*IpAddr::parse("10.0.1.3"), *IpAddr::parse("10.0.1.33")};
+  EXPECT_THAT(change(model::PortChange{vm3, port}), IsEmpty());
+  EXPECT_THAT(change(model::PortChange{vm3, std::nullopt}), IsEmpty());
+  EXPECT_THAT(change(model::PortChange{vm3, port}), IsEmpty());
+  // A second one that has it too: nobody can say who is right.
+  model::Port other = cloud.ports[vm2];
+  other.addresses = port.addresses;
+  EXPECT_THAT(change(model::PortChange{vm2, other}), IsEmpty());
+}
+
+}  // namespace
+}  // namespace plexus::sim
