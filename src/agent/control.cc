@@ -176,6 +176,8 @@ Result<Node> Control::status() {
   out.add("ports_failed", number(topology.port_errors.size()));
   out.add("ports_passive", number(topology.passive_ports));
   out.add("moved_keys", number(topology.moved_keys));
+  out.add("learned_macs", number(topology.learned_macs));
+  out.add("macs_refused", number(topology.macs_refused));
   out.add("watched_keys", number(topology.watched_keys));
   out.add("received_bytes", number(topology.received_bytes));
   out.add("epoch", number(topology.epoch));
@@ -336,6 +338,8 @@ Result<std::string> Control::metrics() {
   gauge("publications_waiting", topology.link.waiting);
   gauge("ports_passive", topology.passive_ports);
   gauge("moved_keys", topology.moved_keys);
+  gauge("learned_macs", topology.learned_macs);
+  gauge("macs_refused", topology.macs_refused);
   gauge("snapshot_revision", static_cast<uint64_t>(topology.snapshot.revision.value));
   gauge("snapshot_bytes", topology.snapshot.bytes);
   if (topology.snapshot_age_seconds >= 0) {

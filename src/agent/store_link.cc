@@ -60,6 +60,9 @@ void StoreLink::learn(PortId port, const IpAddr& address, const MacAddr& mac) {
     }
   });
 }
+void StoreLink::set_learned(PortId port, std::vector<model::LearnedMac> table) {
+  wish([&](Wishes& w) { w.learned[port] = std::move(table); });
+}
 void StoreLink::answer(const store::BarrierQuestion& question) {
   wish([&](Wishes& w) { w.answer = question; });
 }
@@ -149,6 +152,9 @@ std::optional<Result<void>> StoreLink::do_one() {
     } else if (!wishes_.neighbours.empty()) {
       now.neighbours.push_back(wishes_.neighbours.front());
       wishes_.neighbours.pop_front();
+    } else if (!wishes_.learned.empty()) {
+      while (!wishes_.learned.empty() && now.learned.size() < kLearnedAtOnce)
+        now.learned.insert(wishes_.learned.extract(wishes_.learned.begin()));
     } else {
       return std::nullopt;
     }
@@ -254,6 +260,13 @@ std::optional<Result<void>> StoreLink::do_one() {
       log_warn("agent", "storing neighbour {} of port {}: {}", n.address.str(), n.port.str(),
                done.error().message);
     }
+  } else if (!now.learned.empty()) {
+    const auto done = records.set_learned({now.learned.begin(), now.learned.end()});
+    if (!done && later(done.error())) {
+      return keep(done.error(), [&](Wishes& w) { w.learned.merge(now.learned); });
+    }
+    // Said again when it is still so.
+    if (!done) log_warn("agent", "storing learned MACs: {}", done.error().message);
   }
   return Result<void>(Ok{});
 }

@@ -35,6 +35,7 @@ namespace plexus::agent {
 class StoreLink {
  public:
   static constexpr size_t kMaxNeighbours = 1024;  ///< that wait to be stored
+  static constexpr size_t kLearnedAtOnce = 64;    ///< tables of learned MACs in one transaction
 
   /// The store has been opened; it lives as long as this link. (It need not have answered yet.)
   struct Opened {
@@ -85,6 +86,8 @@ class StoreLink {
   void set_flood_key(BridgeId bridge, bool wanted);
   /// Lost, and counted, when too many wait already.
   void learn(PortId port, const IpAddr& address, const MacAddr& mac);
+  /// The MACs learned at a port that is here; the latest counts.
+  void set_learned(PortId port, std::vector<model::LearnedMac> table);
   void answer(const store::BarrierQuestion& question);
   /// Asks the store for its present revision, which then reaches whoever watches it.
   void sync();
@@ -114,9 +117,10 @@ class StoreLink {
     std::map<PortId, PortWish> ports;
     std::map<BridgeId, bool> floods;
     std::deque<Neighbour> neighbours;
+    std::map<PortId, std::vector<model::LearnedMac>> learned;
     [[nodiscard]] size_t count() const {
       return size_t{answer.has_value()} + join.has_value() + addresses.has_value() + ports.size() +
-             floods.size() + neighbours.size();
+             floods.size() + neighbours.size() + learned.size();
     }
   };
 

@@ -7,7 +7,9 @@
 #include <random>
 
 #include "agent/host_files.h"
+#include "agent/sources_in_use.h"
 #include "base/log.h"
+#include "sim/announce.h"
 #include "sim/delta_tags.h"
 #include "store/topology/closure_file.h"
 #include "store/topology/layout.h"
@@ -21,6 +23,8 @@ namespace {
 constexpr Duration kSaveDelay = 5s;
 constexpr std::chrono::milliseconds kRefreshSnapshot = 10min;
 constexpr Duration kZonesInterval = 10s;
+constexpr Duration kSayMacs = 250ms;  ///< learned MACs go to the store four times a second at most
+constexpr Duration kLookAtSources = 10s;  ///< their use is read from the flows
 
 std::string snapshot_path(const AgentOptions& options) {
   return options.state_dir + "/topology.snapshot";
@@ -50,6 +54,7 @@ TopologyThread::TopologyThread(const AgentOptions& options, Start start, StoreLi
       topology_(options.host),
       learned_(learned),
       keeper_(snapshot_path(options)),
+      macs_(options.host),
       thread_([this](std::stop_token stop) { run(stop); }) {}
 
 TopologyThread::~TopologyThread() {
@@ -73,13 +78,14 @@ void TopologyThread::run(std::stop_token stop) {
   read_links();
   store_seen_ = mono_now();
   reader_ = std::make_unique<store::ClosureReader>(
-      options_.host, [this](store::ClosureBatch batch) { apply(batch.changes); });
+      options_.host, [this](store::ClosureBatch batch) { take_in(std::move(batch)); });
   load_from_disk();
 
   MonoTime next_tick = mono_now() + 1s;
   bool first = true;
   while (!stop.stop_requested()) {
     MonoTime wake = next_tick;
+    if (macs_news_) wake = std::min(wake, macs_said_ + kSayMacs);
     if (const auto deadline = reader_->deadline()) wake = std::min(wake, *deadline);
     const auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(wake - mono_now());
     pollfd fds[] = {{reader_->fd(), POLLIN, 0},
@@ -107,6 +113,11 @@ void TopologyThread::run(std::stop_token stop) {
     follow_life();
     const MonoTime now = mono_now();
     if (reader_->synced()) reconcile(now);
+    if (reader_->synced() && now - macs_said_ >= kSayMacs) {
+      macs_said_ = now;
+      macs_news_ = false;
+      for (auto& [port, table] : macs_.take_unsaid(now)) link_.set_learned(port, std::move(table));
+    }
     if (now >= next_tick) {
       tick(now);
       next_tick = now + 1s;
@@ -352,10 +363,43 @@ void TopologyThread::tick(MonoTime now) {
     from_disk_ = false;
     log_info("agent", "the store has confirmed or replaced what the disk snapshot said");
   }
+  keep_learned_macs(now);
   save_to_disk(now, false);
 }
 
+/// Ages them, by what their flows say of their use.
+void TopologyThread::keep_learned_macs(MonoTime now) {
+  if (now - macs_looked_ < kLookAtSources) return;
+  // What was asked for the last time has come by now.
+  const auto aged = macs_.age(*topology_.snapshot(), now);
+  if (!aged.empty()) {
+    macs_news_ = true;
+    apply(aged);
+  }
+  const MonoTime since = std::exchange(macs_looked_, now);
+  if (macs_.size() == 0) return;
+  (void)worker_.post([since, &box = learned_](Worker& worker) {
+    if (!worker.ready()) return;
+    auto seen = sources_in_use(worker.datapath(), worker.snapshot(), since);
+    if (!seen.empty()) (void)box.post(std::move(seen));
+  });
+}
+
 // --- the model ---
+
+/// What the store says, with our own tables of learned MACs in the place of those that it has from us.
+void TopologyThread::take_in(store::ClosureBatch batch) {
+  const MonoTime now = mono_now();
+  for (model::Change& change : batch.changes) {
+    if (auto* binding = std::get_if<model::BindingChange>(&change)) macs_.take_in(*binding, now);
+  }
+  apply(batch.changes);
+  const auto lost = macs_.lost(*topology_.snapshot(), batch.changes);
+  if (!lost.empty()) {
+    macs_news_ = true;
+    apply(lost);
+  }
+}
 
 void TopologyThread::read_links() {
   if (options_.fake_datapath) return;
@@ -378,6 +422,14 @@ void TopologyThread::learn(const std::vector<sim::StateWrite>& writes) {
       if (may_ask(asked_ports_, arrived->port.uuid, mono_now())) {
         log_info("agent", "port {}: its guest has come here; taking it over", arrived->port.str());
         link_.publish(arrived->port, true);
+      }
+      continue;
+    }
+    if (const auto* mac = std::get_if<sim::MacLearned>(&write)) {
+      const auto changes = macs_.saw(*topology_.snapshot(), *mac, mono_now());
+      if (!changes.empty()) {
+        macs_news_ = true;
+        apply(changes);
       }
       continue;
     }
@@ -412,13 +464,25 @@ void TopologyThread::apply(std::span<const model::Change> changes) {
     }
   }
   for (const auto& part : {changes, std::span<const model::Change>(more)}) {
+    const auto before = topology_.snapshot();
     const model::Delta delta = topology_.apply(part);
     if (delta.empty()) continue;
+    if (adopted_ && !delta.addresses.empty()) announce(*before, delta);
     if (!delta.hosts.empty()) tunnel_dirty_ = wishes_dirty_ = true;
     auto tags = sim::tags_of(delta);
     std::move(tags.begin(), tags.end(), std::back_inserter(unsent_changes_));
     unsent_snapshot_ = true;
   }
+}
+
+/// Machines here hear at once that a neighbour's MAC is another now. Lost when the worker is too busy: they find out.
+void TopologyThread::announce(const model::Snapshot& before, const model::Delta& delta) {
+  auto frames = sim::announcements(before, *topology_.snapshot(), delta);
+  if (frames.empty()) return;
+  (void)worker_.post([frames = std::move(frames)](Worker& worker) {
+    for (const sim::Generated& made : frames)
+      (void)worker.datapath().execute(made.frame, {}, made.actions);
+  });
 }
 
 /// The worker gets the newest snapshot with all changes since the last one it took: when its mailbox is full they wait.
@@ -495,6 +559,8 @@ void TopologyThread::publish_status() {
   status_.moved_keys = moved_.size();
   status_.revision = reader_->applied().value;
   status_.epoch = epoch_;
+  status_.learned_macs = macs_.size();
+  status_.macs_refused = macs_.refused();
   status_.link = std::move(link);
   status_.snapshot = std::move(snapshot);
   status_.snapshot_age_seconds = disk_taken_ms_ == 0 ? -1 : age(disk_taken_ms_);

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "agent/learned_macs.h"
 #include "agent/options.h"
 #include "agent/port_plan.h"
 #include "agent/snapshot_keeper.h"
@@ -56,6 +57,8 @@ struct TopologyStatus {
   size_t moved_keys = 0;        ///< tunnel keys of ports that have moved away, still forwarding
   int64_t revision = 0;
   uint64_t epoch = 0;
+  size_t learned_macs = 0;    ///< at ports here
+  uint64_t macs_refused = 0;  ///< sightings that a limit kept from being learned
   StoreLink::Status link;
   SnapshotKeeper::Status snapshot;
   double snapshot_age_seconds = -1;  ///< of the newest disk snapshot; -1: there is none
@@ -95,7 +98,10 @@ class TopologyThread {
   void tick(MonoTime now);
   void read_links();
   void learn(const std::vector<sim::StateWrite>& writes);
+  void take_in(store::ClosureBatch batch);
+  void keep_learned_macs(MonoTime now);
   void apply(std::span<const model::Change> changes);
+  void announce(const model::Snapshot& before, const model::Delta& delta);
   void hand_to_worker();
   void adopt();
   void publish_status();
@@ -157,6 +163,10 @@ class TopologyThread {
   std::map<PortId, Plug> plugged_;
   std::map<PortId, std::string> port_errors_;
   Asked asked_ports_, asked_floods_;
+  LearnedMacs macs_;
+  bool macs_news_ = false;  ///< something of them may differ from what the store says
+  MonoTime macs_said_,
+      macs_looked_;  ///< when they were last stored, and their use was last asked for
   std::deque<Moved> moved_;
   size_t passive_ = 0;
   std::vector<IpAddr> tunnel_addresses_;

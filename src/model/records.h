@@ -21,6 +21,9 @@ struct Bridge {
   bool admin_up = true;
   bool unreadable = false;    ///< written by a newer schema than we know: fail closed
   std::vector<PortId> ports;  ///< sorted
+  bool learning = true;       ///< MACs from the sources of frames
+  uint32_t mac_age = 300;     ///< seconds without a frame after which a learned MAC is forgotten
+  uint32_t macs_per_port = 1024;  ///< learned at most
   bool operator==(const Bridge&) const = default;
 };
 
@@ -82,13 +85,22 @@ struct Route {
   bool operator==(const Route&) const = default;
 };
 
-/// Where a port really is.
+/// A MAC that frames have come from.
+struct LearnedMac {
+  MacAddr mac;
+  /// Counts the moves of the MAC on its bridge: of two ports that claim it, the higher is the later.
+  uint32_t sequence = 0;
+  auto operator<=>(const LearnedMac&) const = default;
+};
+
+/// Where a port really is, and what was learned there.
 struct Binding {
   PortId port;
   HostId host;
   uint32_t tunnel_key = 0;
   uint32_t generation = 0;
   bool active = false;
+  std::vector<LearnedMac> learned = {};  ///< sorted; of an exterior port of a bridge
   bool operator==(const Binding&) const = default;
 };
 
@@ -162,8 +174,20 @@ struct TunnelMtuChange {
 /// Outer IP, UDP and VXLAN headers and the inner Ethernet header (RFC 7348).
 inline constexpr uint32_t kTunnelOverhead4 = 50, kTunnelOverhead6 = 70;
 
-using Change =
-    std::variant<BridgeChange, RouterChange, PortChange, RouteChange, BindingChange, HostChange,
-                 NeighboursChange, LocalPortChange, MovedKeyChange, TunnelMtuChange>;
+/// No more MACs are learned at a port of this host, or they are again.
+struct PortFullChange {
+  PortId id;
+  bool full = false;
+};
+/// A MAC moves too often: it stays where it is for a while, or may move again.
+struct HeldMacChange {
+  BridgeId bridge;
+  MacAddr mac;
+  bool held = false;
+};
+
+using Change = std::variant<BridgeChange, RouterChange, PortChange, RouteChange, BindingChange,
+                            HostChange, NeighboursChange, LocalPortChange, MovedKeyChange,
+                            TunnelMtuChange, PortFullChange, HeldMacChange>;
 
 }  // namespace plexus::model

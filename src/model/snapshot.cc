@@ -27,6 +27,31 @@ const Port* Snapshot::peer(const Port& port) const {
 }
 
 std::optional<PortId> Snapshot::port_of_mac(BridgeId id, MacAddr mac) const {
+  if (const auto port = configured_port_of_mac(id, mac)) return port;
+  const auto learned = learned_mac(id, mac);
+  return learned ? std::optional(learned->port) : std::nullopt;
+}
+
+std::optional<LearnedAt> Snapshot::learned_mac(BridgeId id, MacAddr mac) const {
+  const BridgeTables* tables = bridge_tables_.find(id);
+  if (tables == nullptr || tables->learned.empty()) return std::nullopt;
+  const auto* places = tables->learned.find(mac);
+  const Bridge* record = bridge(id);
+  if (places == nullptr || record == nullptr || !record->learning) return std::nullopt;
+  return places->front();
+}
+
+size_t Snapshot::learned_count(BridgeId id) const {
+  const BridgeTables* tables = bridge_tables_.find(id);
+  return tables != nullptr ? tables->learned.size() : 0;
+}
+
+bool Snapshot::mac_held(BridgeId id, MacAddr mac) const {
+  const BridgeTables* tables = bridge_tables_.find(id);
+  return tables != nullptr && tables->held.find(mac) != nullptr;
+}
+
+std::optional<PortId> Snapshot::configured_port_of_mac(BridgeId id, MacAddr mac) const {
   const BridgeTables* tables = bridge_tables_.find(id);
   const auto* ports = tables != nullptr ? tables->macs.find(mac) : nullptr;
   return ports != nullptr ? std::optional(ports->front()) : std::nullopt;
@@ -123,9 +148,14 @@ void Snapshot::each_neighbour(const std::function<void(const Neighbour&)>& visit
 
 void Snapshot::each_mac(BridgeId id,
                         const std::function<void(const MacAddr&, PortId)>& visit) const {
-  if (const BridgeTables* tables = bridge_tables_.find(id))
-    tables->macs.for_each(
-        [&](const MacAddr& mac, const std::vector<PortId>& ports) { visit(mac, ports.front()); });
+  const BridgeTables* tables = bridge_tables_.find(id);
+  if (tables == nullptr) return;
+  tables->macs.for_each(
+      [&](const MacAddr& mac, const std::vector<PortId>& ports) { visit(mac, ports.front()); });
+  tables->learned.for_each([&](const MacAddr& mac, const std::vector<LearnedAt>&) {
+    if (tables->macs.find(mac) != nullptr) return;
+    if (const auto place = learned_mac(id, mac)) visit(mac, place->port);
+  });
 }
 
 void Snapshot::each_way(

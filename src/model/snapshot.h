@@ -41,6 +41,14 @@ struct RouterAddress {
   auto operator<=>(const RouterAddress&) const = default;
 };
 
+/// Where a MAC was learned. The first of all in this order counts: the latest, else the lowest port.
+struct LearnedAt {
+  uint32_t moves_left = 0;  ///< the sequence counted down, so that the highest is the first
+  PortId port;
+  auto operator<=>(const LearnedAt&) const = default;
+  [[nodiscard]] uint32_t sequence() const { return ~moves_left; }
+};
+
 /// Who has an address on a bridge.
 struct AddressOwner {
   PortId port;  ///< of the bridge
@@ -82,7 +90,17 @@ class Snapshot {
 
   /// Which port of the bridge has the MAC behind it: Port::mac, or the MAC of the router port it is wired to. Of
   /// several the lowest id.
+  [[nodiscard]] std::optional<PortId> configured_port_of_mac(BridgeId id, MacAddr mac) const;
+  /// Where it was learned; nothing on a bridge that does not learn.
+  [[nodiscard]] std::optional<LearnedAt> learned_mac(BridgeId id, MacAddr mac) const;
+  /// The port that it is configured at, else the one where it was learned.
   [[nodiscard]] std::optional<PortId> port_of_mac(BridgeId id, MacAddr mac) const;
+  /// How many MACs are known to have been learned on the bridge.
+  [[nodiscard]] size_t learned_count(BridgeId id) const;
+  /// No more MACs are learned at this port.
+  [[nodiscard]] bool learning_full(PortId id) const { return full_ports_.find(id) != nullptr; }
+  /// The MAC has moved too often: it is not learned anew for now.
+  [[nodiscard]] bool mac_held(BridgeId id, MacAddr mac) const;
   /// The MAC of the port of the bridge that has this address: Port::addresses, or the addresses (link-local ones
   /// too) of the router port it is wired to. Of several ports the lowest id.
   [[nodiscard]] std::optional<MacAddr> mac_of_address(BridgeId id, const IpAddr& address) const;
@@ -138,8 +156,12 @@ class Snapshot {
   struct BridgeTables {
     CowTable<MacAddr, std::vector<PortId>> macs;            ///< values sorted, never empty
     CowTable<IpAddr, std::vector<AddressOwner>> addresses;  ///< values sorted, never empty
-    std::shared_ptr<const FloodSet> flood;                  ///< null: nobody
-    [[nodiscard]] bool empty() const { return macs.empty() && addresses.empty() && !flood; }
+    CowTable<MacAddr, std::vector<LearnedAt>> learned;      ///< values sorted, never empty
+    CowTable<MacAddr, bool> held;
+    std::shared_ptr<const FloodSet> flood;  ///< null: nobody
+    [[nodiscard]] bool empty() const {
+      return macs.empty() && addresses.empty() && learned.empty() && held.empty() && !flood;
+    }
   };
   /// What the ports and routes of one router amount to.
   struct RouterTables {
@@ -161,6 +183,7 @@ class Snapshot {
   CowTable<PortId, DpPort> dp_ports_;
   CowTable<uint32_t, PortId> local_ports_;                  ///< by datapath port number
   CowTable<uint32_t, std::vector<TunnelKeyMeaning>> keys_;  ///< values sorted, never empty
+  CowTable<PortId, bool> full_ports_;
   CowTable<BridgeId, BridgeTables> bridge_tables_;
   CowTable<RouterId, RouterTables> router_tables_;
   std::shared_ptr<const std::vector<PortId>> advertising_;  ///< null: none

@@ -112,6 +112,7 @@ struct Topology::PortEffects {
   std::optional<BridgeId> bridge;
   std::vector<MacAddr> macs;
   std::vector<std::pair<IpAddr, MacAddr>> addresses;
+  std::vector<LearnedMac> learned;
   Flood flood = Flood::none;
   HostId host;  ///< when remote
 
@@ -146,6 +147,7 @@ Delta Topology::apply(std::span<const Change> changes) {
   sort_unique(delta.neighbours);
   sort_unique(delta.tunnel_keys);
   sort_unique(delta.hosts);
+  sort_unique(delta.learning);
   return delta;
 }
 
@@ -156,7 +158,8 @@ void Topology::apply_one(const Change& c, Delta& delta) {
 void Topology::change(const BridgeChange& c, Delta& delta) {
   const Bridge* old = state_.bridge(c.id);
   const bool same = c.now ? old != nullptr && old->admin_up == c.now->admin_up &&
-                                old->unreadable == c.now->unreadable
+                                old->unreadable == c.now->unreadable &&
+                                old->learning == c.now->learning
                           : old == nullptr;
   if (!same) delta.bridges.push_back(c.id);
   if (c.now)
@@ -333,6 +336,30 @@ void Topology::change(const LocalPortChange& c, Delta& delta) {
   replace_effects(c.id, before, delta);
 }
 
+void Topology::change(const PortFullChange& c, Delta& delta) {
+  if (state_.learning_full(c.id) == c.full) return;
+  delta.learning.push_back(c.id);
+  if (c.full)
+    state_.full_ports_.set(c.id, true);
+  else
+    state_.full_ports_.erase(c.id);
+}
+
+void Topology::change(const HeldMacChange& c, Delta& delta) {
+  if (state_.mac_held(c.bridge, c.mac) == c.held) return;
+  delta.macs.emplace_back(c.bridge, c.mac);
+  const Snapshot::BridgeTables* old = state_.bridge_tables_.find(c.bridge);
+  Snapshot::BridgeTables tables = old != nullptr ? *old : Snapshot::BridgeTables();
+  if (c.held)
+    tables.held.set(c.mac, true);
+  else
+    tables.held.erase(c.mac);
+  if (tables.empty())
+    state_.bridge_tables_.erase(c.bridge);
+  else
+    state_.bridge_tables_.set(c.bridge, std::move(tables));
+}
+
 void Topology::change(const MovedKeyChange& c, Delta& delta) {
   if (c.forward)
     add_key(c.key, MovedPort{c.port}, delta);
@@ -383,6 +410,8 @@ Topology::PortEffects Topology::effects_of(PortId id) const {
     e.flood = PortEffects::Flood::link;
   } else if (const Binding* where = state_.binding(id);
              where != nullptr && where->active && port->admin_up && !port->unreadable) {
+    e.learned = where->learned;
+    sort_unique(e.learned);
     if (where->host != state_.self_) {
       e.flood = PortEffects::Flood::remote;
       e.host = where->host;
@@ -403,7 +432,8 @@ void Topology::replace_effects(PortId id, const PortEffects& before, Delta& delt
     const auto addresses = same_bridge ? minus(e.addresses, other.addresses) : e.addresses;
     const bool flood_differs = !same_bridge || e.flood != other.flood || e.host != other.host;
     const bool flood = flood_differs && e.flood != PortEffects::Flood::none;
-    if (macs.empty() && addresses.empty() && !flood) return;
+    const auto learned = same_bridge ? minus(e.learned, other.learned) : e.learned;
+    if (macs.empty() && addresses.empty() && learned.empty() && !flood) return;
 
     const Snapshot::BridgeTables* old = state_.bridge_tables_.find(*e.bridge);
     Snapshot::BridgeTables tables = old != nullptr ? *old : Snapshot::BridgeTables();
@@ -414,6 +444,10 @@ void Topology::replace_effects(PortId id, const PortEffects& before, Delta& delt
     for (const auto& [address, mac] : addresses) {
       change_list(tables.addresses, address, AddressOwner{id, mac}, add);
       delta.addresses.emplace_back(*e.bridge, address);
+    }
+    for (const LearnedMac& l : learned) {
+      change_list(tables.learned, l.mac, LearnedAt{~l.sequence, id}, add);
+      delta.macs.emplace_back(*e.bridge, l.mac);
     }
     if (flood) {
       FloodSet now = tables.flood ? *tables.flood : FloodSet();

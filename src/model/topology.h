@@ -26,8 +26,9 @@ struct ChangedWays {
 /// What a batch of changes changed, as far as packets can notice (a new name is no change). Sorted, without
 /// duplicates. May name more than what really differs at the end, never less.
 struct Delta {
-  std::vector<BridgeId> bridges;                       ///< own fields, or which links it has
-  std::vector<std::pair<BridgeId, MacAddr>> macs;      ///< MAC table of the bridge at this MAC
+  std::vector<BridgeId> bridges;  ///< own fields, or which links it has
+  std::vector<std::pair<BridgeId, MacAddr>>
+      macs;  ///< MAC table of the bridge at this MAC, learned or not
   std::vector<std::pair<BridgeId, IpAddr>> addresses;  ///< who owns the address on the bridge
   std::vector<BridgeId> floods;                        ///< who gets a flooded frame
   std::vector<RouterId> routers;                       ///< own fields
@@ -38,6 +39,7 @@ struct Delta {
   std::vector<uint32_t> tunnel_keys;                  ///< meaning of a key of this host
   std::vector<HostId>
       hosts;  ///< tunnel addresses, flood keys, fenced; of this host, its tunnels' MTU
+  std::vector<PortId> learning;  ///< whether the port learns more MACs
 
   [[nodiscard]] bool empty() const;
   bool operator==(const Delta&) const = default;
@@ -68,6 +70,8 @@ class Topology {
   void change(const LocalPortChange& c, Delta& delta);
   void change(const MovedKeyChange& c, Delta& delta);
   void change(const TunnelMtuChange& c, Delta& delta);
+  void change(const PortFullChange& c, Delta& delta);
+  void change(const HeldMacChange& c, Delta& delta);
 
   [[nodiscard]] PortEffects effects_of(PortId id) const;
   void replace_effects(PortId id, const PortEffects& before, Delta& delta);

@@ -370,5 +370,68 @@ TEST(Topology, PortsThatAdvertise) {
   EXPECT_TRUE(t.snapshot()->advertising().empty());
 }
 
+TEST(Topology, LearnedMacsStandBelowConfiguredOnesAndTheLatestCounts) {
+  Topology t(kHere);
+  const PortId a{Uuid::derived("port", "a")}, b{Uuid::derived("port", "b")};
+  const auto port = [](PortId id) {
+    Port p;
+    p.id = id;
+    p.device = kNet;
+    return p;
+  };
+  const auto at = [](PortId id, std::vector<LearnedMac> learned, bool active = true) {
+    return BindingChange{id, Binding{.port = id,
+                                     .host = kThere,
+                                     .tunnel_key = 7,
+                                     .generation = 1,
+                                     .active = active,
+                                     .learned = std::move(learned)}};
+  };
+  apply(t, {BridgeChange{kNet, Bridge{.id = kNet, .name = "net", .ports = {}}},
+            PortChange{a, port(a)}, PortChange{b, port(b)}, PortChange{kVm, vm_port()}});
+  Delta d = apply(t, {at(a, {{kOtherMac, 1}, {kMac, 5}})});
+  EXPECT_THAT(d.macs, UnorderedElementsAre(std::pair(kNet, kOtherMac), std::pair(kNet, kMac)));
+  EXPECT_EQ(t.snapshot()->port_of_mac(kNet, kOtherMac), a);
+  EXPECT_EQ(t.snapshot()->port_of_mac(kNet, kMac), kVm) << "configured there";
+  EXPECT_EQ(t.snapshot()->learned_mac(kNet, kMac)->sequence(), 5u);
+  apply(t, {at(b, {{kOtherMac, 2}})});
+  EXPECT_EQ(t.snapshot()->port_of_mac(kNet, kOtherMac), b);
+  EXPECT_EQ(t.snapshot()->learned_mac(kNet, kOtherMac)->sequence(), 2u);
+  d = apply(t, {at(b, {{kOtherMac, 2}}, false)});
+  EXPECT_EQ(t.snapshot()->port_of_mac(kNet, kOtherMac), a) << "what is not in use has no MACs";
+  EXPECT_THAT(d.macs, ElementsAre(std::pair(kNet, kOtherMac)));
+  d = apply(
+      t, {BridgeChange{kNet, Bridge{.id = kNet, .name = "net", .ports = {}, .learning = false}}});
+  EXPECT_THAT(d.bridges, ElementsAre(kNet));
+  EXPECT_EQ(t.snapshot()->port_of_mac(kNet, kOtherMac), std::nullopt);
+  apply(t, {at(a, {}), at(b, {})});
+  EXPECT_EQ(t.snapshot()->learned_count(kNet), 0u);
+}
+
+TEST(Topology, LimitsOfLearningAreOwnFacts) {
+  Topology t(kHere);
+  EXPECT_THAT(apply(t, {PortFullChange{kVm, true}}).learning, ElementsAre(kVm));
+  EXPECT_TRUE(t.snapshot()->learning_full(kVm));
+  EXPECT_TRUE(apply(t, {PortFullChange{kVm, true}}).empty());
+  EXPECT_THAT(apply(t, {PortFullChange{kVm, false}}).learning, ElementsAre(kVm));
+  EXPECT_THAT(apply(t, {HeldMacChange{kNet, kMac, true}}).macs, ElementsAre(std::pair(kNet, kMac)));
+  EXPECT_TRUE(t.snapshot()->mac_held(kNet, kMac));
+  EXPECT_FALSE(apply(t, {HeldMacChange{kNet, kMac, false}}).empty());
+  EXPECT_FALSE(t.snapshot()->mac_held(kNet, kMac));
+}
+
+TEST(Topology, AnAddressIsInItsSolicitedNodeGroup) {
+  Topology t(kHere);
+  Port vm = vm_port();
+  const IpAddr address = *IpAddr::parse("fd00::12:3456");
+  vm.addresses = {address};
+  const Delta d = apply(t, {PortChange{kVm, vm}});
+  const IpAddr group = solicited_node_of(address);
+  EXPECT_THAT(d.addresses, UnorderedElementsAre(std::pair(kNet, address), std::pair(kNet, group)));
+  EXPECT_EQ(t.snapshot()->address_owners(kNet, group).size(), 1u);
+  apply(t, {PortChange{kVm, std::nullopt}});
+  EXPECT_TRUE(t.snapshot()->address_owners(kNet, group).empty());
+}
+
 }  // namespace
 }  // namespace plexus::model

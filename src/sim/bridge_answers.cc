@@ -49,8 +49,11 @@ bool Simulation::machine_is_there(const model::Port& port) {
 }
 
 bool Simulation::answer_on_bridge(Journey& j, const model::Bridge& bridge, const model::Port& in) {
-  // Only where the question enters: its answer leaves by the same interface.
-  if (j.mask == nullptr || j.devices != 1 || j.from_tunnel || in.peer) return false;
+  // Where the question enters: its answer leaves by the same interface. Behind that, where it is on its way to a router
+  // alone, it goes on to that one alone.
+  const bool enters = j.devices == 1 && !in.peer;
+  if (j.mask == nullptr || j.from_tunnel || (!enters && (j.devices == 1 || j.flooded != nullptr)))
+    return false;
   const auto target = asked_for(j, bridge);
   if (!target) return false;
   // The target of a solicitation is in no class: of what follows from it only answers are for a class, since a packet
@@ -84,6 +87,7 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
     leave(j, way);
     return true;
   }
+  if (in.peer) return to_all("it comes from another bridge");
   if (!machine_is_there(*port)) return to_all("its port is not in use");
   if (port->id == in.id) return to_all("it is behind the port that asks");
   const MacAddr asker = j.eth_src();

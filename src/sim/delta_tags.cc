@@ -81,6 +81,9 @@ Tag router_addresses_tag(RouterId id) {
 Tag port_tag(PortId id) {
   return {TagKind::port, id.uuid, 0};
 }
+Tag learning_tag(PortId id) {
+  return {TagKind::port, id.uuid, 1};
+}
 Tag neighbour_tag(PortId id, const IpAddr& a) {
   return {TagKind::neighbour, id.uuid, tag_sub(a)};
 }
@@ -112,6 +115,7 @@ std::vector<TagChange> tags_of(const model::Delta& delta) {
   for (const auto& [id, address] : delta.neighbours) add(neighbour_tag(id, address));
   for (uint32_t key : delta.tunnel_keys) add(tunnel_key_tag(key));
   for (HostId id : delta.hosts) add(host_tag(id));
+  for (PortId id : delta.learning) add(learning_tag(id));
   return out;
 }
 

@@ -26,6 +26,8 @@ namespace plexus::sim {
 /// Which addresses the router has, and on which ports.
 [[nodiscard]] Tag router_addresses_tag(RouterId id);
 [[nodiscard]] Tag port_tag(PortId id);
+/// Whether the port learns more MACs.
+[[nodiscard]] Tag learning_tag(PortId id);
 [[nodiscard]] Tag neighbour_tag(PortId id, const IpAddr& address);
 [[nodiscard]] Tag tunnel_key_tag(uint32_t key);
 [[nodiscard]] Tag host_tag(HostId id);

@@ -47,8 +47,11 @@ void Simulation::to_group(Journey& j, const model::Router& router, const model::
   const uint16_t message = j.tp_src();
   if (message == icmpv6_type::kRouterSolicit && j.dst_is(kAllRouters))
     return router_solicitation(j, router, in);
-  if (message != icmpv6_type::kNeighbourSolicit)
+  if (message != icmpv6_type::kNeighbourSolicit &&
+      (message != icmpv6_type::kNeighbourAdvert || !j.dst_is(kAllNodes)))
     return ignore(DropReason::multicast_not_routed, "groups are not routed");
+  if (j.key.tp_src.host() == icmpv6_type::kNeighbourAdvert)
+    return neighbour_discovery(j, router, in);
   bool ours = j.dst_is(solicited_node_of(link_local_of(in.mac)));
   for (const IpPrefix& network : in.networks)
     ours = ours || (network.addr.is_v6() && j.dst_is(solicited_node_of(network.addr)));
@@ -57,10 +60,25 @@ void Simulation::to_group(Journey& j, const model::Router& router, const model::
   neighbour_discovery(j, router, in);
 }
 
+bool Simulation::takes_announcement(Journey& j, const model::Router& router,
+                                    const model::Port& in) {
+  const IpAddr address = j.dst_ip();
+  if (!j.src_is(address)) return false;
+  depend(neighbour_tag(in.id, address));
+  if (!snapshot_.neighbour(in.id, address)) return false;
+  cacheable_ = false;  // the MAC is in the message
+  const auto arp = ArpView::of(*j.parsed, j.bytes);
+  if (!arp || arp->sender_mac().is_multicast() || arp->sender_mac().is_zero()) return false;
+  learn(j, router, in, address, arp->sender_mac());
+  j.fate->consumed = true;
+  return true;
+}
+
 void Simulation::arp(Journey& j, const model::Router& router, const model::Port& in) {
   const bool ours = std::any_of(in.networks.begin(), in.networks.end(),
                                 [&](const IpPrefix& n) { return j.dst_is(n.addr); });
   if (!ours) {
+    if (takes_announcement(j, router, in)) return;
     return drop_at(j, DropReason::not_for_router, DeviceKind::router, router,
                    "ignores it: {} is no address of port {}", j.key.dst_ip().str(), in.name);
   }
@@ -113,8 +131,19 @@ void Simulation::neighbour_discovery(Journey& j, const model::Router& router,
                      "{} says that it has the router's address {}", link_address.str(),
                      nd->target.str());
     }
-    learn(j, router, in, nd->target, link_address);
+    // RFC 4861 7.2.5: nobody is waiting for what was not asked for, and what is known is replaced only when told so.
     j.fate->consumed = true;
+    const auto known = snapshot_.neighbour(in.id, nd->target);
+    if (!known && nd->dst.is_multicast()) {
+      return note_at(j, DeviceKind::router, router, "{} is no neighbour that it speaks to",
+                     nd->target.str());
+    }
+    if (known && *known != link_address && !nd->override_) {
+      return note_at(j, DeviceKind::router, router,
+                     "keeps {} at {}: the advertisement overrides nothing", nd->target.str(),
+                     known->str());
+    }
+    learn(j, router, in, nd->target, link_address);
     return note_at(j, DeviceKind::router, router, "takes the neighbour advertisement: {} is at {}",
                    nd->target.str(), link_address.str());
   }

@@ -52,8 +52,16 @@ struct PortArrived {
   PortId port;
   bool operator==(const PortArrived&) const = default;
 };
+/// A frame from `mac` has come in by an exterior port of a bridge, which is not known to have it. Not told of MACs that
+/// are configured somewhere on the bridge, nor while a limit forbids it.
+struct MacLearned {
+  BridgeId bridge;
+  PortId port;
+  MacAddr mac;
+  bool operator==(const MacLearned&) const = default;
+};
 /// To be stored; the outcome does not wait for it.
-using StateWrite = std::variant<NeighbourLearned, PortArrived>;
+using StateWrite = std::variant<NeighbourLearned, PortArrived, MacLearned>;
 
 /// The MAC of `address` beyond router port `port`; a request for it is among Outcome::generated.
 struct NeighbourNeeded {

@@ -98,7 +98,10 @@ TEST_F(Simulate, KnownMacOnTheSameHost) {
   EXPECT_TRUE(o.cacheable);
   // A switch looks at MACs, not at what is inside.
   EXPECT_EQ(o.mask.eth_type.host(), 0);
-  EXPECT_EQ(o.mask.eth_src[0], 1) << "only the group bit";
+  EXPECT_EQ(o.mask.src_mac(), kBroadcastMac) << "another source may be one to learn";
+  cloud.bridges[red].learning = false;
+  const Outcome unlearned = send_frame(cloud.dp_port(vm1), 0);
+  EXPECT_EQ(unlearned.mask.eth_src, (std::array<uint8_t, 6>{1})) << "only the group bit";
 }
 
 TEST_F(Simulate, KnownMacAtAnotherHost) {
@@ -189,6 +192,73 @@ TEST_F(Simulate, TtlClassesOfTwoRouters) {
     EXPECT_EQ(o.actions.copies[0].rewrite.eth_dst, mac("02:00:00:00:09:09"));
     EXPECT_EQ(o.actions.copies[0].output, Output(local(vm9)));
   }
+}
+
+TEST_F(Simulate, AnUnknownSourceIsLearnedFromAndThenAClass) {
+  const MacAddr source = mac("02:00:00:00:07:07");
+  const std::string frame =
+      "eth 02:00:00:00:07:07 > 02:00:00:00:01:03 | ipv4 10.0.1.1 > 10.0.1.3 | udp 1 > 2";
+  const Outcome first = send(vm1, frame);
+  EXPECT_THAT(first.writes, ElementsAre(StateWrite(MacLearned{red, vm1, source})));
+  EXPECT_FALSE(first.cacheable);
+  EXPECT_THAT(first.actions.copies, ElementsAre(Copy{{}, tunnel(vm3)})) << "it is not held up";
+  cloud.bindings[vm1].learned = {{source, 1}};
+  const Outcome then = send(vm1, frame);
+  EXPECT_THAT(then.writes, IsEmpty());
+  EXPECT_TRUE(then.cacheable);
+  EXPECT_THAT(then.dependencies, testing::Contains(Dependency{mac_tag(red, source), false}));
+  // It has moved: from another port it is to be learned anew.
+  EXPECT_THAT(send(vm2, frame).writes, SizeIs(1));
+  // What is sent to it goes to where it was learned.
+  const Outcome back =
+      send(vm2, "eth 02:00:00:00:01:02 > 02:00:00:00:07:07 | ipv4 10.0.1.2 > 10.0.1.1 | udp 1 > 2");
+  EXPECT_THAT(back.actions.copies, ElementsAre(Copy{{}, local(vm1)}));
+}
+
+TEST_F(Simulate, WhatIsConfiguredOrComesFromElsewhereIsNotLearned) {
+  EXPECT_THAT(
+      send(vm1, "eth 02:00:00:00:01:03 > 02:00:00:00:01:02 | ipv4 10.0.1.3 > 10.0.1.2 | udp 1 > 2")
+          .writes,
+      IsEmpty());
+  EXPECT_THAT(
+      send(vm1, "eth 02:00:00:00:01:fe > 02:00:00:00:01:02 | ipv4 10.0.1.3 > 10.0.1.2 | udp 1 > 2")
+          .writes,
+      IsEmpty());
+  cloud.bridges[red].learning = false;
+  EXPECT_THAT(
+      send(vm1, "eth 02:00:00:00:07:07 > 02:00:00:00:01:02 | ipv4 10.0.1.3 > 10.0.1.2 | udp 1 > 2")
+          .writes,
+      IsEmpty());
+}
+
+TEST_F(Simulate, AnnouncementsChangeKnownNeighboursOnly) {
+  const std::string garp = " > ff:ff:ff:ff:ff:ff | arp request who 10.0.1.77 tell 10.0.1.77";
+  EXPECT_THAT(send(vm1, "eth 02:00:00:00:01:01" + garp).writes, IsEmpty()) << "nobody asked";
+  const model::Neighbour old{rt_red, ip("10.0.1.77"), mac("02:00:00:00:01:02")};
+  cloud.neighbours[rt_red] = {old};
+  const StateWrite moved = NeighbourLearned{rt_red, ip("10.0.1.77"), mac("02:00:00:00:01:01")};
+  EXPECT_THAT(send(vm1, "eth 02:00:00:00:01:01" + garp).writes, ElementsAre(moved));
+  // Nor does it take what the topology knows.
+  EXPECT_THAT(
+      send(vm1,
+           "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | arp request who 10.0.1.3 tell 10.0.1.3")
+          .writes,
+      IsEmpty());
+}
+
+TEST_F(Simulate, UnsolicitedAdvertisementsFollowRfc4861) {
+  const IpAddr address = ip("fd00:1::77"), all = ip("ff02::1");
+  const MacAddr from = mac("02:00:00:00:01:01");
+  const auto advert = [&](bool override_) {
+    sent = nd_advert(from, address, mac("33:33:00:00:00:01"), all,
+                     {.router = false, .solicited = false, .override_ = override_});
+    return send_frame(cloud.dp_port(vm1), 0);
+  };
+  EXPECT_THAT(advert(true).writes, IsEmpty()) << "nobody asked";
+  cloud.neighbours[rt_red] = {{rt_red, address, mac("02:00:00:00:01:02")}};
+  EXPECT_THAT(advert(false).writes, IsEmpty());
+  EXPECT_THAT(advert(true).writes,
+              ElementsAre(StateWrite(NeighbourLearned{rt_red, address, from})));
 }
 
 TEST_F(Simulate, ArpForTheRouterIsAnsweredAsAClass) {

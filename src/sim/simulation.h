@@ -69,6 +69,10 @@ class Simulation {
   void flood_remote(Journey& j, const model::Bridge& bridge);
   [[nodiscard]] bool bridge_works(Journey& j, const model::Bridge& bridge);
 
+  // bridge_learning.cc
+  /// Notes who the frame comes from, where frames enter the bridge from outside.
+  void learn_source(Journey& j, const model::Bridge& bridge, const model::Port& in);
+
   // bridge_answers.cc
   /// A question to all for the MAC of an address that the topology knows: answered here, or sent to the router that has
   /// it alone. True when its way is settled.
@@ -119,6 +123,10 @@ class Simulation {
   // router_answers.cc
   void to_group(Journey& j, const model::Router& router, const model::Port& in);
   void arp(Journey& j, const model::Router& router, const model::Port& in);
+  /// An ARP packet by which a machine announces its own address: it changes what is known of a neighbour, but makes none
+  /// known. True when it did.
+  [[nodiscard]] bool takes_announcement(Journey& j, const model::Router& router,
+                                        const model::Port& in);
   void neighbour_discovery(Journey& j, const model::Router& router, const model::Port& in);
   void to_router(Journey& j, const model::Router& router, const model::Port& in);
   void learn(Journey& j, const model::Router& router, const model::Port& in, const IpAddr& address,

@@ -5,9 +5,11 @@
 #include <random>
 
 #include "agent/sample_packet.h"
+#include "agent/sources_in_use.h"
 #include "flow/match_text.h"
 #include "packet/text.h"
 #include "plexus/v1/resources.pb.h"
+#include "sim/announce.h"
 #include "sim/delta_tags.h"
 #include "store/topology/convert.h"
 
@@ -96,7 +98,7 @@ World ScenarioCloud::world() {
         if (!host->flood_keys.contains(*bridge)) host->flood_keys[*bridge] = host->next_key++;
         record.flood_keys.emplace_back(*bridge, host->flood_keys[*bridge]);
       }
-      w.bindings[id] = {id, host->id, host->keys[id], generations_[id], true};
+      w.bindings[id] = {id, host->id, host->keys[id], generations_[id], true, learned_[id]};
     }
     std::sort(record.flood_keys.begin(), record.flood_keys.end());
     record.flood_keys.erase(std::unique(record.flood_keys.begin(), record.flood_keys.end()),
@@ -172,6 +174,7 @@ Result<void> ScenarioCloud::add_hosts() {
     host->worker = std::make_unique<agent::Worker>(host->lab->datapath(), agent::WorkerOptions{});
     host->topology = std::make_unique<model::Topology>(host->id);
     host->drops_seen = drops_of(*host);  // what an earlier scenario dropped
+    host->macs = std::make_unique<agent::LearnedMacs>(host->id);
     hosts_[name] = std::move(host);
   }
   uint32_t last = 0;
@@ -238,8 +241,7 @@ Result<void> ScenarioCloud::sync() {
       if (other != host) peers.push_back(other->address);
     if (auto done = host->lab->datapath().set_tunnel({host->address, 4789, peers}); !done)
       return done;
-    const auto delta = host->topology->apply(changes);
-    host->worker->publish(host->topology->snapshot(), sim::tags_of(delta), ++host->epoch, now_);
+    take_in(*host, changes);
   }
   return {};
 }
@@ -247,6 +249,35 @@ Result<void> ScenarioCloud::sync() {
 Result<void> ScenarioCloud::sync_and_settle() {
   if (auto done = sync(); !done) return done;
   return settle();
+}
+
+/// As the agent does with what the store says.
+void ScenarioCloud::take_in(VirtualHost& host, std::vector<model::Change> changes) {
+  for (model::Change& change : changes) {
+    if (auto* binding = std::get_if<model::BindingChange>(&change))
+      host.macs->take_in(*binding, now_);
+  }
+  apply_here(host, changes);
+  apply_here(host, host.macs->lost(*host.topology->snapshot(), changes));
+}
+
+void ScenarioCloud::apply_here(VirtualHost& host, const std::vector<model::Change>& changes) {
+  const auto before = host.topology->snapshot();
+  const auto delta = host.topology->apply(changes);
+  host.worker->publish(host.topology->snapshot(), sim::tags_of(delta), ++host.epoch, now_);
+  for (const sim::Generated& made : sim::announcements(*before, *host.topology->snapshot(), delta))
+    (void)host.lab->datapath().execute(made.frame, {}, made.actions);
+}
+
+bool ScenarioCloud::store_learned() {
+  bool any = false;
+  for (auto& [name, host] : hosts_) {
+    for (auto& [port, table] : host->macs->take_unsaid(now_)) {
+      learned_[port] = std::move(table);
+      any = true;
+    }
+  }
+  return any;
 }
 
 /// Runs everything until nothing moves: upcalls, what was learned, frames between hosts.
@@ -297,11 +328,16 @@ Result<void> ScenarioCloud::settle() {
     bool learned = false;
     for (auto& [name, host] : hosts_) {
       for (const sim::StateWrite& write : host->worker->take_writes()) {
+        if (const auto* mac = std::get_if<sim::MacLearned>(&write)) {
+          apply_here(*host, host->macs->saw(*host->topology->snapshot(), *mac, now_));
+          continue;
+        }
         const auto& n = std::get<sim::NeighbourLearned>(write);
         neighbours_[n.port][n.address] = n.mac;
         learned = true;
       }
     }
+    learned |= store_learned();
     if (learned) {
       if (auto done = sync(); !done) return done;
       moved = true;
@@ -455,7 +491,13 @@ Result<void> ScenarioCloud::pass(Duration time) {
     const Duration step = std::min<Duration>(left, std::chrono::seconds(1));
     now_ = now_ + step;
     left -= step;
-    for (auto& [name, host] : hosts_) host->worker->tick(now_);
+    for (auto& [name, host] : hosts_) {
+      host->worker->tick(now_);
+      for (const sim::StateWrite& seen :
+           agent::sources_in_use(host->lab->datapath(), host->worker->snapshot(), now_ - step))
+        (void)host->macs->saw(*host->topology->snapshot(), std::get<sim::MacLearned>(seen), now_);
+      apply_here(*host, host->macs->age(*host->topology->snapshot(), now_));
+    }
     if (auto done = settle(); !done) return done;
   }
   return {};
@@ -533,6 +575,9 @@ std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
     const auto mtus = tunnel_mtus();
     local.insert(local.end(), mtus.begin(), mtus.end());
     changes.insert(changes.end(), local.begin(), local.end());
+    // What the limits of learning say is this host's own.
+    const auto limits = host->macs->limits();
+    changes.insert(changes.end(), limits.begin(), limits.end());
     std::shuffle(changes.begin(), changes.end(), random);
     fresh.apply(changes);
     const auto snapshot = fresh.snapshot();
@@ -569,6 +614,7 @@ std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
 Result<std::vector<std::string>> ScenarioCloud::check_teardown() {
   objects_.clear();
   neighbours_.clear();
+  learned_.clear();
   const auto addresses_kept = hosts_.size();
   if (auto done = sync(); !done) return done.error();
   std::vector<std::string> findings;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/learned_macs.h"
 #include "agent/worker.h"
 #include "base/result.h"
 #include "codec/cloud_file.h"
@@ -78,6 +79,7 @@ class ScenarioCloud {
     LabHost* lab = nullptr;
     std::unique_ptr<agent::Worker> worker;
     std::unique_ptr<model::Topology> topology;
+    std::unique_ptr<agent::LearnedMacs> macs;
     std::set<std::string> unplugged;
     std::map<PortId, std::pair<std::string, uint32_t>> attached;  ///< interface, datapath port
     std::map<PortId, uint32_t> keys;
@@ -94,6 +96,10 @@ class ScenarioCloud {
   Result<void> add_hosts();
   Result<void> attach(VirtualHost& host);
   [[nodiscard]] static std::map<std::string, uint64_t> drops_of(const VirtualHost& host);
+  void take_in(VirtualHost& host, std::vector<model::Change> changes);
+  void apply_here(VirtualHost& host, const std::vector<model::Change>& changes);
+  /// True when there was something.
+  bool store_learned();
   void collect_drops();
   Result<VirtualHost*> find_host(std::string_view name);
   Result<uint32_t> port_number(const VirtualHost& host, std::string_view interface) const;
@@ -114,6 +120,7 @@ class ScenarioCloud {
   std::map<std::string, std::unique_ptr<VirtualHost>> hosts_;
   World world_;
   std::map<PortId, std::map<IpAddr, MacAddr>> neighbours_;
+  std::map<PortId, agent::LearnedMacs::Table> learned_;  ///< as the store has it
   std::map<PortId, uint32_t> generations_;
   std::vector<std::string> results_;
   std::vector<std::string> violations_;

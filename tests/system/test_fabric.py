@@ -46,14 +46,26 @@ def test_each_packet_crosses_once(cloud, target):
         assert ttl == (63 if routed else 64)
 
 
+def copies_to_vm5(cloud, count):
+    """Which echo requests h1 sends, and to which hosts."""
+    with cloud.h1.uplink_capture() as capture:
+        assert cloud.vm1.ping(cloud.vm5.v4, count=count).ok
+        return sorted((inner[ICMP].seq, outer[IP].dst) for outer, _, inner in tunnel_packets(capture.frames())
+                      if ICMP in inner and inner[ICMP].type == 8)
+
+
 def test_a_machine_without_a_known_mac_is_reached_by_flooding(cloud):
     """Nothing says behind which of green's ports vm5's MAC is: one copy for each host that has some."""
-    assert cloud.vm1.ping(cloud.vm5.v4).ok
-    with cloud.h1.uplink_capture() as capture:
-        assert cloud.vm1.ping(cloud.vm5.v4, count=10).ok
-        seen = sorted((inner[ICMP].seq, outer[IP].dst) for outer, _, inner in tunnel_packets(capture.frames())
-                      if ICMP in inner and inner[ICMP].type == 8)
-    assert seen == [(n, h.underlay) for n in range(1, 11) for h in (cloud.h2, cloud.h3)]
+    with cloud.changed("bridge", "green", ["--learning", "false", "--wait"], ["--clear", "learning", "--wait"]):
+        assert cloud.vm1.ping(cloud.vm5.v4).ok
+        assert copies_to_vm5(cloud, 10) == [(n, h.underlay) for n in range(1, 11) for h in (cloud.h2, cloud.h3)]
+
+
+def test_a_machine_that_has_spoken_gets_one_copy(cloud):
+    """Nothing but its frames says where vm5's MAC is; all hosts have heard of it a moment later."""
+    assert cloud.vm5.ping(cloud.vm4.v4, wait=4).ok
+    wait_until(lambda: cloud.h3.status()["learned_macs"] > 0, 5, "vm5's MAC to be learned")
+    wait_until(lambda: copies_to_vm5(cloud, 3) == [(n, cloud.h3.underlay) for n in (1, 2, 3)], 5, "one copy each")
 
 
 def flood_counts(cloud, sender, frame, token):

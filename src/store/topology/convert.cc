@@ -77,6 +77,9 @@ model::Bridge to_model(const v1::Bridge& record) {
   bridge.id = fields.id<BridgeId>(record.id());
   bridge.name = record.name();
   bridge.admin_up = up(record.has_admin_up(), record.admin_up());
+  bridge.learning = up(record.has_learning(), record.learning());
+  if (record.has_mac_age()) bridge.mac_age = record.mac_age();
+  if (record.has_macs_per_port()) bridge.macs_per_port = record.macs_per_port();
   bridge.unreadable = fields.unreadable();
   return bridge;
 }
@@ -162,6 +165,11 @@ model::Binding to_model(const v1::Binding& record) {
   binding.generation = record.generation();
   // A binding that we cannot read in full is one that leads nowhere.
   binding.active = record.active() && record.has_host() && !fields.unreadable();
+  for (const v1::LearnedMac& learned : record.learned()) {
+    const auto mac = MacAddr::from_bytes(learned.mac());
+    if (mac && !mac->is_multicast()) binding.learned.push_back({*mac, learned.sequence()});
+  }
+  std::sort(binding.learned.begin(), binding.learned.end());
   return binding;
 }
 

@@ -314,6 +314,32 @@ Result<void> HostRecords::learn_neighbour(PortId id, const IpAddr& address, cons
   return done.ok() ? Result<void>(Ok{}) : Result<void>(done.error());
 }
 
+Result<void> HostRecords::set_learned(
+    const std::vector<std::pair<PortId, std::vector<model::LearnedMac>>>& tables) {
+  auto done = commit_with_retries<Ok>(store_, [&](Transaction& transaction) -> Result<Ok> {
+    std::vector<std::string> paths;
+    for (const auto& [port, table] : tables) paths.push_back(binding_path(port.uuid));
+    if (auto read = transaction.prefetch(paths); !read.ok()) return read.error();
+    for (const auto& [port, table] : tables) {
+      const std::string path = binding_path(port.uuid);
+      auto stored = transaction.read_message<v1::Binding>(path);
+      if (!stored.ok()) return stored.error();
+      if (!*stored || (*stored)->host() != self_.uuid.raw()) continue;
+      v1::Binding binding = std::move(**stored);
+      const std::string before = binding.SerializeAsString();
+      binding.clear_learned();
+      for (const model::LearnedMac& l : table) {
+        auto* entry = binding.add_learned();
+        entry->set_mac(l.mac.raw());
+        entry->set_sequence(l.sequence);
+      }
+      if (binding.SerializeAsString() != before) transaction.write_message(path, binding);
+    }
+    return Ok{};
+  });
+  return done.ok() ? Result<void>(Ok{}) : Result<void>(done.error());
+}
+
 OwnRecords own_records(const std::vector<ClosureRecord>& records, HostId self) {
   OwnRecords own;
   for (const ClosureRecord& record : records) {

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -81,6 +82,10 @@ class HostRecords {
   /// Router port `port` learned who has `address`. no_space: it knows kMaxNeighbours already.
   /// not_found: no such port.
   Result<void> learn_neighbour(PortId port, const IpAddr& address, const MacAddr& mac);
+
+  /// What was learned at ports that are here, in one transaction; ports that are not (any more) are left out.
+  Result<void> set_learned(
+      const std::vector<std::pair<PortId, std::vector<model::LearnedMac>>>& tables);
 
   /// A record that goes away when this process does.
   Result<void> announce_alive(uint32_t incarnation, const std::string& machine_id = {});

@@ -278,5 +278,22 @@ TEST_F(HostRecordsTest, AFencedHostTakesNoPorts) {
   EXPECT_EQ(one_.publish(id(vm)).error().code, ErrorCode::conflict);
 }
 
+TEST_F(HostRecordsTest, LearnedMacsAreSaidByTheHostOfThePortAndGoAlong) {
+  const auto vm = plug("vm", h1_), other = plug("other", h2_);
+  ASSERT_TRUE(one_.publish(id(vm)).ok());
+  ASSERT_TRUE(two_.publish(id(other)).ok());
+  const std::vector<model::LearnedMac> table{{*MacAddr::parse("02:00:00:00:00:01"), 3}};
+  // A port that is elsewhere is left out, the rest is stored.
+  ASSERT_TRUE(one_.set_learned({{id(vm), table}, {id(other), table}}).ok());
+  EXPECT_THAT(two_.publish(id(other))->learned, testing::IsEmpty());
+  EXPECT_EQ(one_.publish(id(vm))->learned, table);
+  auto moved = vm;
+  moved.set_host(h2_.uuid.raw());
+  update(moved);
+  EXPECT_EQ(two_.publish(id(vm))->learned, table);
+  ASSERT_TRUE(two_.set_learned({{id(vm), {}}}).ok());
+  EXPECT_THAT(two_.publish(id(vm))->learned, testing::IsEmpty());
+}
+
 }  // namespace
 }  // namespace plexus::store
