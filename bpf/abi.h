@@ -185,6 +185,11 @@ struct plexus_tunnel {
   __u32 ifindex;   // of the vxlan device; 0: no tunnel
   __u32 udp_port;  // kept for the next agent
   __u8 local[16];  // IPv4 as ::ffff:a.b.c.d
+  // For encapsulate.h; renewed by each agent.
+  __u32
+      lookup_ifindex;  // an interface to look up routes from, which forwards; 0: leave it to the vxlan device
+  __u16 first_source_port;  // the outer UDP source ports that the vxlan device uses
+  __u16 source_ports;       // how many
 };
 
 struct plexus_peer {

@@ -21,7 +21,7 @@
 
 // What the programs that receive have in common, once they know where the packet came from.
 static __always_inline int forward(struct __sk_buff* skb, __u32 port, __u32 port_index,
-                                   __u32 tunnel_key) {
+                                   __u32 tunnel_key, __u32 how) {
   struct plexus_parsed parsed = {};
   count_received(skb, port_index);
   parse(skb, &parsed);
@@ -45,7 +45,7 @@ static __always_inline int forward(struct __sk_buff* skb, __u32 port, __u32 port
     if (answered) return drop(port_index, answered);
     return send_back(skb, port, port_index);
   }
-  return run_actions(skb, &parsed, at, port_index, PLEXUS_SEND_PEER);
+  return run_actions(skb, &parsed, at, port_index, how);
 }
 
 SEC("tc")
@@ -56,7 +56,8 @@ int from_port(struct __sk_buff* skb) {
     count(PLEXUS_C_unknown_port);
     return TC_ACT_SHOT;
   }
-  return forward(skb, interface->port, interface->index, 0);
+  return forward(skb, interface->port, interface->index, 0,
+                 PLEXUS_SEND_PEER | PLEXUS_SEND_ENCAPSULATED);
 }
 
 SEC("tc")
@@ -75,7 +76,7 @@ int from_tunnel(struct __sk_buff* skb) {
   }
   if (!bpf_map_lookup_elem(&peers, &peer))
     return drop(PLEXUS_TUNNEL_INDEX, PLEXUS_C_unknown_tunnel_peer);
-  return forward(skb, PLEXUS_TUNNEL_PORT, PLEXUS_TUNNEL_INDEX, key.tunnel_id);
+  return forward(skb, PLEXUS_TUNNEL_PORT, PLEXUS_TUNNEL_INDEX, key.tunnel_id, PLEXUS_SEND_PEER);
 }
 
 SEC("tc")

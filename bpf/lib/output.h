@@ -9,14 +9,16 @@
 #define PLEXUS_LIB_OUTPUT_H
 
 #include "counters.h"
+#include "encapsulate.h"
 #include "maps.h"
 #include "rewrite.h"
 
 #define PLEXUS_PACKET_HOST 0  // linux/if_packet.h
 
 // How to send an output.
-#define PLEXUS_SEND_LAST 1  // the packet itself, not a clone
-#define PLEXUS_SEND_PEER 2  // may use bpf_redirect_peer: we are on an interface's way in
+#define PLEXUS_SEND_LAST 1          // the packet itself, not a clone
+#define PLEXUS_SEND_PEER 2          // may use bpf_redirect_peer: we are on an interface's way in
+#define PLEXUS_SEND_ENCAPSULATED 4  // may write the tunnel's headers: from a local port
 
 static __always_inline int is_v4_mapped(const __u8* address) {
   const __u64* words = (const __u64*)address;
@@ -112,7 +114,8 @@ __attribute__((noinline)) int send_output(struct __sk_buff* skb, __u32 entry, __
     if (!port) return drop(port_index, PLEXUS_C_unknown_output_port);
     ifindex = port->ifindex;
     out_index = port->index;
-    if (how == (PLEXUS_SEND_LAST | PLEXUS_SEND_PEER) && may_jump(skb, port)) return jump(skb, port);
+    if ((how & PLEXUS_SEND_LAST) && (how & PLEXUS_SEND_PEER) && may_jump(skb, port))
+      return jump(skb, port);
   }
   if (!(how & PLEXUS_SEND_LAST)) {
     if (bpf_clone_redirect(skb, ifindex, 0)) return drop(port_index, PLEXUS_C_output_failed);
@@ -123,15 +126,30 @@ __attribute__((noinline)) int send_output(struct __sk_buff* skb, __u32 entry, __
   return (int)bpf_redirect(ifindex, 0);
 }
 
+// Writes the tunnel's headers ourselves if the entry's last output is a tunnel and that is possible. PLEXUS_NOT_ENCAPSULATED,
+// and the packet is as it was; or the verdict. Global: looked at by the verifier once.
+__attribute__((noinline)) int encapsulate_last(struct __sk_buff* skb, const struct plexus_parsed* p,
+                                               __u32 entry, __u32 port_index) {
+  const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &entry);
+  if (!p || !flow || !flow->outputs) return PLEXUS_NOT_ENCAPSULATED;
+  const struct plexus_output* to = output_at(flow, flow->outputs - 1u);
+  if (!to || to->port != PLEXUS_TUNNEL_PORT) return PLEXUS_NOT_ENCAPSULATED;
+  return encapsulate(skb, p, to, port_index);
+}
+
 // Sends all outputs of an entry that has some; as send_output(). Global: looked at by the verifier once.
-__attribute__((noinline)) int send_outputs(struct __sk_buff* skb, __u32 entry, __u32 port_index,
-                                           __u32 how) {
+__attribute__((noinline)) int send_outputs(struct __sk_buff* skb, const struct plexus_parsed* p,
+                                           __u32 entry, __u32 port_index, __u32 how) {
   const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &entry);
   if (!flow) return drop(port_index, PLEXUS_C_output_failed);
   __u32 outputs = flow->outputs;
   for (__u32 i = 0; i < PLEXUS_MAX_OUTPUTS; ++i) {
     if (i + 1 >= outputs) break;
     send_output(skb, entry, i, port_index, how & ~PLEXUS_SEND_LAST);
+  }
+  if ((how & PLEXUS_SEND_LAST) && (how & PLEXUS_SEND_ENCAPSULATED)) {
+    int verdict = encapsulate_last(skb, p, entry, port_index);
+    if (verdict != PLEXUS_NOT_ENCAPSULATED) return verdict;
   }
   return send_output(skb, entry, outputs - 1, port_index, how);
 }
@@ -160,8 +178,8 @@ static __always_inline int run_actions(struct __sk_buff* skb, const struct plexu
         reason = rewrite(skb, parsed, &flow->rewrite);
       if (reason) return drop(port_index, reason);
       before = fields;
-      if (!next) return send_outputs(skb, entry, port_index, how | PLEXUS_SEND_LAST);
-      send_outputs(skb, entry, port_index, how);
+      if (!next) return send_outputs(skb, parsed, entry, port_index, how | PLEXUS_SEND_LAST);
+      send_outputs(skb, parsed, entry, port_index, how);
     }
     entry = next;
   }

@@ -19,6 +19,7 @@
 #include "datapath/check_flow.h"
 #include "datapath/ebpf/old_layout.h"
 #include "datapath/ebpf/tc_hook.h"
+#include "datapath/ebpf/underlay.h"
 #include "tc_programs.skel.h"
 
 namespace plexus::datapath {
@@ -71,14 +72,16 @@ bool switch_ipv6(const std::string& interface, bool on) {
 // ---- opening ----------------------------------------------------------------------------------
 
 EbpfDatapath::EbpfDatapath(Locks locks, netlink::Route route, Programs programs, FlowStore flows,
-                           Injector injector, std::unique_ptr<UpcallRing> ring, uint32_t max_ports)
+                           Injector injector, std::unique_ptr<UpcallRing> ring,
+                           const EbpfOptions& options)
     : locks_(std::move(locks)),
       route_(std::move(route)),
       programs_(std::move(programs)),
       flows_(std::move(flows)),
       injector_(std::move(injector)),
       ring_(std::move(ring)),
-      port_indexes_(PLEXUS_TUNNEL_INDEX + 1, max_ports) {}
+      port_indexes_(PLEXUS_TUNNEL_INDEX + 1, options.max_ports),
+      own_encapsulation_(options.own_encapsulation) {}
 
 Result<EbpfDatapath::Locks> EbpfDatapath::lock(const std::string& run_dir) {
   std::error_code error;
@@ -118,9 +121,9 @@ Result<std::unique_ptr<EbpfDatapath>> EbpfDatapath::open(const EbpfOptions& opti
   auto injector = Injector::open(*route);
   if (!injector) return injector.error();
 
-  std::unique_ptr<EbpfDatapath> out(new EbpfDatapath(
-      std::move(*locks), std::move(*route), std::move(*programs), std::move(*flows),
-      std::move(*injector), std::move(*ring), options.max_ports));
+  std::unique_ptr<EbpfDatapath> out(
+      new EbpfDatapath(std::move(*locks), std::move(*route), std::move(*programs),
+                       std::move(*flows), std::move(*injector), std::move(*ring), options));
   if (auto adopted = out->adopt(); !adopted) return adopted.error().in("taking over the datapath");
   return out;
 }
@@ -234,8 +237,7 @@ Result<void> EbpfDatapath::adopt_tunnel() {
     return errno_error("the tunnel", errno);
   if (tunnel.ifindex == 0) return {};
   const auto link = route_.link(kVxlanDevice);
-  if (link && link->index == tunnel.ifindex)
-    return attach(link->index, Direction::ingress, bpf_program__fd(s.progs.from_tunnel));
+  if (link && link->index == tunnel.ifindex) return start_tunnel(tunnel);
   log_info("datapath", "the tunnel device is gone");
   tunnel = {};
   if (bpf_map_update_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel, BPF_ANY) != 0)
@@ -453,10 +455,23 @@ Result<void> EbpfDatapath::start_tunnel(plexus_tunnel& tunnel) {
   if (auto done = attach(tunnel.ifindex, Direction::ingress, program); !done)
     return done.error().in(kVxlanDevice);
   if (auto done = route_.set_up(tunnel.ifindex, true); !done) return done;
+  prepare_encapsulation(tunnel);
   const uint32_t zero = 0;
   if (bpf_map_update_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel, BPF_ANY) != 0)
     return errno_error("the tunnel", errno);
   return {};
+}
+
+void EbpfDatapath::prepare_encapsulation(plexus_tunnel& tunnel) const {
+  tunnel.lookup_ifindex = 0;
+  if (!own_encapsulation_) return;
+  const auto policies = has_ipsec_policies();
+  if (!policies) log_warn("datapath", "{}", policies.error().message);
+  if (!policies || *policies || !allow_lookups_from(kInjectionDevice)) return;
+  const SourcePorts ports = tunnel_source_ports();
+  tunnel.first_source_port = ports.first;
+  tunnel.source_ports = ports.count;
+  tunnel.lookup_ifindex = injector_.index();
 }
 
 // ---- repair -----------------------------------------------------------------------------------
@@ -468,8 +483,14 @@ Result<bool> EbpfDatapath::repair_tunnel() {
   if (bpf_map_lookup_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel) != 0)
     return errno_error("the tunnel", errno);
   if (tunnel.ifindex == 0) return false;
-  if (is_attached(tunnel.ifindex, Direction::ingress, bpf_program__fd(s.progs.from_tunnel)))
+  if (is_attached(tunnel.ifindex, Direction::ingress, bpf_program__fd(s.progs.from_tunnel))) {
+    const plexus_tunnel before = tunnel;
+    prepare_encapsulation(tunnel);
+    if (std::memcmp(&before, &tunnel, sizeof tunnel) != 0 &&
+        bpf_map_update_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel, BPF_ANY) != 0)
+      return errno_error("the tunnel", errno);
     return false;
+  }
   if (auto done = start_tunnel(tunnel); !done) return done.error();
   return true;
 }
@@ -497,14 +518,14 @@ Result<size_t> EbpfDatapath::repair() {
              name_in(port));
     ++repaired;
   }
+  const auto injector = repair_injector();  // before the tunnel, which refers to its device
+  if (!injector) return injector.error();
+  if (*injector)
+    log_warn("datapath", "somebody removed {} or our filter there; it is back", kInjectionDevice);
   const auto tunnel = repair_tunnel();
   if (!tunnel) return tunnel.error();
   if (*tunnel)
     log_warn("datapath", "somebody removed {} or our filter there; it is back", kVxlanDevice);
-  const auto injector = repair_injector();
-  if (!injector) return injector.error();
-  if (*injector)
-    log_warn("datapath", "somebody removed {} or our filter there; it is back", kInjectionDevice);
   return repaired + (*tunnel ? 1 : 0) + (*injector ? 1 : 0);
 }
 

@@ -62,7 +62,7 @@ class EbpfDatapath final : public Datapath {
   static Result<Locks> lock(const std::string& run_dir);
 
   EbpfDatapath(Locks locks, netlink::Route route, Programs programs, FlowStore flows,
-               Injector injector, std::unique_ptr<UpcallRing> ring, uint32_t max_ports);
+               Injector injector, std::unique_ptr<UpcallRing> ring, const EbpfOptions& options);
 
   /// Ports, tunnel and flows as the maps have them; programs of this start everywhere.
   Result<void> adopt();
@@ -80,6 +80,8 @@ class EbpfDatapath final : public Datapath {
   /// Device, filter, map entry; `tunnel.ifindex` is filled in.
   Result<void> start_tunnel(plexus_tunnel& tunnel);
   Result<void> make_tunnel_device(uint16_t udp_port, uint32_t& index);
+  /// What encapsulate.h needs, as the host is now.
+  void prepare_encapsulation(plexus_tunnel& tunnel) const;
   Result<bool> repair_tunnel();
   Result<bool> repair_injector();
   Result<void> set_peers(const std::vector<IpAddr>& peers);
@@ -93,6 +95,7 @@ class EbpfDatapath final : public Datapath {
   std::unique_ptr<UpcallRing> ring_;
   std::map<uint32_t, plexus_port> ports_;  ///< by number; what the map `ports` holds
   SlotPool port_indexes_;
+  bool own_encapsulation_;
 };
 
 }  // namespace plexus::datapath

@@ -19,6 +19,8 @@ struct EbpfOptions {
   uint32_t upcall_burst = 2000;          ///< upcalls that an idle port saves up
   /// How much of one port may wait to be received; small frames count a kilobyte each.
   uint32_t upcall_waiting_bytes = 256 << 10;
+  /// False: everything goes into the tunnel through the vxlan device.
+  bool own_encapsulation = true;
 };
 
 }  // namespace plexus::datapath
