@@ -65,7 +65,16 @@ struct plexus_mask_list {
   __u32 count;
   __u16 ids[PLEXUS_MAX_PORT_MASKS];
   __u32 reserved;
+  struct plexus_key
+      any;  // the bits that any of them has, perhaps more: packets that agree in them are of one class
 };
+
+// What classify.h remembers of a class of packets: the entry of its flow. Only a hint, checked against the entry itself.
+struct plexus_class {
+  __u32 entry;
+  __u32 generation;  // of PLEXUS_CLASSES, see flow_store.h; others are not looked at
+};
+#define PLEXUS_CLASSES 4096  // per CPU; a power of two
 
 // Value of both flow maps.
 struct plexus_flow_ref {
@@ -120,15 +129,16 @@ struct plexus_output {
 // Copies with different rewrites take an entry for each rewrite, at most PLEXUS_MAX_GROUPS, chained by `next`; only rewrite
 // and outputs count in the later ones. Entries that take a VLAN tag off come last: it cannot be put back.
 struct plexus_flow {
-  struct plexus_key key;  // masked, with the mask's number: readers compare it, see classify.h
-  __u64 cookie;           // the installer's
-  __u32 stats;            // index into flow_stats
-  __u16 outputs;          // how many; 0 drops
-  __u16 block;            // with more than PLEXUS_INLINE_OUTPUTS: index into output_blocks
-  __u16 mtu;              // larger packets (see larger_than()) are upcalls; 0: of any size
-  __u16 flags;            // PLEXUS_FLOW_ bits
-  __u32 next;             // the entry with the copies that have another rewrite; 0: no more
-  __u16 drop_reason;      // of a flow that drops: the number of a sim::DropReason
+  // Masked, with the mask's number: readers compare it, see classify.h. in_port is 0 as long as no flow map names the entry.
+  struct plexus_key key;
+  __u64 cookie;       // the installer's
+  __u32 stats;        // index into flow_stats
+  __u16 outputs;      // how many; 0 drops
+  __u16 block;        // with more than PLEXUS_INLINE_OUTPUTS: index into output_blocks
+  __u16 mtu;          // larger packets (see larger_than()) are upcalls; 0: of any size
+  __u16 flags;        // PLEXUS_FLOW_ bits
+  __u32 next;         // the entry with the copies that have another rewrite; 0: no more
+  __u16 drop_reason;  // of a flow that drops: the number of a sim::DropReason
   __u16 reserved[3];
   struct plexus_rewrite rewrite;  // of the packet as it came
   struct plexus_output inline_outputs[PLEXUS_INLINE_OUTPUTS];
@@ -155,7 +165,7 @@ struct plexus_port {
   __u32 ifindex;
   __u32 index;  // into the arrays kept per port
   __u32 flags;
-  __u32 reserved;
+  __u32 number;    // its own, and 0 in a free place of `port_slots`
   __u64 peer_mac;  // its six bytes in memory order, then two zero bytes
   char name[16];   // the interface's
 };
@@ -164,7 +174,13 @@ struct plexus_port {
 struct plexus_interface {
   __u32 port;
   __u32 index;
+  __u32 ifindex;  // its own, and 0 in a free place of `interface_slots`
+  __u32 reserved;
 };
+
+// Places of `port_slots` and `interface_slots`, by the low bits of the port's number and of the ifindex. One that finds its place
+// taken is found in the hash map only.
+#define PLEXUS_SLOTS 4096  // a power of two
 
 struct plexus_port_stats {
   __u64 rx_packets;

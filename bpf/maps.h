@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-// Every map. All but the last two are pinned by user space, so that they outlive the agent; sizes marked "set by user
-// space" are replaced before loading. Written by user space alone: everything but flow_stats, port_stats, buckets,
-// counters, flow_drops, upcalls and upcalls_waiting.
+// Every map but those that only one header knows. All but the slots and the last two are pinned by user space, so that they outlive the agent;
+// sizes marked "set by user space" are replaced before loading. Written by user space alone: everything but flow_stats,
+// port_stats, buckets, counters, flow_drops, upcalls and upcalls_waiting.
 #ifndef PLEXUS_MAPS_H
 #define PLEXUS_MAPS_H
 
@@ -25,6 +25,24 @@ struct {
   __type(key, __u32);  // ifindex
   __type(value, struct plexus_interface);
 } interfaces SEC(".maps");
+
+// Copies of what the two above hold, found without hashing; see slots.h. Not pinned: each agent fills its own.
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, PLEXUS_SLOTS);
+  __type(key, __u32);
+  __type(value, struct plexus_port);
+} port_slots SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, PLEXUS_SLOTS);
+  __type(key, __u32);
+  __type(value, struct plexus_interface);
+} interface_slots SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -16,6 +16,7 @@
 #include "lib/output.h"
 #include "lib/parse.h"
 #include "lib/rewrite.h"
+#include "lib/slots.h"
 #include "lib/upcall.h"
 #include "maps.h"
 
@@ -51,7 +52,7 @@ static __always_inline int forward(struct __sk_buff* skb, __u32 port, __u32 port
 SEC("tc")
 int from_port(struct __sk_buff* skb) {
   __u32 ifindex = skb->ifindex;
-  const struct plexus_interface* interface = bpf_map_lookup_elem(&interfaces, &ifindex);
+  const struct plexus_interface* interface = interface_of(ifindex);
   if (!interface) {
     count(PLEXUS_C_unknown_port);
     return TC_ACT_SHOT;

@@ -19,9 +19,11 @@ function(plexus_bpf_objects target)
     string(MAKE_C_IDENTIFIER ${name} identifier)
     set(object ${out}/${name}.bpf.o)
     # -mcpu=v3: 32-bit registers and jumps, in every kernel from 5.1. -g: the BTF that maps and CO-RE need.
+    # -fno-strict-aliasing: keys are written by fields and compared as words.
     add_custom_command(
       OUTPUT ${object}
-      COMMAND ${PLEXUS_BPF_CLANG} -O2 -g -target bpf -mcpu=v3 -std=gnu11 -Wall -Werror
+      COMMAND ${PLEXUS_BPF_CLANG} -O2 -g -target bpf -mcpu=v3
+              -fno-strict-aliasing -std=gnu11 -Wall -Werror
               -I${CMAKE_CURRENT_SOURCE_DIR} -idirafter /usr/include/${CMAKE_LIBRARY_ARCHITECTURE}
               -MD -MF ${object}.d -MT ${object} -c ${source} -o ${object}
       DEPENDS ${source}

@@ -12,6 +12,7 @@
 #include "encapsulate.h"
 #include "maps.h"
 #include "rewrite.h"
+#include "slots.h"
 
 #define PLEXUS_PACKET_HOST 0  // linux/if_packet.h
 
@@ -57,13 +58,13 @@ static __always_inline int may_jump(struct __sk_buff* skb, const struct plexus_p
 
 static __always_inline int jump(struct __sk_buff* skb, const struct plexus_port* port) {
   count_sent(skb, port->index);
-  bpf_skb_change_type(skb, PLEXUS_PACKET_HOST);
+  if (skb->pkt_type != PLEXUS_PACKET_HOST) bpf_skb_change_type(skb, PLEXUS_PACKET_HOST);
   return (int)bpf_redirect_peer(port->ifindex, 0);
 }
 
 // The packet goes back out of the local port that it came by; returns the verdict.
 static __always_inline int send_back(struct __sk_buff* skb, __u32 number, __u32 port_index) {
-  const struct plexus_port* port = bpf_map_lookup_elem(&ports, &number);
+  const struct plexus_port* port = port_of(number);
   if (!port) return drop(port_index, PLEXUS_C_unknown_output_port);
   if (may_jump(skb, port)) return jump(skb, port);
   count_sent(skb, port->index);
@@ -110,7 +111,7 @@ __attribute__((noinline)) int send_output(struct __sk_buff* skb, __u32 entry, __
     out_index = PLEXUS_TUNNEL_INDEX;
   } else {
     __u32 number = to->port;
-    const struct plexus_port* port = bpf_map_lookup_elem(&ports, &number);
+    const struct plexus_port* port = port_of(number);
     if (!port) return drop(port_index, PLEXUS_C_unknown_output_port);
     ifindex = port->ifindex;
     out_index = port->index;

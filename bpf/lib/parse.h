@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 // parse(): an skb to a plexus_key, bit for bit as parse_packet() in src/packet/flow_key.cc does it (a differential test
-// holds the two equal). Reads by bpf_skb_load_bytes, so the skb may be non-linear.
+// holds the two equal). Headers are where the driver put them, nearly always in the skb's linear part; else, or far behind, read by
+// bpf_skb_load_bytes.
 //
 // The first VLAN tag may be in the skb's metadata instead of its bytes; then all offsets are those in the skb, which
 // lacks the four bytes of the tag.
@@ -23,6 +24,20 @@
 #define PLEXUS_ICMPV6 58
 #define PLEXUS_SCTP 132
 
+#define PLEXUS_NEAR 1024  // enough for headers, and little enough for the verifier
+
+// `size`, a constant, bytes from `at`. 0, or there are not as many.
+static __always_inline long read_bytes(struct __sk_buff* skb, __u32 at, void* to, __u32 size) {
+  if (at <= PLEXUS_NEAR) {
+    const __u8* from = (const __u8*)(long)skb->data + at;
+    if (from + size <= (const __u8*)(long)skb->data_end) {
+      __builtin_memcpy(to, from, size);
+      return 0;
+    }
+  }
+  return bpf_skb_load_bytes(skb, at, to, size);
+}
+
 static __always_inline __u16 get_be16(const __u8* at) {
   return (__u16)(at[0] << 8 | at[1]);
 }
@@ -44,7 +59,7 @@ static __always_inline __u16 parse_transport(struct __sk_buff* skb, struct plexu
   if (at + header > end) return PLEXUS_C_truncated_l4;
 
   __u8 h[8];
-  if (bpf_skb_load_bytes(skb, at, h, sizeof h)) return PLEXUS_C_truncated_l4;
+  if (read_bytes(skb, at, h, sizeof h)) return PLEXUS_C_truncated_l4;
   if (proto == PLEXUS_ICMP || proto == PLEXUS_ICMPV6) {
     key->tp_src = bpf_htons(h[0]);
     key->tp_dst = bpf_htons(h[1]);
@@ -56,7 +71,7 @@ static __always_inline __u16 parse_transport(struct __sk_buff* skb, struct plexu
   out->l4_offset = (__u16)at;
   if (proto == PLEXUS_TCP) {
     __u8 t[2];
-    if (bpf_skb_load_bytes(skb, at + 12, t, sizeof t)) return PLEXUS_C_truncated_l4;
+    if (read_bytes(skb, at + 12, t, sizeof t)) return PLEXUS_C_truncated_l4;
     __u32 length = (__u32)(t[0] >> 4) * 4;
     if (length < 20 || at + length > end) return PLEXUS_C_bad_l4;
     key->tcp_flags = t[1];
@@ -66,7 +81,7 @@ static __always_inline __u16 parse_transport(struct __sk_buff* skb, struct plexu
 
 static __always_inline __u16 parse_arp(struct __sk_buff* skb, struct plexus_parsed* out, __u32 at) {
   __u8 h[28];
-  if (bpf_skb_load_bytes(skb, at, h, sizeof h)) return PLEXUS_C_truncated_arp;
+  if (read_bytes(skb, at, h, sizeof h)) return PLEXUS_C_truncated_arp;
   // Ethernet and IPv4 (RFC 826).
   if (get_be16(h) != 1 || get_be16(h + 2) != PLEXUS_ETH_IPV4 || h[4] != 6 || h[5] != 4)
     return PLEXUS_C_bad_arp;
@@ -80,7 +95,7 @@ static __always_inline __u16 parse_ipv4(struct __sk_buff* skb, struct plexus_par
                                         __u32 at) {
   struct plexus_key* key = &out->key;
   __u8 h[20];
-  if (bpf_skb_load_bytes(skb, at, h, sizeof h)) return PLEXUS_C_truncated_ipv4;
+  if (read_bytes(skb, at, h, sizeof h)) return PLEXUS_C_truncated_ipv4;
   __u32 header = (__u32)(h[0] & 15) * 4, total = get_be16(h + 2);
   if (h[0] >> 4 != 4 || header < 20 || total < header) return PLEXUS_C_bad_ipv4;
   if (at + total > skb->len) return PLEXUS_C_truncated_ipv4;
@@ -103,13 +118,13 @@ static __always_inline __u16 parse_ipv6(struct __sk_buff* skb, struct plexus_par
   struct plexus_key* key = &out->key;
   __u8 h[8];
   if (at + 40 > skb->len) return PLEXUS_C_truncated_ipv6;
-  if (bpf_skb_load_bytes(skb, at, h, sizeof h)) return PLEXUS_C_truncated_ipv6;
+  if (read_bytes(skb, at, h, sizeof h)) return PLEXUS_C_truncated_ipv6;
   if (h[0] >> 4 != 6) return PLEXUS_C_bad_ipv6;
   __u32 end = at + 40 + get_be16(h + 4);
   if (end > skb->len) return PLEXUS_C_truncated_ipv6;
   key->ip_tos = (__u8)((h[0] & 15) << 4 | h[1] >> 4);
   key->ip_ttl = h[7];
-  if (bpf_skb_load_bytes(skb, at + 8, key->nw, 32)) return PLEXUS_C_truncated_ipv6;
+  if (read_bytes(skb, at + 8, key->nw, 32)) return PLEXUS_C_truncated_ipv6;
   out->length = end;
 
   __u8 next = h[6];
@@ -154,7 +169,7 @@ __attribute__((noinline)) int parse(struct __sk_buff* skb, struct plexus_parsed*
   __builtin_memset(out, 0, sizeof *out);
   struct plexus_key* key = &out->key;
   out->length = skb->len;
-  if (bpf_skb_load_bytes(skb, 0, h, sizeof h)) {
+  if (read_bytes(skb, 0, h, sizeof h)) {
     out->error = PLEXUS_C_truncated_ethernet;
     return 0;
   }
@@ -170,7 +185,7 @@ __attribute__((noinline)) int parse(struct __sk_buff* skb, struct plexus_parsed*
   for (int i = 0; i < PLEXUS_MAX_VLAN_TAGS; ++i) {
     __u8 t[4];
     if (tags == PLEXUS_MAX_VLAN_TAGS || (type != PLEXUS_ETH_VLAN && type != PLEXUS_ETH_QINQ)) break;
-    if (bpf_skb_load_bytes(skb, at, t, sizeof t)) {
+    if (read_bytes(skb, at, t, sizeof t)) {
       out->error = PLEXUS_C_truncated_vlan;
       return 0;
     }

@@ -161,12 +161,33 @@ static __always_inline long rewrite_vlan(struct __sk_buff* skb, const struct ple
   return err;
 }
 
+// What a router does to an IPv4 packet, MACs and TTL, in one go in the skb's linear part. None of it changes the sum of CHECKSUM_COMPLETE:
+// the header's checksum evens the TTL out. 0 when it is done; else nothing is, and the general way has to do it.
+static __always_inline int rewrite_routed(struct __sk_buff* skb, const struct plexus_parsed* p,
+                                          const struct plexus_rewrite* r) {
+  const __u16 routed = PLEXUS_SET_ETH_SRC | PLEXUS_SET_ETH_DST | PLEXUS_DEC_TTL;
+  if (r->fields != routed || p->l3_offset != 14 || p->key.eth_type != bpf_htons(PLEXUS_ETH_IPV4) ||
+      p->key.ip_ttl <= r->ttl_decrement)
+    return -1;
+  __u8* frame = (__u8*)(long)skb->data;
+  if (frame + 14 + 20 > (__u8*)(long)skb->data_end) return -1;
+  __builtin_memcpy(frame, r->eth_dst, 12);  // and eth_src, which follows it
+  // RFC 1624: the TTL is the high byte of its word.
+  __u32 sum = (__u32)(frame[24] << 8 | frame[25]) + ((__u32)r->ttl_decrement << 8);
+  if (sum >= 0xffff) ++sum;
+  frame[22] = p->key.ip_ttl - r->ttl_decrement;
+  frame[24] = (__u8)(sum >> 8);
+  frame[25] = (__u8)sum;
+  return 0;
+}
+
 // `p` describes the packet as it is now. 0, or the counter to drop with. Global: looked at by the verifier once.
 __attribute__((noinline)) int rewrite(struct __sk_buff* skb, const struct plexus_parsed* p,
                                       const struct plexus_rewrite* r) {
   if (!p || !r) return PLEXUS_C_rewrite_failed;
   __u16 fields = r->fields;
   long err = 0;
+  if (!rewrite_routed(skb, p, r)) return 0;
 
   int v4 = p->key.eth_type == bpf_htons(PLEXUS_ETH_IPV4);
   int v6 = p->key.eth_type == bpf_htons(PLEXUS_ETH_IPV6);

@@ -72,12 +72,14 @@ bool switch_ipv6(const std::string& interface, bool on) {
 // ---- opening ----------------------------------------------------------------------------------
 
 EbpfDatapath::EbpfDatapath(Locks locks, netlink::Route route, Programs programs, FlowStore flows,
-                           Injector injector, std::unique_ptr<UpcallRing> ring,
-                           const EbpfOptions& options)
+                           PortSlots port_slots, InterfaceSlots interface_slots, Injector injector,
+                           std::unique_ptr<UpcallRing> ring, const EbpfOptions& options)
     : locks_(std::move(locks)),
       route_(std::move(route)),
       programs_(std::move(programs)),
       flows_(std::move(flows)),
+      port_slots_(std::move(port_slots)),
+      interface_slots_(std::move(interface_slots)),
       injector_(std::move(injector)),
       ring_(std::move(ring)),
       port_indexes_(PLEXUS_TUNNEL_INDEX + 1, options.max_ports),
@@ -115,6 +117,11 @@ Result<std::unique_ptr<EbpfDatapath>> EbpfDatapath::open(const EbpfOptions& opti
   if (!programs) return programs.error();
   auto flows = FlowStore::open(programs->skeleton(), options.max_flows);
   if (!flows) return flows.error();
+  auto port_slots = PortSlots::open(bpf_map__fd(programs->skeleton().maps.port_slots));
+  if (!port_slots) return port_slots.error();
+  auto interface_slots =
+      InterfaceSlots::open(bpf_map__fd(programs->skeleton().maps.interface_slots));
+  if (!interface_slots) return interface_slots.error();
   auto ring = UpcallRing::open(bpf_map__fd(programs->skeleton().maps.upcalls),
                                bpf_map__fd(programs->skeleton().maps.upcalls_waiting));
   if (!ring) return ring.error();
@@ -123,7 +130,8 @@ Result<std::unique_ptr<EbpfDatapath>> EbpfDatapath::open(const EbpfOptions& opti
 
   std::unique_ptr<EbpfDatapath> out(
       new EbpfDatapath(std::move(*locks), std::move(*route), std::move(*programs),
-                       std::move(*flows), std::move(*injector), std::move(*ring), options));
+                       std::move(*flows), std::move(*port_slots), std::move(*interface_slots),
+                       std::move(*injector), std::move(*ring), options));
   if (auto adopted = out->adopt(); !adopted) return adopted.error().in("taking over the datapath");
   return out;
 }
@@ -219,13 +227,16 @@ Result<void> EbpfDatapath::adopt_port(uint32_t number, const plexus_port& port) 
     log_info("datapath", "port {}: interface {} is gone", number, name);
     return remove_port(DpPort{number});
   }
+  interface_slots_.put({number, port.index, port.ifindex, 0});
   auto now = attach_port(*link, port.index);
   if (!now) return now.error().in("port " + std::to_string(number) + " on " + name);
   now->flags |= port.flags & PLEXUS_PORT_IPV6_WAS_ON;
+  now->number = number;
   if (bpf_map_update_elem(bpf_map__fd(programs_.skeleton().maps.ports), &number, &*now, BPF_ANY) !=
       0)
     return errno_error("the table of ports", errno);
   ports_[number] = *now;
+  port_slots_.put(*now);
   return {};
 }
 
@@ -318,24 +329,28 @@ Result<void> EbpfDatapath::add_port(const PortSpec& spec) {
   (void)bpf_map_update_elem(bpf_map__fd(s.maps.buckets), &*index, &full, BPF_ANY);
 
   // Known before the first packet can come in, hence attached last; attach_port() finds the rest out.
-  const plexus_interface interface { number, *index };
+  const plexus_interface interface { number, *index, link->index, 0 };
   if (bpf_map_update_elem(bpf_map__fd(s.maps.interfaces), &link->index, &interface, BPF_ANY) != 0) {
     const Error error = errno_error(what + ": the table of ports", errno);
     port_indexes_.give_back(*index);
     return error;
   }
+  interface_slots_.put(interface);
   auto port = attach_port(*link, *index);
+  if (port) port->number = number;
   if (port && bpf_map_update_elem(bpf_map__fd(s.maps.ports), &number, &*port, BPF_ANY) != 0) {
     const Error error = errno_error("the table of ports", errno);
     detach_port(number, *port);
     return error.in(what);
   }
   if (!port) {
+    interface_slots_.remove(link->index);
     bpf_map_delete_elem(bpf_map__fd(s.maps.interfaces), &link->index);
     port_indexes_.give_back(*index);
     return port.error().in(what);
   }
   ports_.emplace(number, *port);
+  port_slots_.put(*port);
   return {};
 }
 
@@ -348,6 +363,8 @@ void EbpfDatapath::detach_port(uint32_t number, const plexus_port& port) {
     detach(route_, port.ifindex, Direction::ingress);
     if ((port.flags & PLEXUS_PORT_IPV6_WAS_ON) != 0) (void)switch_ipv6(name, true);
   }
+  interface_slots_.remove(port.ifindex);
+  port_slots_.remove(number);
   bpf_map_delete_elem(bpf_map__fd(s.maps.interfaces), &port.ifindex);
   bpf_map_delete_elem(bpf_map__fd(s.maps.ports), &number);
   port_indexes_.give_back(port.index);

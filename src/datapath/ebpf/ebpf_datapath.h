@@ -14,6 +14,7 @@
 #include "datapath/ebpf/flow_store.h"
 #include "datapath/ebpf/injector.h"
 #include "datapath/ebpf/programs.h"
+#include "datapath/ebpf/slots.h"
 #include "datapath/ebpf/upcall_ring.h"
 #include "netlink/route.h"
 
@@ -61,8 +62,12 @@ class EbpfDatapath final : public Datapath {
   };
   static Result<Locks> lock(const std::string& run_dir);
 
+  using PortSlots = Slots<plexus_port, &plexus_port::number>;
+  using InterfaceSlots = Slots<plexus_interface, &plexus_interface::ifindex>;
+
   EbpfDatapath(Locks locks, netlink::Route route, Programs programs, FlowStore flows,
-               Injector injector, std::unique_ptr<UpcallRing> ring, const EbpfOptions& options);
+               PortSlots port_slots, InterfaceSlots interface_slots, Injector injector,
+               std::unique_ptr<UpcallRing> ring, const EbpfOptions& options);
 
   /// Ports, tunnel and flows as the maps have them; programs of this start everywhere.
   Result<void> adopt();
@@ -91,6 +96,8 @@ class EbpfDatapath final : public Datapath {
   mutable netlink::Route route_;
   Programs programs_;
   FlowStore flows_;
+  PortSlots port_slots_;
+  InterfaceSlots interface_slots_;
   Injector injector_;
   std::unique_ptr<UpcallRing> ring_;
   std::map<uint32_t, plexus_port> ports_;  ///< by number; what the map `ports` holds

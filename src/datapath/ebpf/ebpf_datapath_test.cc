@@ -531,6 +531,42 @@ TEST_F(EbpfDatapathTest, AChangingTableNeverMisdelivers) {
   EXPECT_GE(changes, 4000u);
 }
 
+TEST_F(EbpfDatapathTest, PortsWhoseNumbersShareAPlaceAreToldApart) {
+  make_veth("va");
+  make_veth("vb");
+  make_veth("vc");
+  open();
+  const uint32_t first = 17, second = 17 + PLEXUS_SLOTS, third = 17 + 2 * PLEXUS_SLOTS;
+  PacketSocket a = vm_socket("va"), b = vm_socket("vb"), c = vm_socket("vc");
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  ASSERT_TRUE(dp().add_port({DpPort{first}, "vb"}).ok());
+  ASSERT_TRUE(dp().add_port({DpPort{second}, "vc"}).ok());
+  // Not what the kernel's IPv6 sends by an interface that is no port any more.
+  const auto comes = [](PacketSocket& at, int timeout_ms) {
+    while (auto got = at.receive(timeout_ms))
+      if (got->second == frame(1)) return true;
+    return false;
+  };
+  const auto arrives = [&](uint32_t to, PacketSocket& at, PacketSocket& not_at) {
+    ASSERT_TRUE(dp().put_flow(flow(16, to)).ok());
+    ASSERT_TRUE(a.send(frame(1), {}).ok());
+    EXPECT_TRUE(comes(at, 2000)) << to;
+    EXPECT_FALSE(comes(not_at, 20)) << to;
+  };
+  arrives(first, b, c);
+  arrives(second, c, b);
+  // The place becomes free, and another one's.
+  ASSERT_TRUE(dp().remove_port(DpPort{first}).ok());
+  arrives(second, c, b);
+  ASSERT_TRUE(dp().add_port({DpPort{third}, "vb"}).ok());
+  arrives(third, b, c);
+  arrives(second, c, b);
+  ASSERT_TRUE(dp().put_flow(flow(16, first)).ok());
+  ASSERT_TRUE(a.send(frame(1), {}).ok());
+  EXPECT_FALSE(comes(b, 50));
+  EXPECT_EQ(dp().counters().drops["unknown_output_port"], 1u);
+}
+
 TEST(EbpfDatapathErrors, AreSaidClearly) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
   EbpfOptions options;

@@ -95,10 +95,12 @@ Result<void> FlowStore::adopt(
   }
   for (uint32_t list = 0; list < lists_.size(); ++list) {
     const auto it = wanted.find(list);
-    const plexus_mask_list want = it == wanted.end() ? plexus_mask_list{} : it->second;
+    plexus_mask_list want = it == wanted.end() ? plexus_mask_list{} : it->second;
+    want.any = any_of(want);
     plexus_mask_list& have = lists_[list];
     if (have.count == want.count && have.count <= PLEXUS_MAX_PORT_MASKS &&
-        std::is_permutation(have.ids, have.ids + have.count, want.ids))
+        std::is_permutation(have.ids, have.ids + have.count, want.ids) &&
+        std::memcmp(&have.any, &want.any, sizeof want.any) == 0)
       continue;
     have = want;
   }

@@ -38,7 +38,8 @@ void publish(T& at, T value) {
 
 FlowStore::FlowStore(Fds fds, uint32_t max_flows, MappedArray<plexus_key> masks,
                      MappedArray<plexus_mask_list> lists, MappedArray<plexus_flow> entries,
-                     MappedArray<plexus_flow_stats> stats, MappedArray<plexus_output_block> blocks)
+                     MappedArray<plexus_flow_stats> stats, MappedArray<plexus_output_block> blocks,
+                     volatile uint32_t* class_generation)
     : fds_(fds),
       max_flows_(max_flows),
       masks_(std::move(masks)),
@@ -46,6 +47,7 @@ FlowStore::FlowStore(Fds fds, uint32_t max_flows, MappedArray<plexus_key> masks,
       entries_(std::move(entries)),
       stats_(std::move(stats)),
       blocks_(std::move(blocks)),
+      class_generation_(class_generation),
       free_entries_(PLEXUS_INJECT_ENTRIES, entries_.size()),
       free_stats_(0, stats_.size()),
       free_masks_(0, masks_.size()),
@@ -64,7 +66,7 @@ Result<FlowStore> FlowStore::open(const tc_programs& p, uint32_t max_flows) {
   if (!blocks) return blocks.error();
   return FlowStore({bpf_map__fd(p.maps.flows_short), bpf_map__fd(p.maps.flows_ipv6)}, max_flows,
                    std::move(*masks), std::move(*lists), std::move(*entries), std::move(*stats),
-                   std::move(*blocks));
+                   std::move(*blocks), &p.data->class_generation);
 }
 
 // ---- masks ------------------------------------------------------------------------------------
@@ -72,6 +74,9 @@ Result<FlowStore> FlowStore::open(const tc_programs& p, uint32_t max_flows) {
 std::optional<uint32_t> FlowStore::take(SlotPool& pool) {
   if (auto slot = pool.take()) return slot;
   if (pool.resting() == 0) return std::nullopt;
+  // First everybody who may have found a resting entry is done, then everybody forgets, then that is known everywhere.
+  wait_for_readers();
+  *class_generation_ = *class_generation_ + 1;
   wait_for_readers();
   for (SlotPool* all : {&free_entries_, &free_stats_, &free_masks_, &free_blocks_}) all->wake();
   return pool.take();
@@ -105,6 +110,10 @@ Result<void> FlowStore::use_in_list(uint32_t list, uint16_t mask) {
   if (++list_uses_[list_key(list, mask)] > 1) return {};
   plexus_mask_list& at = lists_[list];
   at.ids[at.count] = mask;
+  plexus_mask_list next = at;
+  ++next.count;
+  at.any = any_of(
+      next);  // a reader at this moment looks in a wrong place, and finds or leaves nothing wrong there
   publish(at.count, at.count + 1);
   return {};
 }
@@ -120,8 +129,18 @@ void FlowStore::release_from_list(uint32_t list, uint16_t mask) {
     // has passed the hole already may miss the moved one and upcall a packet that has a flow.
     publish(at.ids[i], at.ids[at.count - 1]);
     publish(at.count, at.count - 1);
+    at.any = any_of(at);
     return;
   }
+}
+
+plexus_key FlowStore::any_of(const plexus_mask_list& list) const {
+  FlowKey any;
+  for (uint32_t i = 0; i < list.count; ++i) {
+    const FlowKey mask = from_kernel(masks_[list.ids[i]]);
+    for (size_t b = 0; b < sizeof any; ++b) any.bytes()[b] |= mask.bytes()[b];
+  }
+  return to_kernel(any);
 }
 
 // ---- entries ----------------------------------------------------------------------------------
@@ -176,6 +195,7 @@ Result<uint32_t> FlowStore::write_groups(const CompiledFlow& compiled, size_t fi
 }
 
 void FlowStore::give_back_entry(uint32_t first) {
+  publish(entries_[first].key.in_port, 0u);
   for_each_group(first, [&](uint32_t slot) {
     if (entries_[slot].outputs > PLEXUS_INLINE_OUTPUTS)
       free_blocks_.give_back(entries_[slot].block);

@@ -4,7 +4,9 @@
 // Invariants, at every moment and after a crash between any two steps:
 //   - a flow_ref in a flow map names an entry that is complete and does not change while it is named;
 //   - the mask of a flow is in its port's list, or the flow cannot be found (adopt() puts that right);
-//   - slots of entries, statistics, masks and output blocks are used again only after an RCU grace period.
+//   - an entry that no flow map names has no in_port, so that programs which remember it (bpf/lib/classify.h) do not take it;
+//   - slots of entries, statistics, masks and output blocks are used again only after an RCU grace period, and after programs have
+//     forgotten what they remember (class_generation).
 // One thread.
 #pragma once
 
@@ -61,7 +63,8 @@ class FlowStore {
   };
   FlowStore(Fds fds, uint32_t max_flows, MappedArray<plexus_key> masks,
             MappedArray<plexus_mask_list> lists, MappedArray<plexus_flow> entries,
-            MappedArray<plexus_flow_stats> stats, MappedArray<plexus_output_block> blocks);
+            MappedArray<plexus_flow_stats> stats, MappedArray<plexus_output_block> blocks,
+            volatile uint32_t* class_generation);
 
   /// A slot; waits for a grace period when only resting ones are left.
   std::optional<uint32_t> take(SlotPool& pool);
@@ -69,6 +72,8 @@ class FlowStore {
   void release_mask(const FlowKey& mask);
   Result<void> use_in_list(uint32_t list, uint16_t mask);
   void release_from_list(uint32_t list, uint16_t mask);
+  /// plexus_mask_list::any of these masks.
+  [[nodiscard]] plexus_key any_of(const plexus_mask_list& list) const;
   [[nodiscard]] bool list_has_room(uint32_t list, uint16_t mask) const;
 
   Result<uint32_t> write_entry(const Flow& flow, const CompiledFlow& compiled, uint16_t mask,
@@ -105,6 +110,7 @@ class FlowStore {
   MappedArray<plexus_flow> entries_;
   MappedArray<plexus_flow_stats> stats_;
   MappedArray<plexus_output_block> blocks_;
+  volatile uint32_t* class_generation_;  ///< the programs'
   SlotPool free_entries_, free_stats_, free_masks_, free_blocks_;
   uint32_t chained_ = 0;  ///< entries that are not the first of their flow
   std::unordered_map<Match, Installed, MatchHash> flows_;
