@@ -74,9 +74,9 @@ class Bench:
         at_once = bridge.l2()
         floor = dataclasses.replace(at_once, sink_netns=at_once.netns, sink_interface=at_once.interface)
         yield PacketCase("floor_receive_and_count", 1, floor)
-        for flows, suffix in ((1, "1_flow"), (1000, "1000_flows")):
+        for flows, suffix in ((1, "1_flow"), (1000, "1000_flows"), (100_000, "100000_flows")):
             yield PacketCase(f"l2_{suffix}", flows, ours(PlexusCloud.l2), bridge.name, bridge.l2())
-        for flows, suffix in ((1, "1_flow"), (1000, "1000_flows")):
+        for flows, suffix in ((1, "1_flow"), (1000, "1000_flows"), (100_000, "100000_flows")):
             yield PacketCase(f"l3_{suffix}", flows, ours(PlexusCloud.l3), forwarding.name, forwarding.l3())
         for flows, suffix in ((1, "1_flow"), (1000, "1000_flows")):
             yield PacketCase(f"l2_vxlan_encap_{suffix}", flows, ours(PlexusCloud.l2_encapsulation), vxlan.name,

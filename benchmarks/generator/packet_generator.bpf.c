@@ -16,6 +16,8 @@
 // clang-format on
 
 #define MAX_FRAME_WORDS 16  // of eight bytes
+// Flows of one destination port; the next ones have the next one. So many source ports.
+#define FLOWS_PER_PORT 16384
 // A prime, so that any `flows` packets in a row are of `flows` different flows.
 #define FLOW_STRIDE 7919
 
@@ -23,7 +25,8 @@
 const volatile __u64 template_words[MAX_FRAME_WORDS];  // the frame of flow 0
 const volatile __u32 frame_length = 64;                // a multiple of two
 const volatile __u32 flows = 1;
-const volatile __u32 source_port_at = 34;  // where the flow's number goes: the UDP source port
+const volatile __u32 source_port_at =
+    34;  // where the flow's number goes: the UDP source port, and the one behind it
 const volatile __u32 first_source_port = 1024;
 // With VXLAN: where the outer UDP source port is, which tells flows apart too; 0: none.
 const volatile __u32 outer_port_at = 0;
@@ -59,7 +62,12 @@ int generate(struct xdp_md* ctx) {
 
   __u32 flow = (__u32)((next_packet++ * FLOW_STRIDE) % flows);
   if (frame + source_at + 2 > end) return XDP_ABORTED;
-  *(__u16*)(frame + source_at) = bpf_htons((__u16)(first_source_port + flow));
+  *(__u16*)(frame + source_at) = bpf_htons((__u16)(first_source_port + flow % FLOWS_PER_PORT));
+  if (flow >= FLOWS_PER_PORT) {
+    if (frame + source_at + 4 > end) return XDP_ABORTED;
+    __u16 port = bpf_ntohs(*(__u16*)(frame + source_at + 2));
+    *(__u16*)(frame + source_at + 2) = bpf_htons((__u16)(port + flow / FLOWS_PER_PORT));
+  }
   if (outer_at) {
     if (frame + outer_at + 2 > end) return XDP_ABORTED;
     *(__u16*)(frame + outer_at) = bpf_htons((__u16)(0xc000 | (flow & 0x3fff)));
@@ -74,7 +82,8 @@ const volatile __u64 expected_mac = 0;
 const volatile __u32 mac_at = 0;
 const volatile __u32 expected_ttl = 64;
 const volatile __u32 ttl_at = 22;
-const volatile __u32 expected_port = 0;  // the (inner) UDP destination port
+const volatile __u32 expected_port = 0;  // the (inner) UDP destination port, the first of
+const volatile __u32 expected_ports = 1;
 const volatile __u32 port_at = 36;
 
 struct arrivals {
@@ -97,7 +106,8 @@ int sink(struct __sk_buff* skb) {
   struct arrivals* count = bpf_map_lookup_elem(&arrived, &zero);
   if (!count) return TC_ACT_OK;
   if (frame + port + 2 > end || frame + ttl + 1 > end || frame + mac + 6 > end) return TC_ACT_OK;
-  if (*(__be16*)(frame + port) != bpf_htons((__u16)expected_port)) return TC_ACT_OK;
+  if ((__u32)bpf_ntohs(*(__be16*)(frame + port)) - expected_port >= expected_ports)
+    return TC_ACT_OK;
   __u64 to = *(__u32*)(frame + mac) | (__u64)(*(__u16*)(frame + mac + 4)) << 32;
   if (skb->len == expected_length && frame[ttl] == expected_ttl && to == expected_mac) {
     count->good += 1;

@@ -42,7 +42,7 @@ constexpr const char* kUsage =
   --interface NAME        where the packets enter
   --verdict WHAT          pass: as received on the interface (default); redirect: sent out of it; drop: nowhere
   --packets N             default 1000000
-  --flows N               UDP source ports in use; default 1
+  --flows N               flows, told apart by their UDP ports; default 1
   --spare NAME            an interface without traffic, in the namespace that the generator was started in; its
                           program is attached there, which makes a test run start in microseconds instead of 24 ms
   --sink-netns NAME, --sink-interface NAME    where they should arrive; without these nothing is counted
@@ -57,6 +57,8 @@ constexpr uint16_t kVxlanPort = 4789;
 constexpr size_t kVxlanAhead = 50;    // outer Ethernet, IPv4, UDP and VXLAN headers
 constexpr size_t kPlainHeaders = 42;  // Ethernet, IPv4, UDP
 constexpr uint32_t kLeastBurst = 64;
+constexpr uint32_t kFlowsPerPort = 16'384;  // FLOWS_PER_PORT of the programs
+constexpr uint32_t kMostFlows = 16 * kFlowsPerPort;
 
 struct Skeleton {
   void operator()(packet_generator* s) const { packet_generator__destroy(s); }
@@ -165,8 +167,8 @@ Result<Settings> parse_settings(int argc, char** argv) {
   if (s.verdict != "pass" && s.verdict != "redirect" && s.verdict != "drop") {
     return invalid("--verdict: pass, redirect or drop, not " + s.verdict);
   }
-  if (s.packets == 0 || s.flows == 0 || s.flows > 16'384) {
-    return invalid("--packets at least 1, --flows from 1 to 16384");
+  if (s.packets == 0 || s.flows == 0 || s.flows > kMostFlows) {
+    return invalid("--packets at least 1, --flows from 1 to 262144");
   }
   return s;
 }
@@ -218,6 +220,7 @@ Result<Programs> load_programs(const Settings& s, unsigned ifindex) {
   set(ro.expected_ttl, s.expect_ttl.value_or(f[inner + 22]));
   set(ro.ttl_at, s.expect_ahead + 22);
   set(ro.expected_port, be16_at(f, inner + 36));
+  set(ro.expected_ports, (s.flows + kFlowsPerPort - 1) / kFlowsPerPort);
   set(ro.port_at, s.expect_ahead + 36);
   if (int err = packet_generator__load(programs.get())) {
     return errno_error("loading the generator's programs", -err);
