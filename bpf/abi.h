@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define PLEXUS_LAYOUT_VERSION 2
+#define PLEXUS_LAYOUT_VERSION 3
 
 // ---- limits ---------------------------------------------------------------------------------------------------
 #define PLEXUS_MAX_PORT_MASKS 32  // masks that one port may have, for each of the two key sizes

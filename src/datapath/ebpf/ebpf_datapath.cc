@@ -194,7 +194,8 @@ Result<void> EbpfDatapath::fill_from(const OldLayout& old) {
       return Error{ErrorCode::no_space, "it has too many ports"};
     plexus_port port = old_port;
     port.index = index;
-    const plexus_interface interface { number, index };
+    port.number = number;
+    const plexus_interface interface { number, index, port.ifindex, 0 };
     if (bpf_map_update_elem(bpf_map__fd(s.maps.interfaces), &port.ifindex, &interface, BPF_ANY) !=
             0 ||
         bpf_map_update_elem(bpf_map__fd(s.maps.ports), &number, &port, BPF_ANY) != 0)

@@ -27,9 +27,11 @@ struct FlowV1 {
   plexus_output inline_outputs[PLEXUS_INLINE_OUTPUTS];
 };
 // A reader of version 1 needs these to stay as they were then.
+/// Of plexus_tunnel up to version 2: what came then is renewed by each agent.
+constexpr uint32_t kTunnelBytesV2 = 24;
 static_assert(sizeof(FlowV1) == 240 && sizeof(plexus_key) == 72 && sizeof(plexus_rewrite) == 56 &&
               sizeof(plexus_output) == 24 && sizeof(plexus_port) == 40 &&
-              sizeof(plexus_tunnel) == 24 && sizeof(plexus_flow_stats) == 32);
+              sizeof(plexus_tunnel) == kTunnelBytesV2 + 8 && sizeof(plexus_flow_stats) == 32);
 
 plexus_flow from_v1(const FlowV1& old) {
   plexus_flow out{};
@@ -108,7 +110,7 @@ struct FlowMaps {
         flow_key.reserved = 0;
         out.flow.match = {flow_key, from_kernel(mask)};
         out.flow.cookie = group.cookie;
-        if (group.drop_reason < sim::kDropReasonCount && version == PLEXUS_LAYOUT_VERSION)
+        if (group.drop_reason < sim::kDropReasonCount && version >= 2)
           out.flow.drop_reason = static_cast<sim::DropReason>(group.drop_reason);
         plexus_flow_stats counted{};
         if (stats.find(group.stats, counted))
@@ -169,7 +171,8 @@ Result<OldLayout> read_layout(const std::string& directory) {
     plexus_port port{};
     if (ports->find(number, port)) out.ports.emplace_back(number, port);
   }
-  auto tunnel = PinnedMap::open(directory + "/tunnel", 4, sizeof(plexus_tunnel));
+  auto tunnel = PinnedMap::open(directory + "/tunnel", 4,
+                                version <= 2 ? kTunnelBytesV2 : sizeof(plexus_tunnel));
   if (!tunnel) return tunnel.error();
   (void)tunnel->find(uint32_t{0}, out.tunnel);
   auto peers = PinnedMap::open(directory + "/peers", sizeof(plexus_peer), 4);
