@@ -301,9 +301,11 @@ TEST_F(WorkerTest, AnArpReplyIsReportedAsLearned) {
                                          mac("02:00:00:00:02:00"), ip("10.2.0.254")));
   worker_.run_once(now_);
   const auto writes = worker_.take_writes();
-  ASSERT_EQ(writes.size(), 1u);
+  ASSERT_EQ(writes.size(), 2u);
+  EXPECT_EQ(std::get<sim::MacLearned>(writes[0]),
+            (sim::MacLearned{kGreen, port_id("vm5"), mac("02:00:00:00:00:05")}));
   EXPECT_EQ(
-      std::get<sim::NeighbourLearned>(writes[0]),
+      std::get<sim::NeighbourLearned>(writes[1]),
       (sim::NeighbourLearned{port_id("core-green"), ip("10.2.0.5"), mac("02:00:00:00:00:05")}));
 }
 
