@@ -185,7 +185,8 @@ TEST_F(WorkerTest, AMovedPortGivesItsFlowsTheirNewAnswerInPlaceAndNoOthers) {
   ASSERT_EQ(sent.size(), 1u) << "no packet is lost";
   EXPECT_EQ(std::get<TunnelOutput>(sent[0].output).key, 78u);
   EXPECT_EQ(worker_.counters().upcalls, asked) << "nor does one ask";
-  for (const auto& entry : *datapath_.dump_flows()) {
+  const auto all = *datapath_.dump_flows();
+  for (const auto& entry : all) {
     if (std::holds_alternative<TunnelOutput>(entry.flow.actions.copies[0].output)) {
       EXPECT_EQ(entry.stats.packets, 2u) << "statistics go on";
     }

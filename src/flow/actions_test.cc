@@ -89,8 +89,7 @@ TEST(ApplyRewrite, ChangesFieldsAndKeepsChecksumsRight) {
       {ip6 + " | icmp time-exceeded | quoted hex 4500",
        to6 + " | icmp time-exceeded | quoted hex 4500"},
       {"ipv4 10.0.1.10 > 10.0.2.10 ttl 64 proto 132 | payload hex 000100020000000000000000",
-       "ipv4 192.0.2.1 > 198.51.100.255 ttl 61 tos 184 proto 132 | payload hex "
-       "000100020000000000000000"},
+       "ipv4 192.0.2.1 > 198.51.100.255 ttl 61 tos 184 | sctp 1 > 2 sum 0x00000000"},
       {"ipv4 10.0.1.10 > 10.0.2.10 ttl 64 proto 17 id 7 frag off 1480 | payload \"rest\"",
        "ipv4 192.0.2.1 > 198.51.100.255 ttl 61 tos 184 proto 17 id 7 frag off 1480 | payload "
        "\"rest\""},

@@ -692,7 +692,7 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
   EXPECT_GT(classes, packets / 4);
   EXPECT_GT(routed, packets / 50);
   EXPECT_GT(members, classes * 16) << "too few of the random members were in their class";
-  EXPECT_GT(limited, classes / 200);
+  EXPECT_GT(limited, classes / 1000);
   EXPECT_GT(larger, limited) << "too few were too large for their class";
 }
 

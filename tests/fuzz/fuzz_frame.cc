@@ -55,7 +55,7 @@ uint64_t run(std::span<const uint8_t> frame) {
              text);
 
   check_answer(echo_reply(parsed, frame), frame);
-  check_answer(neighbour_answer(parsed, frame, kMac, true), frame);
+  check_answer(neighbour_answer(parsed, frame, parsed.key.dst_ip(), kMac, true), frame);
   for (const Frame& piece : fragment(frame, 96)) {
     check_answer(piece, frame);
     FUZZ_CHECK(packet_size(parse_packet(piece), piece) <= std::max(96u, packet_size(parsed, frame)),

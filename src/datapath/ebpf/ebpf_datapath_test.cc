@@ -280,6 +280,21 @@ fs::path rename_pins(const EbpfOptions& options, const std::string& name) {
   return bpffs / name;
 }
 
+/// Puts the tunnel as versions 1 and 2 had it in the place of ours.
+void make_tunnel_version_1(const fs::path& pins) {
+  const std::string path = pins / "tunnel";
+  constexpr size_t kBytes = 24;  // up to `local`
+  const UniqueFd now(bpf_obj_get(path.c_str()));
+  const UniqueFd old(bpf_map_create(BPF_MAP_TYPE_ARRAY, "tunnel", 4, kBytes, 1, nullptr));
+  ASSERT_TRUE(now.valid() && old.valid());
+  const uint32_t zero = 0;
+  plexus_tunnel tunnel{};
+  ASSERT_EQ(bpf_map_lookup_elem(now.get(), &zero, &tunnel), 0);
+  ASSERT_EQ(bpf_map_update_elem(old.get(), &zero, &tunnel, BPF_ANY), 0);
+  fs::remove(path);
+  ASSERT_EQ(bpf_obj_pin(old.get(), path.c_str()), 0);
+}
+
 /// Puts flow_entries as version 1 had them in the place of ours.
 void make_version_1(const fs::path& pins, uint32_t slots) {
   const std::string path = pins / "flow_entries";
@@ -348,6 +363,7 @@ TEST_F(EbpfDatapathTest, AnotherLayoutIsTakenOver) {
   datapath_.reset();
   const fs::path pins = rename_pins(options_, "v1-f512-p16");
   make_version_1(pins, 64);
+  make_tunnel_version_1(pins);
   passes("without an agent");
   open();
   check(3, "version 1");
