@@ -11,17 +11,26 @@
 
 namespace plexus {
 
-/// How the `N` bytes at `a` stand to those at `b`.
+/// How the `N` bytes, at most 16, at `a` stand to those at `b`. Without a branch: searches in tables depend on it.
 template <size_t N>
 [[nodiscard]] inline std::strong_ordering order_of_bytes(const uint8_t* a, const uint8_t* b) {
   static_assert(std::endian::native == std::endian::little, "words are turned round to compare");
-  for (size_t at = 0; at < N; at += 8) {
-    uint64_t x = 0, y = 0;
-    std::memcpy(&x, a + at, N - at < 8 ? N - at : 8);
-    std::memcpy(&y, b + at, N - at < 8 ? N - at : 8);
-    if (x != y) return __builtin_bswap64(x) <=> __builtin_bswap64(y);
-  }
-  return std::strong_ordering::equal;
+  static_assert(N <= 16);
+  const auto number = [](const uint8_t* from) {
+    uint64_t high = 0;
+    std::memcpy(&high, from, N < 8 ? N : 8);
+    high = __builtin_bswap64(high);
+    if constexpr (N <= 8) {
+      return high;
+    } else {
+      uint64_t low = 0;
+      std::memcpy(&low, from + 8, N - 8);
+      return static_cast<unsigned __int128>(high) << 64 | __builtin_bswap64(low);
+    }
+  };
+  const auto x = number(a), y = number(b);
+  return x < y ? std::strong_ordering::less
+               : x == y ? std::strong_ordering::equal : std::strong_ordering::greater;
 }
 
 }  // namespace plexus

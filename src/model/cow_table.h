@@ -91,8 +91,15 @@ class CowTable {
   }
   template <typename B>
   static auto position(B& bucket, const Key& key) {
-    return std::lower_bound(bucket.begin(), bucket.end(), key,
-                            [](const Entry& e, const Key& k) { return e.first < k; });
+    // Halves without a branch that could be mispredicted: which way it goes is a coin toss each time.
+    auto at = bucket.begin();
+    for (auto left = bucket.end() - at; left > 0;) {
+      const auto half = left / 2;
+      const bool behind = at[half].first < key;
+      at += behind ? left - half : 0;
+      left = half;
+    }
+    return at;
   }
   static Bucket copy_of(const Bucket* bucket, size_t more) {
     Bucket copy;

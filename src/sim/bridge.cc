@@ -31,7 +31,7 @@ void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Po
   if (!bridge_works(j, bridge)) return;
   if (j.eth_src_is_group()) {
     return drop_at(j, DropReason::bad_source_mac, DeviceKind::bridge, bridge,
-                   "{} is a group address, nobody can be the source", j.key.src_mac().str());
+                   "{} is a group address, nobody can be the source", j.key.src_mac());
   }
   learn_source(j, bridge, in);
   if (j.flooded != nullptr) {
@@ -45,10 +45,10 @@ void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Po
   if (j.eth_dst_is_group()) {
     if (j.eth_dst_starts(kReservedGroup, kReservedGroupBits)) {
       return drop_at(j, DropReason::reserved_multicast, DeviceKind::bridge, bridge,
-                     "{} is for the next bridge only", j.key.dst_mac().str());
+                     "{} is for the next bridge only", j.key.dst_mac());
     }
     if (answer_on_bridge(j, bridge, in)) return;
-    note_at(j, DeviceKind::bridge, bridge, "{} {}: to all other ports", j.key.dst_mac().str(),
+    note_at(j, DeviceKind::bridge, bridge, "{} {}: to all other ports", j.key.dst_mac(),
             j.key.dst_mac().is_broadcast() ? "is the broadcast address" : "is a group");
     return flood(j, bridge, &in);
   }
@@ -56,14 +56,14 @@ void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Po
   depend(mac_tag(bridge.id, mac));
   const auto port = snapshot_.port_of_mac(bridge.id, mac);
   if (!port) {
-    note_at(j, DeviceKind::bridge, bridge, "{} is unknown: to all other ports", mac.str());
+    note_at(j, DeviceKind::bridge, bridge, "{} is unknown: to all other ports", mac);
     return flood(j, bridge, &in);
   }
   if (*port == in.id) {
     return drop_at(j, DropReason::hairpin, DeviceKind::bridge, bridge,
-                   "{} is behind the port it came from, {}", mac.str(), in.name);
+                   "{} is behind the port it came from, {}", mac, in.name);
   }
-  note_at(j, DeviceKind::bridge, bridge, "{} is behind port {}", mac.str(), port_name(*port));
+  note_at(j, DeviceKind::bridge, bridge, "{} is behind port {}", mac, port_name(*port));
   leave(j, *port);
 }
 

@@ -70,7 +70,7 @@ bool Simulation::answer_on_bridge(Journey& j, const model::Bridge& bridge, const
 bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model::Port& in,
                             const IpAddr& target) {
   const auto to_all = [&](std::string_view why) {
-    note_at(j, DeviceKind::bridge, bridge, "does not answer for {}: {}", target.str(), why);
+    note_at(j, DeviceKind::bridge, bridge, "does not answer for {}: {}", target, why);
     return false;
   };
   const auto place = place_on_bridges(bridge.id, target);
@@ -83,7 +83,7 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
       peer != nullptr && std::holds_alternative<RouterId>(peer->device)) {
     const PortId way = place->via.is_nil() ? port->id : place->via;
     note_at(j, DeviceKind::bridge, bridge, "{} is the address of a router, behind port {}",
-            target.str(), port_name(way));
+            target, port_name(way));
     leave(j, way);
     return true;
   }
@@ -100,7 +100,7 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
     return to_all("the question is not a plain one");
   }
   note_at(j, DeviceKind::bridge, bridge, "answers for port {}: {} is at {}", port->name,
-          target.str(), owner.mac.str());
+          target, owner.mac);
   output(j, NeighbourAnswer{owner.mac, target, false});
   return true;
 }

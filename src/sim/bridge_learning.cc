@@ -17,15 +17,15 @@ void Simulation::learn_source(Journey& j, const model::Bridge& bridge, const mod
   if (known && known->port == in.id) return;
   if (snapshot_.mac_held(bridge.id, mac)) {
     return note_at(j, DeviceKind::bridge, bridge,
-                   "does not learn that {} is behind port {}: it moves too often", mac.str(),
+                   "does not learn that {} is behind port {}: it moves too often", mac,
                    in.name);
   }
   depend(learning_tag(in.id));
   if (snapshot_.learning_full(in.id)) {
     return note_at(j, DeviceKind::bridge, bridge,
-                   "does not learn that {} is behind port {}: too many are", mac.str(), in.name);
+                   "does not learn that {} is behind port {}: too many are", mac, in.name);
   }
-  note_at(j, DeviceKind::bridge, bridge, "learns that {} is behind port {}", mac.str(), in.name);
+  note_at(j, DeviceKind::bridge, bridge, "learns that {} is behind port {}", mac, in.name);
   writes_.emplace_back(MacLearned{bridge.id, in.id, mac});
 }
 

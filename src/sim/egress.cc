@@ -65,7 +65,7 @@ void Simulation::leave_exterior(Journey& j, const model::Port& port) {
   const model::Host* host = snapshot_.host(binding->host);
   if (host == nullptr) {
     return drop_at(j, DropReason::dangling, DeviceKind::port, port,
-                   "is at host {}, which is not known", binding->host.str());
+                   "is at host {}, which is not known", binding->host);
   }
   if (host->fenced) {
     return drop_at(j, DropReason::port_unbound, DeviceKind::port, port,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who has an address next to a router port: known from the topology, learned, or to be asked for.
 #include <algorithm>
+#include <boost/container/static_vector.hpp>
 #include <utility>
 
 #include "packet/build.h"
@@ -53,7 +54,8 @@ std::optional<Simulation::Place> Simulation::place_on_bridges(BridgeId start,
     BridgeId bridge;
     PortId via;
   };
-  std::vector<Step> steps{{start, PortId{}}};
+  boost::container::static_vector<Step, kMaxBridges> steps;
+  steps.push_back({start, PortId{}});
   for (size_t i = 0; i < steps.size(); ++i) {
     const auto [here, via] = steps[i];
     depend(address_tag(here, address));
@@ -79,24 +81,24 @@ std::optional<Simulation::Place> Simulation::place_on_bridges(BridgeId start,
 std::optional<MacAddr> Simulation::resolve(Journey& j, const model::Port& port,
                                            const IpAddr& address) {
   if (const auto mac = mac_in_topology(port, address)) {
-    note_at(j, DeviceKind::port, port, "neighbour {} is {}, known from the topology", address.str(),
-            mac->str());
+    note_at(j, DeviceKind::port, port, "neighbour {} is {}, known from the topology", address,
+            *mac);
     return mac;
   }
   depend(neighbour_tag(port.id, address));
   if (const auto mac = snapshot_.neighbour(port.id, address)) {
-    note_at(j, DeviceKind::port, port, "neighbour {} is {}, learned", address.str(), mac->str());
+    note_at(j, DeviceKind::port, port, "neighbour {} is {}, learned", address, *mac);
     return mac;
   }
   if (last_try_) {
     drop_at(j, DropReason::neighbour_unresolved, DeviceKind::port, port,
-            "neighbour {} has not answered", address.str());
+            "neighbour {} has not answered", address);
     return std::nullopt;
   }
   const auto from = asking_address(port, address);
   if (!from) {
     drop_at(j, DropReason::next_hop_unreachable, DeviceKind::port, port,
-            "neighbour {} is unknown, and the port has no address to ask from", address.str());
+            "neighbour {} is unknown, and the port has no address to ask from", address);
     return std::nullopt;
   }
   const Missing wanted = NeighbourNeeded{port.id, address};
@@ -110,11 +112,11 @@ std::optional<MacAddr> Simulation::resolve(Journey& j, const model::Port& port,
   if (reason != DropReason::none) {
     // Nobody can hear the question. What stood in its way is among the dependencies.
     drop_at(j, reason, DeviceKind::port, port, "neighbour {} is unknown, and nobody can be asked",
-            address.str());
+            address);
     return std::nullopt;
   }
   note_at(j, DeviceKind::port, port, "neighbour {} is unknown: the packet waits for the answer",
-          address.str());
+          address);
   missing_.push_back(wanted);
   return std::nullopt;
 }

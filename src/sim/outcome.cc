@@ -126,7 +126,7 @@ void Simulation::run() {
     if (out.verdict == Verdict::drop) text += ": " + std::string(to_string(out.reason));
     for (const Missing& missing : out.missing) {
       const auto& needed = std::get<NeighbourNeeded>(missing);
-      text += ": until " + needed.address.str() + " is known at port " + port_name(needed.port);
+      text += ": until " + needed.address.str() + " is known at port " + port_name(needed.port).str();
     }
     note(j, DeviceKind::outcome, {}, {}, "{}", text);
     if (out.cacheable)
@@ -143,16 +143,6 @@ void Simulation::drop(Journey& j, DropReason reason, DeviceKind kind, std::strin
                       const Uuid& id, std::string_view text) {
   if (j.fate->reason == DropReason::none) j.fate->reason = reason;
   note(j, kind, name, id, "{} [{}]", text, to_string(reason));
-}
-
-std::string Simulation::port_name(PortId id) const {
-  const model::Port* port = snapshot_.port(id);
-  return port != nullptr && !port->name.empty() ? port->name : id.str();
-}
-
-std::string Simulation::host_name(HostId id) const {
-  const model::Host* host = snapshot_.host(id);
-  return host != nullptr && !host->name.empty() ? host->name : "host " + id.str();
 }
 
 }  // namespace plexus::sim

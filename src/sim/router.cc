@@ -42,7 +42,7 @@ void Simulation::router(Journey& j, const model::Router& router, const model::Po
   if (j.eth_dst_is_group()) return to_group(j, router, in);
   if (in.mac.is_zero() || !j.eth_dst_is(in.mac)) {
     return drop_at(j, DropReason::not_for_router, DeviceKind::router, router,
-                   "ignores it: {} is not the MAC of port {}", j.key.dst_mac().str(), in.name);
+                   "ignores it: {} is not the MAC of port {}", j.key.dst_mac(), in.name);
   }
   if (j.has_vlan_tag()) {
     return drop_at(j, DropReason::vlan_at_router, DeviceKind::router, router,
@@ -72,7 +72,7 @@ model::RouteLookup Simulation::lookup(Journey& j, const model::Router& router) {
 bool Simulation::source_allowed(Journey& j, const model::Router& router, const model::Port& in) {
   const auto refuse = [&](std::string_view why) {
     drop_at(j, DropReason::bad_source_address, DeviceKind::router, router, "source {} {}",
-            j.key.src_ip().str(), why);
+            j.key.src_ip(), why);
     return false;
   };
   if (j.key.is_ipv4()) {
@@ -97,7 +97,7 @@ bool Simulation::is_own_address(Journey& j, const model::Router& router, const m
 
 bool Simulation::destination_routable(Journey& j, const model::Router& router) {
   const auto refuse = [&](DropReason reason, std::string_view why) {
-    drop_at(j, reason, DeviceKind::router, router, "destination {} {}", j.key.dst_ip().str(), why);
+    drop_at(j, reason, DeviceKind::router, router, "destination {} {}", j.key.dst_ip(), why);
     return false;
   };
   if (j.key.is_ipv4()) {
@@ -114,7 +114,7 @@ bool Simulation::destination_routable(Journey& j, const model::Router& router) {
     return refuse(DropReason::link_local_not_routed, "is valid on one link only");
   if (j.src_in(kLinkLocal6)) {
     drop_at(j, DropReason::link_local_not_routed, DeviceKind::router, router,
-            "source {} is valid on one link only", j.key.src_ip().str());
+            "source {} is valid on one link only", j.key.src_ip());
     return false;
   }
   return true;
@@ -163,7 +163,7 @@ std::optional<Simulation::Way> Simulation::way_by(Journey& j, const model::Route
   const auto drop_by_route = [&](DropReason reason, std::string_view what) {
     drop(j, reason, DeviceKind::route, name, entry.id.uuid,
          trace_ == nullptr ? std::string()
-                           : fmt::format("{} is in {}{}: {}", destination, found.prefix.str(),
+                           : fmt::format("{} is in {}{}: {}", destination, found.prefix,
                                          source_text(entry), what));
   };
   if (entry.unreadable) {
@@ -181,7 +181,7 @@ std::optional<Simulation::Way> Simulation::way_by(Journey& j, const model::Route
   if (const auto broadcast = entry.connected() ? found.prefix.broadcast() : std::nullopt;
       broadcast && j.dst_is(*broadcast)) {
     drop_at(j, DropReason::multicast_not_routed, DeviceKind::router, router,
-            "destination {} is the broadcast address of {}", destination, found.prefix.str());
+            "destination {} is the broadcast address of {}", destination, found.prefix);
     return std::nullopt;
   }
 
@@ -204,10 +204,10 @@ std::optional<Simulation::Way> Simulation::way_by(Journey& j, const model::Route
   }
   if (entry.connected()) {
     note_at(j, DeviceKind::router, router, "{} is in {}, connected to port {}", destination,
-            found.prefix.str(), out->name);
+            found.prefix, out->name);
   } else {
     note(j, DeviceKind::route, name, entry.id.uuid, "{} is in {}{}: {}by port {}, metric {}",
-         destination, found.prefix.str(), source_text(entry),
+         destination, found.prefix, source_text(entry),
          entry.next_hop ? "to " + entry.next_hop->str() + " " : std::string(), out->name,
          entry.metric);
   }

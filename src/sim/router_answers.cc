@@ -80,7 +80,7 @@ void Simulation::arp(Journey& j, const model::Router& router, const model::Port&
   if (!ours) {
     if (takes_announcement(j, router, in)) return;
     return drop_at(j, DropReason::not_for_router, DeviceKind::router, router,
-                   "ignores it: {} is no address of port {}", j.key.dst_ip().str(), in.name);
+                   "ignores it: {} is no address of port {}", j.key.dst_ip(), in.name);
   }
   const bool cacheable = std::exchange(cacheable_, false);
   const auto arp = ArpView::of(*j.parsed, j.bytes);
@@ -92,21 +92,21 @@ void Simulation::arp(Journey& j, const model::Router& router, const model::Port&
       sender.is_loopback() ||
       (arp->operation() != arp_op::kRequest && arp->operation() != arp_op::kReply)) {
     return drop_at(j, DropReason::bad_arp, DeviceKind::router, router,
-                   "sender {} at {}, operation {}", sender.str(), sender_mac.str(),
+                   "sender {} at {}, operation {}", sender, sender_mac,
                    arp->operation());
   }
   if (is_port_address(in, sender)) {
     return drop_at(j, DropReason::bad_source_address, DeviceKind::router, router,
-                   "{} says that it has the router's address {}", sender_mac.str(), sender.str());
+                   "{} says that it has the router's address {}", sender_mac, sender);
   }
   learn(j, router, in, sender, sender_mac);
   if (arp->operation() == arp_op::kReply) {
     j.fate->consumed = true;
-    return note_at(j, DeviceKind::router, router, "takes the ARP reply: {} is at {}", sender.str(),
-                   sender_mac.str());
+    return note_at(j, DeviceKind::router, router, "takes the ARP reply: {} is at {}", sender,
+                   sender_mac);
   }
-  note_at(j, DeviceKind::router, router, "answers the ARP request: {} is at {}", target.str(),
-          in.mac.str());
+  note_at(j, DeviceKind::router, router, "answers the ARP request: {} is at {}", target,
+          in.mac);
   if (answer_neighbour(j, in, target, arp_reply(in.mac, target, sender_mac, sender), "ARP reply"))
     cacheable_ = cacheable;
 }
@@ -123,39 +123,39 @@ void Simulation::neighbour_discovery(Journey& j, const model::Router& router,
   const MacAddr link_address = nd->link_address.value_or(j.key.src_mac());
   if (link_address.is_multicast() || link_address.is_zero()) {
     return drop_at(j, DropReason::bad_neighbour_discovery, DeviceKind::router, router,
-                   "{} is no link-layer address", link_address.str());
+                   "{} is no link-layer address", link_address);
   }
   if (nd->type == icmpv6_type::kNeighbourAdvert) {
     if (is_port_address(in, nd->target)) {
       return drop_at(j, DropReason::bad_source_address, DeviceKind::router, router,
-                     "{} says that it has the router's address {}", link_address.str(),
-                     nd->target.str());
+                     "{} says that it has the router's address {}", link_address,
+                     nd->target);
     }
     // RFC 4861 7.2.5: nobody is waiting for what was not asked for, and what is known is replaced only when told so.
     j.fate->consumed = true;
     const auto known = snapshot_.neighbour(in.id, nd->target);
     if (!known && nd->dst.is_multicast()) {
       return note_at(j, DeviceKind::router, router, "{} is no neighbour that it speaks to",
-                     nd->target.str());
+                     nd->target);
     }
     if (known && *known != link_address && !nd->override_) {
       return note_at(j, DeviceKind::router, router,
-                     "keeps {} at {}: the advertisement overrides nothing", nd->target.str(),
+                     "keeps {} at {}: the advertisement overrides nothing", nd->target,
                      known->str());
     }
     learn(j, router, in, nd->target, link_address);
     return note_at(j, DeviceKind::router, router, "takes the neighbour advertisement: {} is at {}",
-                   nd->target.str(), link_address.str());
+                   nd->target, link_address);
   }
   if (!is_port_address(in, nd->target)) {
     return drop_at(j, DropReason::not_for_router, DeviceKind::router, router,
-                   "ignores it: {} is no address of port {}", nd->target.str(), in.name);
+                   "ignores it: {} is no address of port {}", nd->target, in.name);
   }
   const bool probe =
       nd->src.is_unspecified();  // duplicate address detection: to all, RFC 4861 7.2.4
   if (!probe) learn(j, router, in, nd->src, link_address);
   note_at(j, DeviceKind::router, router, "answers the neighbour solicitation: {} is at {}",
-          nd->target.str(), in.mac.str());
+          nd->target, in.mac);
   auto advert = nd_advert(in.mac, nd->target, probe ? multicast_mac_of(kAllNodes) : link_address,
                           probe ? kAllNodes : nd->src,
                           {.router = true, .solicited = !probe, .override_ = true});
@@ -196,7 +196,7 @@ void Simulation::learn(Journey& j, const model::Router& router, const model::Por
                        });
   if (!on_link) {
     return note_at(j, DeviceKind::router, router, "learns nothing: {} is in no network of port {}",
-                   address.str(), in.name);
+                   address, in.name);
   }
   depend(router_addresses_tag(router.id), true);  // read at an address that need not be a header's
   for (const model::RouterAddress& own : snapshot_.router_addresses(router.id))
@@ -205,7 +205,7 @@ void Simulation::learn(Journey& j, const model::Router& router, const model::Por
   if (mac_in_topology(in, address)) return;
   depend(neighbour_tag(in.id, address));
   if (snapshot_.neighbour(in.id, address) == mac) return;
-  note_at(j, DeviceKind::router, router, "learns that {} is at {}", address.str(), mac.str());
+  note_at(j, DeviceKind::router, router, "learns that {} is at {}", address, mac);
   const StateWrite write = NeighbourLearned{in.id, address, mac};
   if (std::find(writes_.begin(), writes_.end(), write) == writes_.end()) writes_.push_back(write);
 }
@@ -213,7 +213,7 @@ void Simulation::learn(Journey& j, const model::Router& router, const model::Por
 void Simulation::to_router(Journey& j, const model::Router& router, const model::Port& in) {
   const bool cacheable = std::exchange(cacheable_, false);
   const FlowKey& key = j.key;
-  note_at(j, DeviceKind::router, router, "{} is its own address", key.dst_ip().str());
+  note_at(j, DeviceKind::router, router, "{} is its own address", key.dst_ip());
   if (j.ip_frag() != FragKind::none) {
     return drop_at(j, DropReason::fragment_at_router, DeviceKind::router, router,
                    "takes no fragments for itself");

@@ -65,17 +65,17 @@ const model::RouteEntry& Simulation::choose(Journey& j, const model::Router& rou
   }
   if (count == 0) {
     note_at(j, DeviceKind::router, router, "none of {} ways to {} can be used", found.group.size(),
-            found.prefix.str());
+            found.prefix);
     return *found.entry;
   }
   if (count == 1) {
     note_at(j, DeviceKind::router, router, "one of {} ways to {} can be used", found.group.size(),
-            found.prefix.str());
+            found.prefix);
     return found.group[last];
   }
   uint64_t hash = model::flow_hash(router.id.uuid, flow_identity(j));
   note_at(j, DeviceKind::router, router, "{} ways to {} are as good: the flow's hash decides",
-          count, found.prefix.str());
+          count, found.prefix);
   for (unsigned n = 0; n < kMaxTries; ++n, hash = model::next_hash(hash))
     if (const size_t i = found.choice->member(hash); can[i]) return found.group[i];
   size_t left = hash % count;

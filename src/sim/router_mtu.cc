@@ -60,7 +60,7 @@ bool Simulation::tunnel_carries(Journey& j, const TunnelOutput& tunnel) {
            ? std::string()
            : fmt::format("{} bytes are more than the {} that the tunnel to {} carries, "
                          "and no router is on the way to say so",
-                         j.size, mtu, tunnel.remote.str()));
+                         j.size, mtu, tunnel.remote));
   return false;
 }
 
@@ -79,7 +79,7 @@ void Simulation::send_on(Journey& j, const model::Router& router, const model::P
   next.rewrite_macs(way.port->mac, way.neighbour);
   next.flooded = nullptr;
   note_at(next, DeviceKind::router, router, "sends it on: eth.src={} eth.dst={} {}={}",
-          way.port->mac.str(), way.neighbour.str(), next.key.is_ipv4() ? "ttl" : "hop limit",
+          way.port->mac, way.neighbour, next.key.is_ipv4() ? "ttl" : "hop limit",
           next.ttl_now());
   meet_limit(next, way.port->mtu);
   if (hop.exceeded) {

@@ -22,6 +22,7 @@
 #include "sim/delta_tags.h"
 #include "sim/fragments.h"
 #include "sim/journey.h"
+#include "sim/say.h"
 #include "sim/simulate.h"
 #include "sim/trace.h"
 
@@ -174,7 +175,7 @@ class Simulation {
   void depend(const Tag& tag, bool rewritten = false) {
     const Dependency d{tag, rewritten};
     // Most repetitions come soon after one another; the rest is found at the end.
-    for (size_t i = dependencies_.size(), stop = i > 8 ? i - 8 : 0; i-- > stop;)
+    for (size_t i = dependencies_.size(), stop = i > 4 ? i - 4 : 0; i-- > stop;)
       if (dependencies_[i] == d) return;
     dependencies_.push_back(d);
   }
@@ -182,8 +183,8 @@ class Simulation {
             std::string_view text);
   /// The verdict and actions of a frame from what became of its copies.
   void settle(Fate& fate, Verdict& verdict, DropReason& reason) const;
-  [[nodiscard]] std::string port_name(PortId id) const;
-  [[nodiscard]] std::string host_name(HostId id) const;
+  [[nodiscard]] PortName port_name(PortId id) const { return {snapshot_, id}; }
+  [[nodiscard]] HostName host_name(HostId id) const { return {snapshot_, id}; }
 
   template <typename... Args>
   void note(const Journey& j, DeviceKind kind, std::string_view name, const Uuid& id,
