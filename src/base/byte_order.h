@@ -29,8 +29,9 @@ template <size_t N>
     }
   };
   const auto x = number(a), y = number(b);
-  return x < y ? std::strong_ordering::less
-               : x == y ? std::strong_ordering::equal : std::strong_ordering::greater;
+  return x < y    ? std::strong_ordering::less
+         : x == y ? std::strong_ordering::equal
+                  : std::strong_ordering::greater;
 }
 
 }  // namespace plexus

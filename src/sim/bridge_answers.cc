@@ -82,8 +82,8 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
   if (const model::Port* peer = snapshot_.peer(*port);
       peer != nullptr && std::holds_alternative<RouterId>(peer->device)) {
     const PortId way = place->via.is_nil() ? port->id : place->via;
-    note_at(j, DeviceKind::bridge, bridge, "{} is the address of a router, behind port {}",
-            target, port_name(way));
+    note_at(j, DeviceKind::bridge, bridge, "{} is the address of a router, behind port {}", target,
+            port_name(way));
     leave(j, way);
     return true;
   }
@@ -99,8 +99,8 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
     cacheable_ = false;  // others of the class can be answered
     return to_all("the question is not a plain one");
   }
-  note_at(j, DeviceKind::bridge, bridge, "answers for port {}: {} is at {}", port->name,
-          target, owner.mac);
+  note_at(j, DeviceKind::bridge, bridge, "answers for port {}: {} is at {}", port->name, target,
+          owner.mac);
   output(j, NeighbourAnswer{owner.mac, target, false});
   return true;
 }

@@ -17,8 +17,7 @@ void Simulation::learn_source(Journey& j, const model::Bridge& bridge, const mod
   if (known && known->port == in.id) return;
   if (snapshot_.mac_held(bridge.id, mac)) {
     return note_at(j, DeviceKind::bridge, bridge,
-                   "does not learn that {} is behind port {}: it moves too often", mac,
-                   in.name);
+                   "does not learn that {} is behind port {}: it moves too often", mac, in.name);
   }
   depend(learning_tag(in.id));
   if (snapshot_.learning_full(in.id)) {

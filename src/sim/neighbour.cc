@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who has an address next to a router port: known from the topology, learned, or to be asked for.
-#include <algorithm>
 #include <boost/container/static_vector.hpp>
+
+#include <algorithm>
 #include <utility>
 
 #include "packet/build.h"

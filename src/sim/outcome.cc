@@ -126,7 +126,8 @@ void Simulation::run() {
     if (out.verdict == Verdict::drop) text += ": " + std::string(to_string(out.reason));
     for (const Missing& missing : out.missing) {
       const auto& needed = std::get<NeighbourNeeded>(missing);
-      text += ": until " + needed.address.str() + " is known at port " + port_name(needed.port).str();
+      text +=
+          ": until " + needed.address.str() + " is known at port " + port_name(needed.port).str();
     }
     note(j, DeviceKind::outcome, {}, {}, "{}", text);
     if (out.cacheable)

@@ -92,8 +92,7 @@ void Simulation::arp(Journey& j, const model::Router& router, const model::Port&
       sender.is_loopback() ||
       (arp->operation() != arp_op::kRequest && arp->operation() != arp_op::kReply)) {
     return drop_at(j, DropReason::bad_arp, DeviceKind::router, router,
-                   "sender {} at {}, operation {}", sender, sender_mac,
-                   arp->operation());
+                   "sender {} at {}, operation {}", sender, sender_mac, arp->operation());
   }
   if (is_port_address(in, sender)) {
     return drop_at(j, DropReason::bad_source_address, DeviceKind::router, router,
@@ -105,8 +104,7 @@ void Simulation::arp(Journey& j, const model::Router& router, const model::Port&
     return note_at(j, DeviceKind::router, router, "takes the ARP reply: {} is at {}", sender,
                    sender_mac);
   }
-  note_at(j, DeviceKind::router, router, "answers the ARP request: {} is at {}", target,
-          in.mac);
+  note_at(j, DeviceKind::router, router, "answers the ARP request: {} is at {}", target, in.mac);
   if (answer_neighbour(j, in, target, arp_reply(in.mac, target, sender_mac, sender), "ARP reply"))
     cacheable_ = cacheable;
 }
@@ -128,8 +126,7 @@ void Simulation::neighbour_discovery(Journey& j, const model::Router& router,
   if (nd->type == icmpv6_type::kNeighbourAdvert) {
     if (is_port_address(in, nd->target)) {
       return drop_at(j, DropReason::bad_source_address, DeviceKind::router, router,
-                     "{} says that it has the router's address {}", link_address,
-                     nd->target);
+                     "{} says that it has the router's address {}", link_address, nd->target);
     }
     // RFC 4861 7.2.5: nobody is waiting for what was not asked for, and what is known is replaced only when told so.
     j.fate->consumed = true;

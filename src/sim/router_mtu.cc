@@ -79,8 +79,7 @@ void Simulation::send_on(Journey& j, const model::Router& router, const model::P
   next.rewrite_macs(way.port->mac, way.neighbour);
   next.flooded = nullptr;
   note_at(next, DeviceKind::router, router, "sends it on: eth.src={} eth.dst={} {}={}",
-          way.port->mac, way.neighbour, next.key.is_ipv4() ? "ttl" : "hop limit",
-          next.ttl_now());
+          way.port->mac, way.neighbour, next.key.is_ipv4() ? "ttl" : "hop limit", next.ttl_now());
   meet_limit(next, way.port->mtu);
   if (hop.exceeded) {
     note_at(next, DeviceKind::router, router,
