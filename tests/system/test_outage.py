@@ -17,8 +17,8 @@ def paths(cloud):
 
 def trust_neighbours(machine):
     """Every half minute or so a machine asks its neighbours and its router whether they still have their MACs. While no
-    agent runs on its host nobody answers for the router, and after some 38 seconds the machine gives the router up:
-    docs/operations.md. Here it is not what is tested."""
+    agent runs, only flows that have answered the same question before do it (docs/operations.md; test_neighbours.py).
+    Here it is not what is tested."""
     for family in ("ipv4", "ipv6"):
         machine.run("sysctl", "-qw", f"net.{family}.neigh.eth0.base_reachable_time_ms=3600000")
 
