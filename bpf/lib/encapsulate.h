@@ -49,7 +49,7 @@ struct plexus_hop {
   __u32 sum;  // of the outer IPv4 header's words that are the same for all packets
 };
 
-#define PLEXUS_HOPS 1024  // a power of two
+#define PLEXUS_HOPS 4096  // 2^12
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, PLEXUS_HOPS);
@@ -188,7 +188,8 @@ static __always_inline int encapsulate(struct __sk_buff* skb, const struct plexu
   __u32 hash = flow_hash(&p->key);
   __u16 port = source_port(t, hash);
   // Flows to one peer may have different ways (ECMP): some of them each.
-  __u32 slot = (remote[3] * 0x9e3779b1u >> 16 ^ (port & 15)) & (PLEXUS_HOPS - 1);
+  // The high bits of the product depend on all bits of the address.
+  __u32 slot = (remote[3] * 0x9e3779b1u >> 20 ^ (port & 15)) & (PLEXUS_HOPS - 1);
   struct plexus_hop* hop = bpf_map_lookup_elem(&hops, &slot);
   if (!hop) return PLEXUS_NOT_ENCAPSULATED;
   __u64 now = bpf_ktime_get_coarse_ns();
@@ -201,10 +202,16 @@ static __always_inline int encapsulate(struct __sk_buff* skb, const struct plexu
     bpf_set_hash(skb, hash);
     return PLEXUS_NOT_ENCAPSULATED;
   }
+  // Counted as the vxlan device gets it; making room makes the kernel forget the segments.
+  __u32 packets = packets_in(skb), bytes = skb->len;
   int err = write_headers(skb, p, hop, t, to->tunnel_key, port);
   if (err == PLEXUS_NOT_ENCAPSULATED) return err;
   if (err) return drop(port_index, err);
-  count_sent(skb, PLEXUS_TUNNEL_INDEX);
+  struct plexus_port_stats* stats = stats_of_port(PLEXUS_TUNNEL_INDEX);
+  if (stats) {
+    stats->tx_packets += packets;
+    stats->tx_bytes += bytes;
+  }
   return (int)bpf_redirect(hop->ifindex, 0);
 }
 

@@ -106,6 +106,10 @@ Node learned(const sim::StateWrite& write, const model::Snapshot& snapshot) {
   } else if (const auto* arrived = std::get_if<sim::PortArrived>(&write)) {
     out.add("port", text(name_of(snapshot.port(arrived->port))));
     out.add("arrived", Node::of_bool(true));
+  } else if (const auto* source = std::get_if<sim::MacLearned>(&write)) {
+    out.add("bridge", text(name_of(snapshot.bridge(source->bridge))));
+    out.add("port", text(name_of(snapshot.port(source->port))));
+    out.add("mac", text(source->mac.str()));
   }
   return out;
 }

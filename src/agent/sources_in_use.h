@@ -5,14 +5,15 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "datapath/datapath.h"
+#include "flow/flow_table.h"
 #include "model/snapshot.h"
 #include "sim/simulate.h"
 
 namespace plexus::agent {
 
-/// A sighting of each learned MAC from which a flow has carried a packet since `since`. Reads all flows.
-[[nodiscard]] std::vector<sim::StateWrite> sources_in_use(datapath::Datapath& datapath,
+/// A sighting of each learned MAC from which a flow was made or has carried a packet since `since`, as far as the last
+/// statistics say. Reads all flows.
+[[nodiscard]] std::vector<sim::StateWrite> sources_in_use(const FlowTable& flows,
                                                           const model::Snapshot& snapshot,
                                                           MonoTime since);
 

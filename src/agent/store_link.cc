@@ -153,8 +153,12 @@ std::optional<Result<void>> StoreLink::do_one() {
       now.neighbours.push_back(wishes_.neighbours.front());
       wishes_.neighbours.pop_front();
     } else if (!wishes_.learned.empty()) {
-      while (!wishes_.learned.empty() && now.learned.size() < kLearnedAtOnce)
+      size_t macs = 0;
+      while (!wishes_.learned.empty() && now.learned.size() < kLearnedAtOnce &&
+             macs < kLearnedMacsAtOnce) {
+        macs += wishes_.learned.begin()->second.size();
         now.learned.insert(wishes_.learned.extract(wishes_.learned.begin()));
+      }
     } else {
       return std::nullopt;
     }

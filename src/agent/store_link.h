@@ -36,6 +36,8 @@ class StoreLink {
  public:
   static constexpr size_t kMaxNeighbours = 1024;  ///< that wait to be stored
   static constexpr size_t kLearnedAtOnce = 64;    ///< tables of learned MACs in one transaction
+  static constexpr size_t kLearnedMacsAtOnce =
+      32'768;  ///< a dozen bytes or so each, of the 900 kB of a transaction
 
   /// The store has been opened; it lives as long as this link. (It need not have answered yet.)
   struct Opened {

@@ -24,6 +24,9 @@ constexpr Duration kSaveDelay = 5s;
 constexpr std::chrono::milliseconds kRefreshSnapshot = 10min;
 constexpr Duration kZonesInterval = 10s;
 constexpr Duration kSayMacs = 250ms;  ///< learned MACs go to the store four times a second at most
+constexpr Duration kSayMacsAgain = 2s;  ///< what could not be said is offered again
+/// The table of flows knows their use by the last statistics.
+constexpr Duration kStatisticsMayBeOld = 30s;
 constexpr Duration kLookAtSources = 10s;  ///< their use is read from the flows
 
 std::string snapshot_path(const AgentOptions& options) {
@@ -113,7 +116,8 @@ void TopologyThread::run(std::stop_token stop) {
     follow_life();
     const MonoTime now = mono_now();
     if (reader_->synced()) reconcile(now);
-    if (reader_->synced() && now - macs_said_ >= kSayMacs) {
+    if (reader_->synced() && now - macs_said_ >= kSayMacs &&
+        (macs_news_ || now - macs_said_ >= kSayMacsAgain)) {
       macs_said_ = now;
       macs_news_ = false;
       for (auto& [port, table] : macs_.take_unsaid(now)) link_.set_learned(port, std::move(table));
@@ -380,7 +384,7 @@ void TopologyThread::keep_learned_macs(MonoTime now) {
   if (macs_.size() == 0) return;
   (void)worker_.post([since, &box = learned_](Worker& worker) {
     if (!worker.ready()) return;
-    auto seen = sources_in_use(worker.datapath(), worker.snapshot(), since);
+    auto seen = sources_in_use(worker.flows(), worker.snapshot(), since - kStatisticsMayBeOld);
     if (!seen.empty()) (void)box.post(std::move(seen));
   });
 }

@@ -58,11 +58,11 @@ bool Worker::renew(const Match& match, MonoTime now) {
   const auto old = flows_.find(match);
   // What is dropped from now on has nothing to lose by asking, and its sender may be told why.
   if (outcome.actions.drops() && !old->actions.drops()) return false;
-  if (!(old->actions == outcome.actions) &&
-      !datapath_.put_flow({match, outcome.actions, old->cookie}))
+  const auto reason = static_cast<uint8_t>(outcome.reason);
+  if ((!(old->actions == outcome.actions) || old->reason != reason) &&
+      !datapath_.put_flow({match, outcome.actions, old->cookie, outcome.reason}))
     return false;
-  return flows_.renew(match, outcome.actions, outcome.dependencies,
-                      static_cast<uint8_t>(outcome.reason));
+  return flows_.renew(match, outcome.actions, outcome.dependencies, reason);
 }
 
 size_t Worker::run_once(MonoTime now) {
@@ -320,7 +320,8 @@ void Worker::adopt(MonoTime now) {
                                               entry.flow.match.key.tunnel_key);
     const sim::Outcome outcome = sim::simulate(parsed, *snapshot_, now);
     const bool same = outcome.cacheable && same_effect(outcome.actions, entry.flow.actions) &&
-                      match_of(parsed.key, outcome.mask) == entry.flow.match;
+                      match_of(parsed.key, outcome.mask) == entry.flow.match &&
+                      (!outcome.actions.drops() || entry.flow.drop_reason == outcome.reason);
     if (same) {
       remember(entry.flow, outcome, now);
       // What the earlier agent counted is not counted again.

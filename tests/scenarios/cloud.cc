@@ -494,7 +494,7 @@ Result<void> ScenarioCloud::pass(Duration time) {
     for (auto& [name, host] : hosts_) {
       host->worker->tick(now_);
       for (const sim::StateWrite& seen :
-           agent::sources_in_use(host->lab->datapath(), host->worker->snapshot(), now_ - step))
+           agent::sources_in_use(host->worker->flows(), host->worker->snapshot(), now_ - step))
         (void)host->macs->saw(*host->topology->snapshot(), std::get<sim::MacLearned>(seen), now_);
       apply_here(*host, host->macs->age(*host->topology->snapshot(), now_));
     }

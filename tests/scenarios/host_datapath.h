@@ -4,8 +4,12 @@
 // all of its time is one moment. One thread.
 #pragma once
 
+#include <time.h>
+
 #include <algorithm>
+#include <chrono>
 #include <functional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,7 +29,13 @@ class HostDatapath final : public datapath::Datapath {
   /// To be called before packets are sent: from here on the kernel's time is the scenario's.
   void notice() {
     const MonoTime now = clock_();
-    if (steps_.empty() || steps_.back().second != now) steps_.emplace_back(mono_now(), now);
+    if (!steps_.empty() && steps_.back().second == now) return;
+    // Programs stamp with the coarse clock, which stands still between ticks: the step begins with the next one.
+    const MonoTime began = mono_now();
+    MonoTime tick = coarse_now();
+    for (; tick <= began; tick = coarse_now())
+      std::this_thread::sleep_for(std::chrono::microseconds(500));
+    steps_.emplace_back(tick, now);
   }
 
   [[nodiscard]] std::string kind() const override { return real_.kind(); }
@@ -74,6 +84,11 @@ class HostDatapath final : public datapath::Datapath {
   [[nodiscard]] datapath::Counters counters() const override { return real_.counters(); }
 
  private:
+  static MonoTime coarse_now() {
+    timespec t{};
+    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return MonoTime{t.tv_sec * 1'000'000'000 + t.tv_nsec};
+  }
   [[nodiscard]] MonoTime translated(MonoTime kernel) const {
     if (kernel == MonoTime{}) return kernel;  // never
     const auto after = std::upper_bound(steps_.begin(), steps_.end(), kernel,

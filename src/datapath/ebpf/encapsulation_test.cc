@@ -2,6 +2,7 @@
 // The tunnel's headers as the programs write them (bpf/lib/encapsulate.h), beside those of the vxlan device, and what happens when
 // the way to a peer changes. Needs root.
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -33,6 +34,12 @@ class EncapsulationTest : public ::testing::Test {
     static const bool mounts = ::geteuid() == 0 && ::unshare(CLONE_NEWNS) == 0 &&
                                ::mount("", "/", "", MS_REC | MS_PRIVATE, nullptr) == 0;
     if (!mounts) GTEST_SKIP() << "the kernel's datapath needs root";
+    // What is known of the way is kept for each CPU.
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    ASSERT_EQ(::sched_getaffinity(0, sizeof all_cpus_, &all_cpus_), 0);
+    ASSERT_EQ(::sched_setaffinity(0, sizeof one, &one), 0);
     home_.emplace(NetNamespace::current());
     host_.emplace(*NetNamespace::make(false));
     outside_.emplace(*NetNamespace::make(false));
@@ -46,6 +53,7 @@ class EncapsulationTest : public ::testing::Test {
     if (datapath_) (void)datapath_->destroy().ok();
     datapath_.reset();
     if (home_) home_->enter();
+    if (CPU_COUNT(&all_cpus_) > 0) (void)::sched_setaffinity(0, sizeof all_cpus_, &all_cpus_);
     std::filesystem::remove_all(options_.run_dir);
   }
 
@@ -106,6 +114,18 @@ class EncapsulationTest : public ::testing::Test {
     send(frame, offload);
     return next(*fabric_);
   }
+  /// What arrives of a packet whose headers the program has written. It knows the way for 100 ms only: a slow machine has to
+  /// ask again.
+  Frame by_our_own_way(const Frame& frame, const Offload& offload = {}) {
+    for (int i = 0; i < 50; ++i) {
+      (void)through(frame, offload);
+      const uint64_t before = by_device();
+      Frame out = through(frame, offload);
+      if (by_device() == before) return out;
+    }
+    ADD_FAILURE() << "always through the device";
+    return {};
+  }
   /// Packets that have left by the vxlan device.
   static uint64_t by_device() {
     std::ifstream file("/proc/thread-self/net/dev");
@@ -142,6 +162,7 @@ class EncapsulationTest : public ::testing::Test {
   std::optional<NetNamespace> home_, host_, outside_;
   std::optional<PacketSocket> vm_, fabric_;
   EbpfOptions options_;
+  cpu_set_t all_cpus_{};
   std::unique_ptr<EbpfDatapath> datapath_;
 };
 
@@ -163,9 +184,7 @@ TEST_F(EncapsulationTest, HeadersAreThoseOfTheVxlanDevice) {
   for (const Frame& frame : frames) {
     // Twice: the first may go through the device, which must look the same but for its port.
     const Frame first = through(frame);
-    const uint64_t before = by_device();
-    const Frame second = through(frame);
-    ASSERT_EQ(by_device(), before) << "not by our own way";
+    const Frame second = by_our_own_way(frame);
     const Frame& kernel = by_kernel[static_cast<size_t>(&frame - frames.data())];
     ASSERT_EQ(second.size(), kernel.size());
     const ParsedPacket outer = parse_packet(second);
@@ -188,10 +207,7 @@ TEST_F(EncapsulationTest, CongestionMarksAreCopied) {
   for (const bool v6 : {false, true})
     for (uint8_t ecn = 0; ecn < 4; ++ecn) {
       const Frame frame = udp(v6, 1000, 100, ecn);
-      (void)through(frame);
-      const uint64_t before = by_device();
-      const Frame out = through(frame);
-      ASSERT_EQ(by_device(), before);
+      const Frame out = by_our_own_way(frame);
       ASSERT_GT(out.size(), kOuterBytes);
       EXPECT_EQ(parse_packet(out).key.ip_tos, ecn);
     }
@@ -211,16 +227,51 @@ TEST_F(EncapsulationTest, FlowsSpreadOverSourcePortsAndFragmentsOfOnePacketDoNot
   EXPECT_EQ(of_fragments.size(), 1u);
 }
 
+TEST_F(EncapsulationTest, PeersDoNotForgetEachOthersWay) {
+  open(true);
+  // Neighbours in one network, as hosts of one rack are: 64 of them, one after the other.
+  TunnelSpec tunnel;
+  tunnel.local = *IpAddr::parse("192.0.2.1");
+  for (uint32_t host = 2; host < 66; ++host) tunnel.peers.push_back(IpAddr::v4(0xc0000200 + host));
+  ASSERT_TRUE(datapath_->set_tunnel(tunnel).ok());
+  FlowKey all, in_port;
+  all.in_port = 16;
+  in_port.in_port = UINT32_MAX;
+  ASSERT_TRUE(datapath_->remove_flow({all, in_port}).ok());
+  for (size_t i = 0; i < tunnel.peers.size(); ++i) {
+    ip("neigh replace " + tunnel.peers[i].str() + " lladdr " + kPeerMac.str() +
+       " nud permanent dev underlay");
+    FlowKey key, mask;
+    key.in_port = 16;
+    mask.in_port = UINT32_MAX;
+    key.eth_dst = {2, 0, 0, 0, 1, static_cast<uint8_t>(i)};
+    mask.eth_dst.fill(0xff);
+    ASSERT_TRUE(
+        datapath_->put_flow({{key, mask}, {{{{}, TunnelOutput{tunnel.peers[i], kKey}}}}, 0}).ok());
+  }
+  std::vector<Frame> frames;
+  for (size_t i = 0; i < tunnel.peers.size(); ++i) {
+    PacketSpec to_peer = spec(false);
+    to_peer.eth_dst = {{2, 0, 0, 0, 1, static_cast<uint8_t>(i)}};
+    frames.push_back(udp_packet(to_peer, 1000, 7, Frame(100, 1)));
+  }
+  // On a machine that is fast enough most of a second round finds the ways of the first.
+  uint64_t least = frames.size();
+  for (int round = 0; round < 20; ++round) {
+    const uint64_t before = by_device();
+    for (const Frame& frame : frames) send(frame);
+    least = std::min(least, by_device() - before);
+  }
+  EXPECT_LT(least, frames.size() / 8);
+}
+
 TEST_F(EncapsulationTest, LargeTcpPacketsStayWhole) {
   open(true);
   for (const bool v6 : {false, true}) {
     const Frame frame =
         with_partial_checksum(tcp_packet(spec(v6), 1, 2, 0x10, 0, Frame(20000, 0x33)));
     const Offload offload{1400, true};
-    (void)through(frame, offload);
-    const uint64_t before = by_device();
-    const Frame out = through(frame, offload);
-    EXPECT_EQ(by_device(), before);
+    const Frame out = by_our_own_way(frame, offload);
     ASSERT_EQ(out.size(), frame.size() + kOuterBytes);
     EXPECT_TRUE(std::equal(frame.begin() + 60, frame.end(), out.begin() + kOuterBytes + 60));
   }
@@ -229,15 +280,10 @@ TEST_F(EncapsulationTest, LargeTcpPacketsStayWhole) {
 TEST_F(EncapsulationTest, WhatDoesNotFitTheUnderlayGoesThroughTheDevice) {
   open(true, 1500);
   // 1500 = 36 + 14 + 20 + 8 + 1422
-  for (const size_t bytes : {size_t{1422}, size_t{1423}}) {
-    const Frame frame = udp(false, 1000, bytes);
-    (void)through(frame);
-    while (!next(*fabric_, 50).empty()) {
-    }
-    const uint64_t before = by_device();
-    EXPECT_FALSE(through(frame).empty());
-    EXPECT_EQ(by_device() - before, bytes == 1422 ? 0u : 1u) << bytes;
-  }
+  EXPECT_FALSE(by_our_own_way(udp(false, 1000, 1422)).empty());
+  const uint64_t before = by_device();
+  EXPECT_FALSE(through(udp(false, 1000, 1423)).empty());
+  EXPECT_EQ(by_device() - before, 1u);
 }
 
 TEST_F(EncapsulationTest, WhatIsNoIpAndWhatHasATagGoesThroughTheDevice) {
@@ -265,9 +311,7 @@ TEST_F(EncapsulationTest, FollowsTheNeighboursMac) {
   set_neighbour("underlay", kOtherMac);
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_EQ(to(through(frame)), kOtherMac);
-  const uint64_t before = by_device();
-  EXPECT_EQ(to(through(frame)), kOtherMac);
-  EXPECT_EQ(by_device(), before);
+  EXPECT_EQ(to(by_our_own_way(frame)), kOtherMac);
 }
 
 TEST_F(EncapsulationTest, FollowsTheRoute) {
@@ -307,15 +351,12 @@ TEST_F(EncapsulationTest, LeavesItToTheDeviceWhereIpsecRules) {
   if (std::system("ip xfrm policy add src 10.9.9.9 dst 10.9.9.8 dir out 2>/dev/null") != 0)
     GTEST_SKIP() << "a kernel without IPsec";
   ASSERT_TRUE(datapath_->repair().ok());
-  uint64_t before = by_device();
+  const uint64_t before = by_device();
   for (int i = 0; i < 3; ++i) EXPECT_FALSE(through(frame).empty());
   EXPECT_EQ(by_device() - before, 3u);
   ip("xfrm policy flush");
   ASSERT_TRUE(datapath_->repair().ok());
-  (void)through(frame);
-  before = by_device();
-  EXPECT_FALSE(through(frame).empty());
-  EXPECT_EQ(by_device(), before);
+  EXPECT_FALSE(by_our_own_way(frame).empty());
 }
 
 }  // namespace

@@ -66,6 +66,8 @@ Result<void> FlowStore::adopt(
     if (!fresh && it->second.entry != slot) {
       const plexus_flow_ref ref{it->second.entry, 0};
       bpf_map_update_elem(fd, &key, &ref, BPF_EXIST);
+      // Nobody names it any more, and the programs may remember it.
+      __atomic_store_n(&entries_[slot].key.in_port, 0u, __ATOMIC_RELEASE);
     }
     (ipv6 ? it->second.ipv6_key : it->second.short_key) = true;
     if (fresh) {

@@ -228,6 +228,7 @@ Result<void> FlowStore::put(const Flow& flow, uint32_t port_index) {
     auto entry = write_entry(flow, *compiled, old.mask, entries_[old.entry].stats);
     if (!entry) return entry.error();
     if (auto done = insert_refs(entries_[*entry].key, *compiled, *entry); !done) {
+      (void)insert_refs(entries_[old.entry].key, *compiled, old.entry);  // all as it was
       give_back_entry(*entry);
       return done;
     }
