@@ -13,28 +13,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <string_view>
 #include <vector>
 
+#include "allocations.h"
 #include "flow/flow_table.h"
-
-namespace {
-uint64_t allocations = 0;
-}  // namespace
-
-// Counts; otherwise what the standard library does. Not inlined: GCC would see malloc() meet delete and warn.
-[[gnu::noinline]] void* operator new(size_t size) {
-  ++allocations;
-  if (void* p = std::malloc(size != 0 ? size : 1)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept {
-  std::free(p);
-}
-[[gnu::noinline]] void operator delete(void* p, size_t) noexcept {
-  std::free(p);
-}
 
 namespace plexus {
 namespace {
@@ -139,7 +122,7 @@ void report(std::string_view name, std::string_view unit, double value,
 class Stopwatch {
  public:
   [[nodiscard]] double ns() const { return cpu_ns() - began_; }
-  [[nodiscard]] uint64_t allocated() const { return allocations - allocated_; }
+  [[nodiscard]] uint64_t allocated() const { return bench::allocations - allocated_; }
 
  private:
   static double cpu_ns() {
@@ -147,7 +130,7 @@ class Stopwatch {
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec);
   }
-  uint64_t allocated_ = allocations;
+  uint64_t allocated_ = bench::allocations;
   double began_ = cpu_ns();
 };
 

@@ -7,31 +7,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
-#include <new>
 #include <string>
 #include <vector>
 
+#include "allocations.h"
 #include "model/topology.h"
 #include "packet/build.h"
 #include "sim/simulate.h"
 #include "sim/test_cloud.h"
-
-namespace {
-uint64_t allocations = 0;
-}  // namespace
-
-// Counts; otherwise what the standard library does. Not inlined: GCC would see malloc() meet delete and warn.
-[[gnu::noinline]] void* operator new(size_t size) {
-  ++allocations;
-  if (void* p = std::malloc(size != 0 ? size : 1)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept {
-  std::free(p);
-}
-[[gnu::noinline]] void operator delete(void* p, size_t) noexcept {
-  std::free(p);
-}
 
 namespace plexus::sim {
 namespace {
@@ -129,14 +112,14 @@ void simulate_flows(benchmark::State& state, Way way, bool v6) {
   }
   size_t next = 0;
   Outcome outcome;
-  const uint64_t allocated = allocations;
+  const uint64_t allocated = bench::allocations;
   for (auto _ : state) {
     simulate(packets[next], kCloud.snapshot(), MonoTime{}, outcome);
     benchmark::DoNotOptimize(outcome);
     if (++next == packets.size()) next = 0;
   }
   state.counters["allocations"] =
-      static_cast<double>(allocations - allocated) / static_cast<double>(state.iterations());
+      static_cast<double>(bench::allocations - allocated) / static_cast<double>(state.iterations());
 }
 
 BENCHMARK_CAPTURE(simulate_flows, bridge_ipv4, Way::bridge, false);
