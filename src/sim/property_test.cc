@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What must hold for every topology and every packet. Random clouds, some of them broken, and random packets that are
-// near enough to them to get somewhere. The seed of a failure is printed; PLEXUS_SEED=n runs one seed alone.
+// near enough to them to get somewhere. The seed of a failure is printed; PLEXUS_SEED=n runs one seed alone,
+// PLEXUS_TEST_TIMES=n so many times as many seeds.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -45,6 +46,8 @@ class Dice {
 
 std::vector<uint64_t> seeds(uint64_t count) {
   if (const char* one = std::getenv("PLEXUS_SEED")) return {std::strtoull(one, nullptr, 10)};
+  const char* times = std::getenv("PLEXUS_TEST_TIMES");
+  if (times != nullptr) count *= std::max<uint64_t>(1, std::strtoull(times, nullptr, 10));
   std::vector<uint64_t> all;
   for (uint64_t i = 1; i <= count; ++i) all.push_back(i);
   return all;
