@@ -143,7 +143,8 @@ void check_class(const Outcome& o, const Packet& packet, const model::Snapshot& 
     const uint8_t before = other[at];
     other[at] = static_cast<uint8_t>(before ^ (1u << at % 8));
     const Packet near = packet_of(other, DpPort{packet.key.in_port}, packet.key.tunnel_key);
-    if (near.parsed.error == ParseError::none && match.covers(near.key)) {
+    if (near.parsed.error == ParseError::none && match.covers(near.key) &&
+        fits(o.actions, near.parsed, other, 0)) {
       const Outcome again = simulate(near, snapshot, MonoTime{1});
       FUZZ_CHECK(again.cacheable && again.actions == o.actions && again.reason == o.reason,
                  story + "but " + format_frame(other) + ": " + format(again.actions));
