@@ -251,7 +251,10 @@ void Simulation::send_error(Journey& j, const model::Router& router, const model
                             IcmpErrorKind kind, uint32_t mtu) {
   cacheable_ = false;
   const Present now(j);
-  const auto from = own_address_for(router, in, now.parsed.key.src_ip());
+  // Of what it was asked for it speaks with the address that it was asked at (RFC 1122 3.2.2).
+  const auto from = kind == IcmpErrorKind::port_unreachable
+                        ? std::optional(now.parsed.key.dst_ip())
+                        : own_address_for(router, in, now.parsed.key.src_ip());
   if (!from) return;
   const IcmpErrorSpec spec{.kind = kind,
                            .from_mac = in.mac,

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OVN as an oracle: its databases, northd, and ovn-trace, which says what the logical flows do with a packet. No switch, no
+kernel, nothing of a system-wide OVN is touched."""
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovn-northd", "ovn-nbctl", "ovn-trace")
+
+
+def missing():
+    return [p for p in PROGRAMS if shutil.which(p) is None]
+
+
+class TracerGone(Exception):
+    """ovn-trace 23.03 aborts on some packets that make a router ask for a neighbour by IPv6."""
+
+
+class Ovn:
+    """Use as a context manager. One instance holds one cloud at a time."""
+
+    def __enter__(self):
+        self.dir = tempfile.mkdtemp(prefix="plexus-oracle-")
+        self.env = dict(os.environ, OVN_RUNDIR=self.dir, OVS_RUNDIR=self.dir, OVN_LOGDIR=self.dir, OVS_LOGDIR=self.dir,
+                        OVN_NB_DB=f"unix:{self.dir}/nb.sock", OVN_SB_DB=f"unix:{self.dir}/sb.sock")
+        self.processes = []
+        for database in ("nb", "sb"):
+            self.run("ovsdb-tool", "create", f"{self.dir}/{database}.db", f"/usr/share/ovn/ovn-{database}.ovsschema")
+            self.start("ovsdb-server", f"{self.dir}/{database}.db", f"--remote=punix:{self.dir}/{database}.sock",
+                       f"--unixctl={self.dir}/{database}.ctl")
+            self.wait_for(f"{database}.sock")
+        self.start("ovn-northd", f"--ovnnb-db={self.env['OVN_NB_DB']}", f"--ovnsb-db={self.env['OVN_SB_DB']}",
+                   f"--unixctl={self.dir}/northd.ctl")
+        return self
+
+    def __exit__(self, *_):
+        self._stop_tracer()
+        for process in reversed(self.processes):
+            process.terminate()
+            process.wait(10)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def run(self, *command):
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{' '.join(command)[:300]}: {done.stderr}"
+        return done.stdout
+
+    def start(self, *command):
+        with open(f"{self.dir}/log", "a", encoding="utf-8") as log:
+            self.processes.append(subprocess.Popen(command, env=self.env, stdout=log, stderr=log))
+        return self.processes[-1]
+
+    def wait_for(self, file):
+        deadline = time.monotonic() + 20
+        while not os.path.exists(f"{self.dir}/{file}"):
+            assert time.monotonic() < deadline, f"{file} does not come"
+            time.sleep(0.02)
+
+    def load(self, cloud):
+        """Builds the cloud in place of the one before."""
+        words = []
+
+        def add(*command):
+            words.extend(("--",) * bool(words) + command)
+
+        for kind in ("ls", "lr"):
+            for line in self.run("ovn-nbctl", f"{kind}-list").splitlines():
+                add(f"{kind}-del", line.split()[0])
+        if words:
+            self.run("ovn-nbctl", *words)
+            words.clear()
+        for switch in cloud.switches:
+            add("ls-add", switch)
+        for machine in cloud.machines:
+            add("lsp-add", machine.switch, machine.name)
+            add("lsp-set-addresses", machine.name, f"{machine.mac} {machine.v4} {machine.v6}")
+        for router in cloud.routers:
+            add("lr-add", router)
+        for leg in cloud.legs:
+            add("lrp-add", leg.router, leg.name, leg.mac, leg.v4, leg.v6, *([f"peer={leg.peer}"] if leg.peer else []))
+            if leg.switch:
+                add("lsp-add", leg.switch, f"to-{leg.name}")
+                add("lsp-set-type", f"to-{leg.name}", "router")
+                add("lsp-set-addresses", f"to-{leg.name}", "router")
+                add("lsp-set-options", f"to-{leg.name}", f"router-port={leg.name}")
+        for route in cloud.routes:
+            if route.leg:
+                add("lr-route-add", route.router, route.prefix, route.next_hop, route.leg)
+            else:
+                add("lr-route-add", route.router, route.prefix, "discard")
+        self.run("ovn-nbctl", "--wait=sb", *words)
+        self._start_tracer()
+
+    def _start_tracer(self):
+        """It reads the database once. Detached, it serves its control socket."""
+        self._stop_tracer()
+        self.run("ovn-trace", f"--db={self.env['OVN_SB_DB']}", "--detach", f"--pidfile={self.dir}/trace.pid",
+                 f"--unixctl={self.dir}/trace.ctl")
+        self.wait_for("trace.ctl")
+
+    def _stop_tracer(self):
+        if not os.path.exists(f"{self.dir}/trace.pid"):
+            return
+        with open(f"{self.dir}/trace.pid", encoding="utf-8") as file:
+            process = int(file.read())
+        try:
+            os.kill(process, signal.SIGTERM)
+            deadline = time.monotonic() + 20
+            while os.path.exists(f"{self.dir}/trace.pid") and time.monotonic() < deadline:
+                time.sleep(0.02)
+        except ProcessLookupError:
+            pass
+        for file in ("trace.pid", "trace.ctl"):
+            if os.path.exists(f"{self.dir}/{file}"):
+                os.unlink(f"{self.dir}/{file}")
+
+    def trace(self, switch, flow):
+        """What becomes of a packet, as text (ovn-trace --minimal)."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(f"{self.dir}/trace.ctl")
+            connection.sendall(json.dumps({"id": 0, "method": "trace", "params": ["--minimal", switch, flow]}).encode())
+            text = ""
+            while True:
+                more = self._receive(connection)
+                if not more:
+                    self._start_tracer()
+                    raise TracerGone(flow)
+                text += more
+                try:
+                    reply = json.loads(text)
+                    break
+                except ValueError:
+                    continue
+        assert reply["error"] is None, f"{flow}: {reply['error']}"
+        return reply["result"]
+
+    @staticmethod
+    def _receive(connection):
+        try:
+            return connection.recv(1 << 20).decode()
+        except ConnectionResetError:
+            return ""
+
+    def events(self, probe):
+        """What comes out of which ports: (port, fields) for each, fields as OVN names them."""
+        return play(self.trace(probe.machine.switch, flow_of(probe)), fields_of(probe))
+
+
+def fields_of(probe):
+    """The packet as OVN's fields."""
+    out = {"eth.src": probe.eth_src, "eth.dst": probe.eth_dst}
+    if probe.protocol == "arp":
+        return out | {"arp.op": "1", "arp.spa": probe.src, "arp.tpa": probe.dst, "arp.sha": probe.eth_src,
+                      "arp.tha": "00:00:00:00:00:00"}
+    ip = "ip4" if probe.family == 4 else "ip6"
+    out |= {f"{ip}.src": probe.src, f"{ip}.dst": probe.dst, "ip.ttl": str(probe.ttl)}
+    if probe.protocol == "icmp":
+        return out | {f"icmp{probe.family}.type": "8" if probe.family == 4 else "128", f"icmp{probe.family}.code": "0"}
+    return out | {f"{probe.protocol}.src": str(probe.sport), f"{probe.protocol}.dst": str(probe.dport)}
+
+
+def flow_of(probe):
+    return f'inport=="{probe.machine.name}" && ' + " && ".join(f"{name}=={value}" for name, value in fields_of(probe).items())
+
+
+def play(text, fields):
+    """Runs the actions that ovn-trace --minimal prints."""
+    events, stack, now = [], [], dict(fields)
+    for line in text.splitlines():
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if block := re.fullmatch(r"([a-z0-9_]+) \{", line):
+            stack.append(now)
+            now = dict(now)
+            if block[1] not in ("clone", "output"):
+                now["made"] = block[1]
+        elif line in ("};", "}"):
+            now = stack.pop()
+        elif out := re.fullmatch(r'output\("(.*?)"\);', line):
+            events.append((out[1], dict(now)))
+        elif change := re.fullmatch(r"([a-z0-9_.]+) = (.*?);", line):
+            now[change[1]] = change[2]
+        elif line == "ip.ttl--;":
+            now["ip.ttl"] = str(int(now["ip.ttl"]) - 1)
+        elif swap := re.fullmatch(r"([a-z0-9_.]+) <-> ([a-z0-9_.]+);", line):
+            now[swap[1]], now[swap[2]] = now.get(swap[2]), now.get(swap[1])
+        else:
+            raise AssertionError(f"what does ovn-trace mean by '{line}' in\n{text}")
+    return events
+
