@@ -3,7 +3,7 @@
 import json
 import statistics
 
-HIGHER_IS_BETTER = {"Gbit/s"}
+HIGHER_IS_BETTER = {"Gbit/s", "flows/s"}
 
 
 def summary(values):

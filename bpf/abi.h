@@ -235,6 +235,18 @@ struct plexus_upcall {
 // Entries below this number belong to injection, never to a flow.
 #define PLEXUS_INJECT_ENTRIES 1
 
+// Many frames at once, see inject.h.
+#define PLEXUS_INJECT_BATCH 64        // frames in one go
+#define PLEXUS_INJECT_MAX_FRAME 2032  // larger ones go one by one
+#define PLEXUS_INJECT_LEAST_FRAME 14  // an Ethernet header; what a run starts from
+
+struct plexus_injected {
+  __u32 entry;  // its actions: an entry that is no flow's
+  __u32 length;
+  __u64 reserved;
+  __u8 frame[PLEXUS_INJECT_MAX_FRAME];
+};
+
 // ---- counters -------------------------------------------------------------------------------------------------
 // The first ones in the order of ParseError, whose `none` has no use for its place: PLEXUS_C_parse_none stays 0.
 // X(name): the name is the drop reason.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-// Every map but those that only one header knows. All but the slots and the last two are pinned by user space, so that they outlive the agent;
+// Every map but those that only one header knows. All but the slots, `injected` and the last two are pinned by user space, so that they outlive the agent;
 // sizes marked "set by user space" are replaced before loading. Written by user space alone: everything but flow_stats,
 // port_stats, buckets, counters, flow_drops, upcalls and upcalls_waiting.
 #ifndef PLEXUS_MAPS_H
@@ -133,6 +133,16 @@ struct {
   __type(key, __u32);
   __type(value, struct plexus_output_block);
 } output_blocks SEC(".maps");
+
+// -- from user space. Not pinned: an agent's own.
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, PLEXUS_INJECT_BATCH);
+  __type(key, __u32);
+  __type(value, struct plexus_injected);
+} injected SEC(".maps");
 
 // -- to user space
 

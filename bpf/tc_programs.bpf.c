@@ -4,6 +4,7 @@
 //   from_port    on the way in of every local interface
 //   from_tunnel  on the way in of the vxlan device (external mode: the kernel has decapsulated)
 //   from_agent   on the way out of the injection device, where user space sends frames with actions of its own
+//   from_injector, inject_frames   on its way in, and what makes many such frames come in there
 //
 // Each takes every packet: redirected, handed up or dropped; the host's own stack never sees them.
 
@@ -11,6 +12,7 @@
 #include "lib/answer.h"
 #include "lib/classify.h"
 #include "lib/counters.h"
+#include "lib/inject.h"
 #include "lib/kernel.h"
 #include "lib/mtu.h"
 #include "lib/output.h"
@@ -87,18 +89,18 @@ int from_agent(struct __sk_buff* skb) {
   if ((skb->mark & 0xffff0000) != PLEXUS_INJECT_MARK || entry >= PLEXUS_INJECT_ENTRIES)
     return TC_ACT_SHOT;
   skb->mark = 0;
-  struct plexus_parsed parsed = {};
-  parse(skb, &parsed);
-  const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &entry);
-  if (!flow || flow->outputs == 0) {
-    count(PLEXUS_C_bad_injection);
-    return TC_ACT_SHOT;
-  }
-  if (parsed.error && flow->rewrite.fields) {
-    count(parsed.error);
-    return TC_ACT_SHOT;
-  }
-  return run_actions(skb, &parsed, entry, PLEXUS_TUNNEL_INDEX, 0);
+  return run_injected(skb, entry, 0);
+}
+
+SEC("tc")
+int from_injector(struct __sk_buff* skb) {
+  return run_injected(skb, injected_entry(skb), PLEXUS_SEND_PEER | PLEXUS_SEND_ENCAPSULATED);
+}
+
+// With fragments: a veth whose other end has a large MTU takes no other programs. There are none.
+SEC("xdp.frags")
+int inject_frames(struct xdp_md* ctx) {
+  return inject_frame(ctx);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -23,7 +23,12 @@ sim::Packet packet_of(const datapath::Upcall& upcall) {
 }  // namespace
 
 Worker::Worker(datapath::Datapath& datapath, WorkerOptions options)
-    : datapath_(datapath), options_(options), flows_(options.max_flows, options.hash_seed) {}
+    : datapath_(datapath),
+      options_(options),
+      flows_(options.max_flows, options.hash_seed),
+      parked_(options.parking),
+      slots_(options.batch),
+      new_flows_(options.batch) {}
 
 void Worker::publish(std::shared_ptr<const model::Snapshot> snapshot,
                      std::span<const TagChange> changes, uint64_t epoch, MonoTime now) {
@@ -66,27 +71,37 @@ bool Worker::renew(const Match& match, MonoTime now) {
 }
 
 size_t Worker::run_once(MonoTime now) {
-  return datapath_.receive(options_.batch, [&](datapath::Upcall&& upcall) {
-    ++counters_.upcalls;
-    handle(std::move(upcall), 1, now);
-  });
+  const size_t received = datapath_.receive({options_.batch, options_.batch_of_one_port},
+                                            [&](datapath::Upcall&& upcall) {
+                                              ++counters_.upcalls;
+                                              handle(std::move(upcall), 1, now);
+                                            });
+  finish_batch();
+  return received;
 }
 
 void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
   if (!snapshot_) return drop(sim::DropReason::unknown_port);
-  const sim::Packet parsed = packet_of(packet);
-  // An earlier packet of the same batch may have brought the answer already.
+  if (slots_used_ == slots_.size()) finish_batch();
+  Slot& slot = slots_[slots_used_++];
+  slot.packet = std::move(packet);
+  sim::Outcome& outcome = slot.outcome;
+  const sim::Packet parsed = packet_of(slot.packet);
+  // An earlier packet may have brought the answer already.
   const auto known = flows_.lookup(parsed.key);
-  if (known && fits(known->actions, parsed.parsed, packet.frame, packet.offload.gso_size)) {
-    return known->actions.drops() ? drop(static_cast<sim::DropReason>(known->reason))
-                                  : send(packet, known->actions);
+  if (known &&
+      fits(known->actions, parsed.parsed, slot.packet.frame, slot.packet.offload.gso_size)) {
+    if (known->actions.drops()) return drop(static_cast<sim::DropReason>(known->reason));
+    outcome.clear();
+    outcome.actions = known->actions;
+    return send(slot, parsed.parsed);
   }
-  sim::Outcome outcome = sim::simulate(parsed, *snapshot_, now);
+  sim::simulate(parsed, *snapshot_, now, outcome);
   std::move(outcome.writes.begin(), outcome.writes.end(), std::back_inserter(writes_));
   switch (outcome.verdict) {
     case sim::Verdict::forward:
       if (outcome.cacheable) install(parsed.key, outcome, now);
-      send(packet, outcome.actions);
+      send(slot, parsed.parsed);
       break;
     case sim::Verdict::drop:
       drop(outcome.reason);
@@ -98,35 +113,62 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
     case sim::Verdict::postpone:
       // What asks for the missing thing (an ARP request) goes out once for all packets that wait for it, and
       // again at each timed try.
-      if (!somebody_waits_for(outcome.missing)) send_generated(outcome.generated, now);
-      park(std::move(packet), std::move(outcome.missing), tries, now);
+      if (!parked_.somebody_waits_for(outcome.missing)) send_generated(outcome.generated, now);
+      park(std::move(slot.packet), outcome.missing, tries, now + options_.retry_interval);
       return;
   }
   send_generated(outcome.generated, now);
 }
 
-void Worker::install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now) {
-  const datapath::Flow flow{match_of(key, outcome.mask), outcome.actions, next_cookie_++,
-                            outcome.actions.drops() ? outcome.reason : sim::DropReason::none};
-  if (const auto put = datapath_.put_flow(flow); !put) {
+void Worker::finish_batch() {
+  done_.resize(std::max({done_.size(), new_flow_count_, sends_.size()}));
+  const auto flows = std::span(new_flows_).first(std::exchange(new_flow_count_, 0));
+  if (!flows.empty()) datapath_.put_flows(flows, std::span(done_).first(flows.size()));
+  for (size_t i = 0; i < flows.size(); ++i) {
+    if (done_[i].ok()) {
+      ++counters_.installed;
+      continue;
+    }
+    if (const auto gone = flows_.erase(flows[i].match)) remove_from_datapath(*gone);
     if (worth_a_line(++counters_.not_installed)) {
       log_warn("worker", "an answer stays in user space ({} so far): {}", counters_.not_installed,
-               put.error().message);
+               done_[i].error().message);
     }
-    return;
   }
+  if (!sends_.empty()) datapath_.execute_many(sends_, std::span(done_).first(sends_.size()));
+  for (size_t i = 0; i < sends_.size(); ++i) {
+    if (!done_[i].ok() && worth_a_line(++counters_.execute_failed)) {
+      log_warn("worker", "sending a packet: {} ({} times)", done_[i].error().message,
+               counters_.execute_failed);
+    }
+  }
+  sends_.clear();
+  slots_used_ = 0;
+}
+
+void Worker::install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now) {
+  datapath::Flow& flow = new_flows_[new_flow_count_++];
+  flow.match = match_of(key, outcome.mask);
+  flow.actions = outcome.actions;
+  flow.cookie = next_cookie_++;
+  flow.drop_reason = outcome.actions.drops() ? outcome.reason : sim::DropReason::none;
   remember(flow, outcome, now);
-  ++counters_.installed;
 }
 
 void Worker::remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now) {
   make_room(flow.match);
   const auto inserted = flows_.insert(flow.match, flow.actions, outcome.dependencies, flow.cookie,
                                       now, static_cast<uint8_t>(outcome.reason));
-  if (inserted.evicted) {
-    remove_from_datapath(*inserted.evicted);
-    ++counters_.evicted;
-  }
+  if (!inserted.evicted) return;
+  ++counters_.evicted;
+  // One of this very batch, in a small table: it is not in the datapath yet, and must not come there.
+  const auto end = new_flows_.begin() + static_cast<std::ptrdiff_t>(new_flow_count_);
+  const auto waiting = std::find_if(new_flows_.begin(), end, [&](const datapath::Flow& f) {
+    return f.match == inserted.evicted->match;
+  });
+  if (waiting == end) return remove_from_datapath(*inserted.evicted);
+  std::swap(*waiting, *(end - 1));
+  --new_flow_count_;
 }
 
 /// Between two rounds of statistics the table does not know who has been hit. The datapath does: whoever is about to go
@@ -168,24 +210,20 @@ void Worker::take_stats(const Match& match, const datapath::FlowStats& stats) {
   if (updated) count_flow_drops(updated->reason, updated->packets);
 }
 
-void Worker::send(const datapath::Upcall& packet, const Actions& actions) {
+void Worker::send(Slot& slot, const ParsedPacket& parsed) {
   ++counters_.forwarded;
+  Actions& actions = slot.outcome.actions;
   if (actions.drops()) return;
-  const NeighbourAnswer* answer = actions.answer();
-  std::optional<Frame> back;
-  if (answer != nullptr) {
-    back = neighbour_answer(parse_packet(packet.frame), packet.frame, answer->target, answer->mac,
-                            answer->router);
+  if (const NeighbourAnswer* answer = actions.answer()) {
+    auto back =
+        neighbour_answer(parsed, slot.packet.frame, answer->target, answer->mac, answer->router);
     if (!back) return;
+    slot.answer = std::move(*back);
+    actions = {{{{}, LocalOutput{slot.packet.in_port}}}};
+    sends_.push_back({slot.answer, {}, &actions});
+    return;
   }
-  const auto sent = back ? datapath_.execute(*back, {}, {{{{}, LocalOutput{packet.in_port}}}})
-                         : datapath_.execute(packet.frame, packet.offload, actions);
-  if (!sent) {
-    if (worth_a_line(++counters_.execute_failed)) {
-      log_warn("worker", "sending a packet: {} ({} times)", sent.error().message,
-               counters_.execute_failed);
-    }
-  }
+  sends_.push_back({slot.packet.frame, slot.packet.offload, &actions});
 }
 
 void Worker::send_generated(std::span<const sim::Generated> generated, MonoTime now) {
@@ -201,65 +239,40 @@ void Worker::send_made(const sim::Generated& made) {
   ++counters_.generated;
   if (made.kind == sim::GeneratedKind::fragment) ++counters_.fragments;
   if (made.actions.drops()) return;
-  if (const auto sent = datapath_.execute(made.frame, {}, made.actions); !sent) {
-    if (worth_a_line(++counters_.execute_failed)) {
-      log_warn("worker", "sending a generated packet: {}", sent.error().message);
-    }
-  }
+  sends_.push_back({made.frame, {}, &made.actions});
 }
 
-bool Worker::somebody_waits_for(const std::vector<sim::Missing>& missing) const {
-  return std::any_of(parked_.begin(), parked_.end(),
-                     [&](const Parked& p) { return p.missing == missing; });
-}
-
-void Worker::park(datapath::Upcall&& packet, std::vector<sim::Missing> missing, unsigned tries,
-                  MonoTime now) {
-  size_t at_port = 0, bytes_at_port = 0, for_same = 0;
-  for (const Parked& p : parked_) {
-    for_same += p.missing == missing;
-    if (p.packet.in_port != packet.in_port) continue;
-    ++at_port;
-    bytes_at_port += p.packet.frame.size();
-  }
-  MonoTime retry_at = now + options_.retry_interval;
-  if (for_same >= options_.max_parked_per_missing) {
-    // Of packets that wait for the same answer the newest are worth most (RFC 1122 2.3.2.2). The newcomer
-    // inherits the waiting, or a steady stream would put off giving up for ever.
-    const auto oldest = std::find_if(parked_.begin(), parked_.end(),
-                                     [&](const Parked& p) { return p.missing == missing; });
-    tries = std::max(tries, oldest->tries);
-    retry_at = oldest->retry_at;
-    parked_.erase(oldest);
-    drop(sim::DropReason::too_many_waiting);
-  } else if (parked_.size() >= options_.max_parked || at_port >= options_.max_parked_per_port ||
-             bytes_at_port + packet.frame.size() > options_.max_parked_bytes_per_port) {
-    return drop(sim::DropReason::too_many_waiting);
+void Worker::park(datapath::Upcall&& packet, const std::vector<sim::Missing>& missing,
+                  unsigned tries, MonoTime retry_at) {
+  switch (parked_.park({std::move(packet), 0, missing, tries, retry_at})) {
+    case Parking::Answer::refused:
+      return drop(sim::DropReason::too_many_waiting);
+    case Parking::Answer::instead_of_another:
+      drop(sim::DropReason::too_many_waiting);
+      break;
+    case Parking::Answer::parked:
+      break;
   }
   ++counters_.parked;
-  parked_.push_back({std::move(packet), std::move(missing), tries, retry_at});
 }
 
 void Worker::retry_parked(MonoTime now, bool all) {
-  std::deque<Parked> waiting;
-  waiting.swap(parked_);
+  auto waiting = all ? parked_.take_all() : parked_.take_due(now);
   for (Parked& p : waiting) {
     if (all) {
       // Something changed: ask again, without counting a try and without asking the neighbour once more.
       const sim::Outcome outcome = sim::simulate(packet_of(p.packet), *snapshot_, now);
-      if (outcome.verdict == sim::Verdict::postpone && outcome.missing == p.missing) {
-        parked_.push_back(std::move(p));
-        continue;
-      }
-      handle(std::move(p.packet), p.tries, now);
-    } else if (p.retry_at > now) {
-      parked_.push_back(std::move(p));
+      if (outcome.verdict != sim::Verdict::postpone || outcome.missing != p.missing)
+        handle(std::move(p.packet), p.tries, now);
+      else if (parked_.park(std::move(p)) != Parking::Answer::parked)
+        drop(sim::DropReason::too_many_waiting);
     } else if (p.tries >= options_.max_tries) {
       give_up(p, now);
     } else {
       handle(std::move(p.packet), p.tries + 1, now);
     }
   }
+  finish_batch();
 }
 
 /// Nobody answered: the sender is told (RFC 1812 5.2.7.1, RFC 4861 7.2.2).
@@ -268,12 +281,15 @@ void Worker::give_up(const Parked& p, MonoTime now) {
   drop(outcome.verdict == sim::Verdict::drop ? outcome.reason
                                              : sim::DropReason::neighbour_unresolved);
   send_generated(outcome.generated, now);
+  finish_batch();  // before the outcome goes
 }
 
 void Worker::tick(MonoTime now) {
   if (snapshot_) {
     retry_parked(now, false);
-    for (const sim::Generated& advert : router_advertiser_.due(*snapshot_, now)) send_made(advert);
+    const auto adverts = router_advertiser_.due(*snapshot_, now);
+    for (const sim::Generated& advert : adverts) send_made(advert);
+    finish_batch();
     icmp_limiter_.forget_idle(now);
   }
   repair();

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <span>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "agent/icmp_limiter.h"
+#include "agent/parking.h"
 #include "agent/router_advertiser.h"
 #include "base/clock.h"
 #include "datapath/datapath.h"
@@ -33,12 +33,10 @@ struct WorkerOptions {
   Duration idle_timeout = std::chrono::seconds(60);
   /// Flows that one publish() gives their new answer in place; the others that it touches are removed.
   size_t max_renewed = 4096;
-  size_t batch = 64;  ///< upcalls between two looks at the mailbox
-  /// Packets that wait for an answer (a neighbour's MAC).
-  size_t max_parked = 4096;
-  size_t max_parked_per_port = 64;
-  size_t max_parked_bytes_per_port = 128 * 1024;
-  size_t max_parked_per_missing = 8;  ///< oldest goes first
+  size_t batch = 64;  ///< upcalls between two looks at the mailbox, handled together; at least 1
+  /// Of these, as many of one port: others need not wait for more than that.
+  size_t batch_of_one_port = 8;
+  ParkingLimits parking;  ///< packets that wait for an answer (a neighbour's MAC)
   Duration retry_interval = std::chrono::seconds(1);
   unsigned max_tries = 3;
 };
@@ -99,14 +97,18 @@ class Worker {
   [[nodiscard]] size_t parked() const { return parked_.size(); }
 
  private:
-  struct Parked {
+  /// A packet of the batch at work, with what must live until finish_batch().
+  struct Slot {
     datapath::Upcall packet;
-    std::vector<sim::Missing> missing;
-    unsigned tries = 1;
-    MonoTime retry_at;
+    sim::Outcome outcome;
+    std::vector<uint8_t> answer;
   };
 
+  /// Packets are handled in batches: handle() finds a packet's answer, finish_batch() puts the new flows into the datapath and sends
+  /// what is to be sent, in the order of the handling. A flow is in `flows_` from handle() on, so that a later packet of the same
+  /// batch finds it.
   void handle(datapath::Upcall&& packet, unsigned tries, MonoTime now);
+  void finish_batch();
   /// Keeps a flow that the datapath has.
   void remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now);
   [[nodiscard]] bool renew(const Match& match, MonoTime now);
@@ -117,12 +119,13 @@ class Worker {
   void take_stats(const Match& match, const datapath::FlowStats& stats);
   void repair();
   void give_up(const Parked& p, MonoTime now);
-  void send(const datapath::Upcall& packet, const Actions& actions);
+  /// By the actions in the slot's outcome.
+  void send(Slot& slot, const ParsedPacket& parsed);
+  /// What is referred to must live until finish_batch().
   void send_generated(std::span<const sim::Generated> generated, MonoTime now);
   void send_made(const sim::Generated& made);
-  [[nodiscard]] bool somebody_waits_for(const std::vector<sim::Missing>& missing) const;
-  void park(datapath::Upcall&& packet, std::vector<sim::Missing> missing, unsigned tries,
-            MonoTime now);
+  void park(datapath::Upcall&& packet, const std::vector<sim::Missing>& missing, unsigned tries,
+            MonoTime retry_at);
   void retry_parked(MonoTime now, bool all);
   void drop(sim::DropReason reason) { ++counters_.drops[reason]; }
 
@@ -135,9 +138,16 @@ class Worker {
   IcmpLimiter icmp_limiter_;
   RouterAdvertiser router_advertiser_;
   FlowTable flows_;
-  std::deque<Parked> parked_;
+  Parking parked_;
   std::vector<sim::StateWrite> writes_;
   WorkerCounters counters_;
+  // The batch at work. Its lists keep their memory.
+  std::vector<Slot> slots_;
+  size_t slots_used_ = 0;
+  std::vector<datapath::Flow> new_flows_;  ///< the first new_flow_count_
+  size_t new_flow_count_ = 0;
+  std::vector<datapath::Execution> sends_;
+  std::vector<Result<void>> done_;
 };
 
 }  // namespace plexus::agent

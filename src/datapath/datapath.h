@@ -8,7 +8,7 @@
 //   with different
 //             actions; whoever installs them sees to that.
 //   upcall    a frame that met no flow, handed to user space: behind a token bucket per port, and only so many
-//             of one port may wait, so that no port takes the others' place.
+//             of one port may wait, so that no port takes the others' place; then the ports take turns.
 //   execute   user space sends a frame: an upcalled one after simulation, or one it made itself.
 //
 // Threads: ports, tunnel and flows belong to one thread (the worker that owns the datapath's
@@ -89,7 +89,7 @@ struct Counters {
   std::map<std::string, uint64_t> flow_drops;
   uint64_t upcalls = 0;          ///< delivered to user space
   uint64_t upcalls_limited = 0;  ///< refused by a port's token bucket
-  uint64_t upcalls_lost = 0;     ///< the ring was full
+  uint64_t upcalls_lost = 0;     ///< the ring or the queue behind it was full
   uint64_t flow_hits = 0, flow_misses = 0;
 };
 
@@ -97,6 +97,21 @@ struct PortStats {
   uint64_t rx_packets = 0, rx_bytes = 0;  ///< from the interface into the datapath
   uint64_t tx_packets = 0, tx_bytes = 0;  ///< out of the datapath by this port
   uint64_t drops = 0, upcalls_limited = 0;
+};
+
+/// How many upcalls to receive.
+struct Quota {
+  Quota(size_t limit) : in_all(limit), of_one_port(limit) {}  // NOLINT: implicit by design
+  Quota(size_t limit, size_t limit_of_one_port) : in_all(limit), of_one_port(limit_of_one_port) {}
+  size_t in_all;
+  size_t of_one_port;  ///< at least 1
+};
+
+/// A frame to send, see Datapath::execute. What it refers to outlives the call.
+struct Execution {
+  std::span<const uint8_t> frame;
+  Offload offload;
+  const Actions* actions = nullptr;
 };
 
 class Datapath {
@@ -123,6 +138,11 @@ class Datapath {
   /// cannot express. not_found: the match's in_port is no port. invalid: the match leaves in_port
   /// open, or its key has bits outside its mask.
   virtual Result<void> put_flow(const Flow& flow) = 0;
+  /// put_flow() for each, in this order, at a lower price; `done` has a place for each one's answer. When it returns all are
+  /// in place that could be.
+  virtual void put_flows(std::span<const Flow> flows, std::span<Result<void>> done) {
+    for (size_t i = 0; i < flows.size(); ++i) done[i] = put_flow(flows[i]);
+  }
   /// not_found when it is not there.
   virtual Result<FlowStats> remove_flow(const Match& match) = 0;
   virtual Result<FlowStats> flow_stats(const Match& match) const = 0;
@@ -136,14 +156,24 @@ class Datapath {
   virtual Result<void> execute(std::span<const uint8_t> frame, const Offload& offload,
                                const Actions& actions) = 0;
 
+  /// execute() for each, in this order, at a lower price; `done` has a place for each one's answer. A packet that the
+  /// kernel drops may be in the counters only.
+  virtual void execute_many(std::span<const Execution> packets, std::span<Result<void>> done) {
+    for (size_t i = 0; i < packets.size(); ++i)
+      done[i] = execute(packets[i].frame, packets[i].offload, *packets[i].actions);
+  }
+
   /// Puts back what somebody else has taken away since: filters of ports, devices of our own. Says
   /// how much it was; for calling now and then.
   virtual Result<size_t> repair() { return size_t{0}; }
 
   /// Readable while upcalls wait; for poll().
   [[nodiscard]] virtual int upcall_fd() const = 0;
-  /// Hands up to `limit` waiting upcalls to `sink`, oldest first; never blocks. Returns how many.
-  virtual size_t receive(size_t limit, const std::function<void(Upcall&&)>& sink) = 0;
+  /// Hands waiting upcalls to `sink`; never blocks. Returns how many. Those of one port come in their order; groups of ports
+  /// take turns, and so do the ports of a group.
+  virtual size_t receive(Quota quota, const std::function<void(Upcall&&)>& sink) = 0;
+  /// Ports of one group (a tenant's) together have one turn; 0, as at first: the port has one of its own.
+  virtual void set_group(DpPort port, uint64_t group) = 0;
 
   [[nodiscard]] virtual Counters counters() const = 0;
 };

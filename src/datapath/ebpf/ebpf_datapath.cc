@@ -123,7 +123,8 @@ Result<std::unique_ptr<EbpfDatapath>> EbpfDatapath::open(const EbpfOptions& opti
       InterfaceSlots::open(bpf_map__fd(programs->skeleton().maps.interface_slots));
   if (!interface_slots) return interface_slots.error();
   auto ring = UpcallRing::open(bpf_map__fd(programs->skeleton().maps.upcalls),
-                               bpf_map__fd(programs->skeleton().maps.upcalls_waiting));
+                               bpf_map__fd(programs->skeleton().maps.upcalls_waiting),
+                               options.upcall_queue_bytes);
   if (!ring) return ring.error();
   auto injector = Injector::open(*route);
   if (!injector) return injector.error();
@@ -141,9 +142,7 @@ Result<void> EbpfDatapath::adopt() {
   bool have_flows = false;
   if (!programs_.adopted()) have_flows = take_over_other_layout();
   if (!programs_.adopted() && !have_flows) detach_everywhere();
-  if (auto done = attach(injector_.index(), Direction::egress, bpf_program__fd(s.progs.from_agent));
-      !done)
-    return done;
+  if (auto done = attach_injector(injector_); !done) return done;
 
   std::map<uint32_t, plexus_port> left;
   const int fd = bpf_map__fd(s.maps.ports);
@@ -377,6 +376,7 @@ Result<void> EbpfDatapath::remove_port(DpPort number) {
     return Error{ErrorCode::not_found, "no port " + std::to_string(number.number)};
   detach_port(number.number, it->second);
   flows_.remove_port(number.number, it->second.index);
+  ring_->set_group(number, 0);
   ports_.erase(it);
   return {};
 }
@@ -513,12 +513,28 @@ Result<bool> EbpfDatapath::repair_tunnel() {
   return true;
 }
 
+Result<void> EbpfDatapath::attach_injector(Injector& injector) const {
+  const tc_programs& s = programs_.skeleton();
+  if (auto done = attach(injector.index(), Direction::egress, bpf_program__fd(s.progs.from_agent));
+      !done)
+    return done;
+  if (auto done =
+          attach(injector.index(), Direction::ingress, bpf_program__fd(s.progs.from_injector));
+      !done)
+    return done;
+  if (auto done = injector.prepare_batches(s); !done)
+    log_warn("datapath", "packets are sent one by one: {}", done.error().message);
+  return {};
+}
+
 Result<bool> EbpfDatapath::repair_injector() {
-  const int program = bpf_program__fd(programs_.skeleton().progs.from_agent);
-  if (is_attached(injector_.index(), Direction::egress, program)) return false;
+  const tc_programs& s = programs_.skeleton();
+  if (is_attached(injector_.index(), Direction::egress, bpf_program__fd(s.progs.from_agent)) &&
+      is_attached(injector_.index(), Direction::ingress, bpf_program__fd(s.progs.from_injector)))
+    return false;
   auto fresh = Injector::open(route_);
   if (!fresh) return fresh.error();
-  if (auto done = attach(fresh->index(), Direction::egress, program); !done) return done.error();
+  if (auto done = attach_injector(*fresh); !done) return done.error();
   injector_ = std::move(*fresh);
   return true;
 }
@@ -557,6 +573,10 @@ Result<void> EbpfDatapath::put_flow(const Flow& flow) {
   return flows_.put(flow, *index);
 }
 
+void EbpfDatapath::put_flows(std::span<const Flow> flows, std::span<Result<void>> done) {
+  flows_.put_many(flows, done, [this](uint32_t port) { return index_of(port); });
+}
+
 Result<FlowStats> EbpfDatapath::remove_flow(const Match& match) {
   return flows_.remove(match);
 }
@@ -593,8 +613,50 @@ Result<void> EbpfDatapath::execute(std::span<const uint8_t> frame, const Offload
   return {};
 }
 
-size_t EbpfDatapath::receive(size_t limit, const std::function<void(Upcall&&)>& sink) {
-  return ring_->receive(limit, sink);
+bool EbpfDatapath::add_to_batch(const Execution& packet) {
+  if (!injector_.takes(packet.frame, packet.offload) || packet.actions->answer() != nullptr)
+    return false;
+  const auto compiled = compile(*packet.actions);
+  if (!compiled || compiled->group_count > 1 || compiled->outputs.size() > PLEXUS_INLINE_OUTPUTS)
+    return false;
+  const auto entry = flows_.set_injection(injector_.added(), *compiled);
+  if (entry) injector_.add(packet.frame, *entry);
+  return entry.has_value();
+}
+
+void EbpfDatapath::execute_many(std::span<const Execution> packets, std::span<Result<void>> done) {
+  const auto one = [&](size_t i) {
+    done[i] = execute(packets[i].frame, packets[i].offload, *packets[i].actions);
+  };
+  // A run of live frames costs as much as several packets sent one by one.
+  constexpr size_t kWorthARun = 8;
+  if (packets.size() < kWorthARun) {
+    for (size_t i = 0; i < packets.size(); ++i) one(i);
+    return;
+  }
+  size_t first = 0;  // of those that are not sent yet
+  const auto send_before = [&](size_t end) {
+    const auto sent = injector_.send_added();
+    if (!sent) {
+      log_warn("datapath", "packets are sent one by one: {}", sent.error().message);
+      for (size_t i = first; i < end; ++i) one(i);
+    }
+    first = end;
+  };
+  for (size_t i = 0; i < packets.size(); ++i) {
+    done[i] = {};
+    if (packets[i].actions->drops()) continue;
+    if (injector_.added() == PLEXUS_INJECT_BATCH) send_before(i);
+    if (add_to_batch(packets[i])) continue;
+    send_before(i);
+    one(i);
+    first = i + 1;
+  }
+  send_before(packets.size());
+}
+
+size_t EbpfDatapath::receive(Quota quota, const std::function<void(Upcall&&)>& sink) {
+  return ring_->receive(quota, sink);
 }
 
 Counters EbpfDatapath::counters() const {
@@ -617,7 +679,7 @@ Counters EbpfDatapath::counters() const {
   out.flow_misses = read(PLEXUS_C_flow_misses);
   out.upcalls = read(PLEXUS_C_upcalls);
   out.upcalls_limited = read(PLEXUS_C_upcalls_limited);
-  out.upcalls_lost = read(PLEXUS_C_upcalls_lost);
+  out.upcalls_lost = read(PLEXUS_C_upcalls_lost) + ring_->lost();
   return out;
 }
 

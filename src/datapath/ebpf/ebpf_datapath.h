@@ -42,17 +42,20 @@ class EbpfDatapath final : public Datapath {
   Result<PortStats> port_stats(DpPort number) const override;
   Result<void> set_tunnel(const TunnelSpec& tunnel) override;
   Result<void> put_flow(const Flow& flow) override;
+  void put_flows(std::span<const Flow> flows, std::span<Result<void>> done) override;
   Result<FlowStats> remove_flow(const Match& match) override;
   Result<FlowStats> flow_stats(const Match& match) const override;
   Result<std::vector<FlowEntry>> dump_flows() const override;
   /// Copies with different rewrites are sent one group after the other.
   Result<void> execute(std::span<const uint8_t> frame, const Offload& offload,
                        const Actions& actions) override;
+  void execute_many(std::span<const Execution> packets, std::span<Result<void>> done) override;
   /// Filters of ports whose interface is there, the tunnel device with its filter, the injection device. One question to
   /// the kernel for each.
   Result<size_t> repair() override;
   [[nodiscard]] int upcall_fd() const override { return ring_->fd(); }
-  size_t receive(size_t limit, const std::function<void(Upcall&&)>& sink) override;
+  size_t receive(Quota quota, const std::function<void(Upcall&&)>& sink) override;
+  void set_group(DpPort port, uint64_t group) override { ring_->set_group(port, group); }
   [[nodiscard]] Counters counters() const override;
 
  private:
@@ -89,6 +92,10 @@ class EbpfDatapath final : public Datapath {
   void prepare_encapsulation(plexus_tunnel& tunnel) const;
   Result<bool> repair_tunnel();
   Result<bool> repair_injector();
+  /// Our programs on the injection device.
+  Result<void> attach_injector(Injector& injector) const;
+  /// False: it has to be executed by itself.
+  bool add_to_batch(const Execution& packet);
   Result<void> set_peers(const std::vector<IpAddr>& peers);
   [[nodiscard]] std::optional<uint32_t> index_of(uint32_t port) const;
 

@@ -19,6 +19,7 @@ struct EbpfOptions {
   uint32_t upcall_burst = 2000;          ///< upcalls that an idle port saves up
   /// How much of one port may wait to be received; small frames count a kilobyte each.
   uint32_t upcall_waiting_bytes = 256 << 10;
+  uint32_t upcall_queue_bytes = 32 << 20;  ///< how much of all ports may wait
   /// False: everything goes into the tunnel through the vxlan device.
   bool own_encapsulation = true;
 };

@@ -106,8 +106,8 @@ bool FlowStore::list_has_room(uint32_t list, uint16_t mask) const {
   return list_uses_.contains(list_key(list, mask)) || lists_[list].count < PLEXUS_MAX_PORT_MASKS;
 }
 
-Result<void> FlowStore::use_in_list(uint32_t list, uint16_t mask) {
-  if (++list_uses_[list_key(list, mask)] > 1) return {};
+void FlowStore::use_in_list(uint32_t list, uint16_t mask) {
+  if (++list_uses_[list_key(list, mask)] > 1) return;
   plexus_mask_list& at = lists_[list];
   at.ids[at.count] = mask;
   plexus_mask_list next = at;
@@ -115,7 +115,6 @@ Result<void> FlowStore::use_in_list(uint32_t list, uint16_t mask) {
   at.any = any_of(
       next);  // a reader at this moment looks in a wrong place, and finds or leaves nothing wrong there
   publish(at.count, at.count + 1);
-  return {};
 }
 
 void FlowStore::release_from_list(uint32_t list, uint16_t mask) {
@@ -236,50 +235,57 @@ Result<void> FlowStore::put(const Flow& flow, uint32_t port_index) {
     return {};
   }
 
+  auto prepared = prepare(flow, *compiled, port_index);
+  if (!prepared) return prepared.error();
+  if (auto done = insert_refs(entries_[prepared->entry].key, *compiled, prepared->entry); !done) {
+    give_up(flow.match, *prepared);
+    return done;
+  }
+  flows_.emplace(flow.match, *prepared);
+  return {};
+}
+
+Result<FlowStore::Installed> FlowStore::prepare(const Flow& flow, const CompiledFlow& compiled,
+                                                uint32_t port_index) {
   if (flows_.size() >= max_flows_) return Error{ErrorCode::no_space, "the flow table is full"};
   auto mask = use_mask(flow.match.mask);
   if (!mask) return mask.error();
-  const auto give_up = [&](Error error) {
+  const auto fail = [&](Error error) {
     release_mask(flow.match.mask);
     return error;
   };
   const uint32_t lists[2] = {list_of(port_index, false), list_of(port_index, true)};
-  const bool wanted[2] = {compiled->short_key, compiled->ipv6_key};
+  const bool wanted[2] = {compiled.short_key, compiled.ipv6_key};
   for (int i = 0; i < 2; ++i)
     if (wanted[i] && !list_has_room(lists[i], *mask))
-      return give_up({ErrorCode::no_space,
-                      "port " + std::to_string(flow.match.key.in_port) + " has too many masks"});
+      return fail({ErrorCode::no_space,
+                   "port " + std::to_string(flow.match.key.in_port) + " has too many masks"});
 
   const auto stats_slot = take(free_stats_);
-  if (!stats_slot) return give_up({ErrorCode::no_space, "the flow table is full"});
+  if (!stats_slot) return fail({ErrorCode::no_space, "the flow table is full"});
   stats_[*stats_slot] = {};
-  auto entry = write_entry(flow, *compiled, *mask, *stats_slot);
+  auto entry = write_entry(flow, compiled, *mask, *stats_slot);
   if (!entry) {
     free_stats_.give_back(*stats_slot);
-    return give_up(entry.error());
+    return fail(entry.error());
   }
-  const plexus_key& key = entries_[*entry].key;
-  if (auto done = insert_refs(key, *compiled, *entry); !done) {
-    delete_refs(key, compiled->short_key, compiled->ipv6_key);
-    give_back_entry(*entry);
-    free_stats_.give_back(*stats_slot);
-    return give_up(done.error());
-  }
+  // A mask without flows costs a look-up that finds nothing.
   for (int i = 0; i < 2; ++i)
-    if (wanted[i]) (void)use_in_list(lists[i], *mask);
-  flows_.emplace(flow.match,
-                 Installed{*entry, *mask, port_index, compiled->short_key, compiled->ipv6_key});
-  return {};
+    if (wanted[i]) use_in_list(lists[i], *mask);
+  return Installed{*entry, *mask, port_index, compiled.short_key, compiled.ipv6_key};
 }
 
-void FlowStore::erase(std::unordered_map<Match, Installed, MatchHash>::iterator it) {
-  const Installed& flow = it->second;
+void FlowStore::give_up(const Match& match, const Installed& flow) {
   delete_refs(entries_[flow.entry].key, flow.short_key, flow.ipv6_key);
   if (flow.short_key) release_from_list(list_of(flow.port_index, false), flow.mask);
   if (flow.ipv6_key) release_from_list(list_of(flow.port_index, true), flow.mask);
-  release_mask(it->first.mask);
+  release_mask(match.mask);
   free_stats_.give_back(entries_[flow.entry].stats);
   give_back_entry(flow.entry);
+}
+
+void FlowStore::erase(std::unordered_map<Match, Installed, MatchHash>::iterator it) {
+  give_up(it->first, it->second);
   flows_.erase(it);
 }
 
@@ -361,6 +367,22 @@ void FlowStore::set_injection(const CompiledFlow& actions) {
   std::copy(actions.outputs.begin(), actions.outputs.end(),
             actions.outputs.size() <= PLEXUS_INLINE_OUTPUTS ? entry.inline_outputs
                                                             : blocks_[kInjectionBlock].outputs);
+}
+
+std::optional<uint32_t> FlowStore::set_injection(size_t n, const CompiledFlow& actions) {
+  while (inject_entries_.size() <= n) {
+    const auto slot = take(free_entries_);
+    if (!slot) return std::nullopt;
+    inject_entries_.push_back(*slot);
+  }
+  plexus_flow& entry = entries_[inject_entries_[n]];
+  entry.key.in_port = 0;  // no flow's
+  entry.rewrite = actions.groups[0].rewrite;
+  entry.outputs = static_cast<uint16_t>(actions.outputs.size());
+  entry.mtu = entry.flags = 0;
+  entry.next = 0;
+  std::copy(actions.outputs.begin(), actions.outputs.end(), entry.inline_outputs);
+  return inject_entries_[n];
 }
 
 }  // namespace plexus::datapath

@@ -29,6 +29,9 @@ class FlowStore {
 
   /// See Datapath::put_flow. `port_index`: of match.key.in_port.
   Result<void> put(const Flow& flow, uint32_t port_index);
+  /// put() for each; one system call for the new ones of each key size. `index_of`: as for adopt().
+  void put_many(std::span<const Flow> flows, std::span<Result<void>> done,
+                const std::function<std::optional<uint32_t>(uint32_t port)>& index_of);
   Result<FlowStats> remove(const Match& match);
   [[nodiscard]] Result<FlowStats> stats(const Match& match) const;
   /// Of a flow that no program has met yet.
@@ -39,6 +42,9 @@ class FlowStore {
 
   /// Fills the injection entry: what the program from_agent does with the next frame. Actions of one group.
   void set_injection(const CompiledFlow& actions);
+  /// Fills the entry of frame `n` of those that are sent at once; its number, or none when there is no entry for it.
+  /// Actions of one group with at most PLEXUS_INLINE_OUTPUTS outputs.
+  std::optional<uint32_t> set_injection(size_t n, const CompiledFlow& actions);
 
  private:
   struct MatchHash {
@@ -70,7 +76,7 @@ class FlowStore {
   std::optional<uint32_t> take(SlotPool& pool);
   Result<uint16_t> use_mask(const FlowKey& mask);
   void release_mask(const FlowKey& mask);
-  Result<void> use_in_list(uint32_t list, uint16_t mask);
+  void use_in_list(uint32_t list, uint16_t mask);
   void release_from_list(uint32_t list, uint16_t mask);
   /// plexus_mask_list::any of these masks.
   [[nodiscard]] plexus_key any_of(const plexus_mask_list& list) const;
@@ -96,6 +102,12 @@ class FlowStore {
   [[nodiscard]] sim::DropReason reason_of(uint32_t slot) const;
   /// False for what no agent can have written.
   [[nodiscard]] bool whole(uint32_t slot) const;
+  /// What put() does before and after the flow can be found.
+  Result<Installed> prepare(const Flow& flow, const CompiledFlow& compiled, uint32_t port_index);
+  void give_up(const Match& match, const Installed& prepared);
+  /// Names flows [first, end) of `waiting_` in the map of one key size.
+  void insert_waiting(bool ipv6, std::span<const Flow> flows, std::span<Result<void>> done);
+  void insert_waiting(std::span<const Flow> flows, std::span<Result<void>> done);
   Result<void> insert_refs(const plexus_key& key, const CompiledFlow& compiled,
                            uint32_t entry) const;
   void delete_refs(const plexus_key& key, bool short_key, bool ipv6_key) const;
@@ -112,6 +124,13 @@ class FlowStore {
   MappedArray<plexus_output_block> blocks_;
   volatile uint32_t* class_generation_;  ///< the programs'
   SlotPool free_entries_, free_stats_, free_masks_, free_blocks_;
+  std::vector<uint32_t> inject_entries_;  ///< taken when first needed, and kept
+  /// During put_many(): flows that are prepared but cannot be found yet, by their place in `flows`.
+  std::vector<size_t> waiting_;
+  std::vector<plexus_key> keys_;
+  std::vector<plexus_key_short> short_keys_;
+  std::vector<plexus_flow_ref> refs_;
+  std::vector<size_t> places_;
   uint32_t chained_ = 0;  ///< entries that are not the first of their flow
   std::unordered_map<Match, Installed, MatchHash> flows_;
   std::unordered_map<FlowKey, MaskUse> mask_uses_;

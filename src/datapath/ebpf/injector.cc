@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "datapath/ebpf/injector.h"
 
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <linux/bpf.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
@@ -14,6 +17,7 @@
 #include "bpf/abi.h"
 #include "packet/bytes.h"
 #include "packet/checksum.h"
+#include "tc_programs.skel.h"
 
 namespace plexus::datapath {
 namespace {
@@ -142,6 +146,57 @@ Result<void> Injector::send_one(std::span<const uint8_t> frame, const Offload& o
     ::poll(&wait, 1, 10);
   }
   return Error{ErrorCode::unavailable, "too many frames wait to be delivered"};
+}
+
+void Injector::Detach::operator()(bpf_link* link) const {
+  bpf_link__destroy(link);
+}
+
+Result<void> Injector::prepare_batches(const tc_programs& programs) {
+  batches_.reset();
+  added_ = 0;
+  auto frames = MappedArray<plexus_injected>::map(bpf_map__fd(programs.maps.injected));
+  if (!frames) return frames.error();
+  const unsigned peer = ::if_nametoindex(kInjectionPeer);
+  if (peer == 0) return errno_error(kInjectionPeer, errno);
+  std::unique_ptr<bpf_link, Detach> link(
+      bpf_program__attach_xdp(programs.progs.inject_frames, static_cast<int>(peer)));
+  if (!link) return errno_error("attaching to the injection device's other end", errno);
+  batches_ = std::make_unique<Batches>(Batches{std::move(*frames), &programs.bss->next_injected,
+                                               bpf_program__fd(programs.progs.inject_frames),
+                                               std::move(link)});
+  return {};
+}
+
+bool Injector::takes(std::span<const uint8_t> frame, const Offload& offload) const {
+  return batches_ && added_ < PLEXUS_INJECT_BATCH && offload == Offload{} &&
+         frame.size() >= PLEXUS_INJECT_LEAST_FRAME && frame.size() <= PLEXUS_INJECT_MAX_FRAME;
+}
+
+void Injector::add(std::span<const uint8_t> frame, uint32_t entry) {
+  plexus_injected& to = batches_->frames[added_++];
+  to.entry = entry;
+  to.length = static_cast<uint32_t>(frame.size());
+  std::copy(frame.begin(), frame.end(), to.frame);
+}
+
+Result<void> Injector::send_added() {
+  if (added_ == 0) return {};
+  const size_t count = std::exchange(added_, 0);
+  static constexpr uint8_t kBlank[PLEXUS_INJECT_LEAST_FRAME] = {};
+  *batches_->next = 0;
+  xdp_md where{};
+  where.data_end = sizeof kBlank;
+  where.ingress_ifindex = index_;
+  DECLARE_LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = kBlank, .data_size_in = sizeof kBlank,
+                      .ctx_in = &where, .ctx_size_in = sizeof where,
+                      .repeat = static_cast<int>(count), .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
+                      .batch_size = PLEXUS_INJECT_BATCH);
+  if (const int err = bpf_prog_test_run_opts(batches_->program, &run); err != 0) {
+    batches_.reset();
+    return errno_error("sending many frames", -err);
+  }
+  return {};
 }
 
 std::vector<std::vector<uint8_t>> cut_udp(std::span<const uint8_t> frame,

@@ -2,6 +2,9 @@
 #include "datapath/ebpf/upcall_ring.h"
 
 #include <bpf/libbpf.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -22,12 +25,20 @@ bool checksum_is_partial(std::span<const uint8_t> frame) {
 
 }  // namespace
 
-Result<std::unique_ptr<UpcallRing>> UpcallRing::open(int ring_fd, int waiting_fd) {
+Result<std::unique_ptr<UpcallRing>> UpcallRing::open(int ring_fd, int waiting_fd,
+                                                     uint64_t queue_bytes) {
   auto waiting = MappedArray<uint64_t>::map(waiting_fd);
   if (!waiting) return waiting.error();
-  std::unique_ptr<UpcallRing> out(new UpcallRing(std::move(*waiting)));
+  std::unique_ptr<UpcallRing> out(new UpcallRing(std::move(*waiting), queue_bytes));
   out->ring_ = ring_buffer__new(ring_fd, on_record, out.get(), nullptr);
   if (out->ring_ == nullptr) return errno_error("opening the upcall ring", errno);
+  out->event_ = UniqueFd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  epoll_event readable{};
+  readable.events = EPOLLIN;
+  // libbpf's own epoll set, of which we use nothing but that it is readable.
+  if (!out->event_.valid() ||
+      ::epoll_ctl(out->fd(), EPOLL_CTL_ADD, out->event_.get(), &readable) != 0)
+    return errno_error("an event for waiting upcalls", errno);
   return out;
 }
 
@@ -39,39 +50,53 @@ int UpcallRing::fd() const {
   return ring_buffer__epoll_fd(ring_);
 }
 
+void UpcallRing::settle(uint32_t account, uint64_t cost) {
+  if (account < waiting_.size()) __atomic_fetch_sub(&waiting_[account], cost, __ATOMIC_RELAXED);
+}
+
 int UpcallRing::on_record(void* self, void* record, size_t size) {
   auto& ring = *static_cast<UpcallRing*>(self);
   plexus_upcall header;
-  if (size >= sizeof header) {
-    std::memcpy(&header, record, sizeof header);
-    if (header.port_index < ring.waiting_.size()) {
-      const uint64_t cost = PLEXUS_UPCALL_COST(size);
-      __atomic_fetch_sub(&ring.waiting_[header.port_index], cost, __ATOMIC_RELAXED);
-    }
-    const auto* frame = static_cast<const uint8_t*>(record) + sizeof header;
-    if (header.length <= size - sizeof header) {
-      Upcall upcall;
-      upcall.in_port = DpPort{header.in_port};
-      upcall.tunnel_key = header.tunnel_key;
-      upcall.frame.assign(frame, frame + header.length);
-      upcall.offload.gso_size = header.gso_size;
-      upcall.offload.partial_checksum = checksum_is_partial(upcall.frame);
-      ++ring.taken_;
-      (*ring.sink_)(std::move(upcall));
-    }
+  if (size < sizeof header) return 0;
+  std::memcpy(&header, record, sizeof header);
+  const uint64_t cost = PLEXUS_UPCALL_COST(size);
+  if (header.length > size - sizeof header) {
+    ring.settle(header.port_index, cost);
+    return 0;
   }
-  // A negative answer ends the round; this record counts as consumed.
-  return --ring.left_ == 0 ? -ECANCELED : 0;
+  const auto* frame = static_cast<const uint8_t*>(record) + sizeof header;
+  WaitingUpcall waiting;
+  waiting.cost = cost;
+  waiting.account = header.port_index;
+  waiting.upcall.in_port = DpPort{header.in_port};
+  waiting.upcall.tunnel_key = header.tunnel_key;
+  waiting.upcall.offload.gso_size = header.gso_size;
+  waiting.upcall.frame.assign(frame, frame + header.length);
+  if (!ring.queue_.push(std::move(waiting))) {
+    ring.settle(header.port_index, cost);
+    ring.lost_.fetch_add(1, std::memory_order_relaxed);
+  }
+  return 0;
 }
 
-size_t UpcallRing::receive(size_t limit, const std::function<void(Upcall&&)>& sink) {
-  if (limit == 0) return 0;
-  left_ = limit;
-  taken_ = 0;
-  sink_ = &sink;
+void UpcallRing::announce(bool waiting) {
+  if (announced_ == waiting) return;
+  announced_ = waiting;
+  uint64_t value = 1;
+  [[maybe_unused]] const auto n = waiting ? ::write(event_.get(), &value, sizeof value)
+                                          : ::read(event_.get(), &value, sizeof value);
+}
+
+size_t UpcallRing::receive(Quota quota, const std::function<void(Upcall&&)>& sink) {
+  if (quota.in_all == 0) return 0;
   (void)ring_buffer__consume(ring_);
-  sink_ = nullptr;
-  return taken_;
+  const size_t count = queue_.pop(quota, [&](WaitingUpcall&& waiting) {
+    settle(waiting.account, waiting.cost);
+    waiting.upcall.offload.partial_checksum = checksum_is_partial(waiting.upcall.frame);
+    sink(std::move(waiting.upcall));
+  });
+  announce(!queue_.empty());
+  return count;
 }
 
 }  // namespace plexus::datapath

@@ -24,7 +24,9 @@ size_t cost_of(std::span<const uint8_t> frame) {
 }  // namespace
 
 FakeDatapath::FakeDatapath(FakeOptions options)
-    : options_(std::move(options)), event_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+    : options_(std::move(options)),
+      event_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      upcalls_(options_.upcall_queue_bytes) {
   PLEXUS_CHECK(event_.valid(), "eventfd for upcalls");
   const Duration interval = interval_of(options_.upcall_rate);
   ports_.emplace(
@@ -53,6 +55,7 @@ Result<void> FakeDatapath::remove_port(DpPort number) {
   if (it == ports_.end() || number == kTunnelPort)
     return Error{ErrorCode::not_found, "no port " + std::to_string(number.number)};
   for (const Subtable& table : it->second.subtables) flow_count_ -= table.flows.size();
+  upcalls_.set_group(number, 0);
   ports_.erase(it);
   return {};
 }
@@ -194,9 +197,13 @@ void FakeDatapath::forward(Port& port, uint32_t tunnel_key, std::span<const uint
     ++port.stats.upcalls_limited;
     return;
   }
+  Upcall upcall{port.spec.number, tunnel_key, offload, {frame.begin(), frame.end()}};
+  if (!upcalls_.push({std::move(upcall), cost_of(frame)})) {
+    ++counters_.upcalls_lost;
+    return;
+  }
   ++counters_.upcalls;
   port.waiting += cost_of(frame);
-  upcalls_.push_back({port.spec.number, tunnel_key, offload, {frame.begin(), frame.end()}});
   const uint64_t one = 1;
   [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof one);
 }
@@ -246,15 +253,12 @@ Result<void> FakeDatapath::execute(std::span<const uint8_t> frame, const Offload
   return {};
 }
 
-size_t FakeDatapath::receive(size_t limit, const std::function<void(Upcall&&)>& sink) {
-  size_t count = 0;
-  for (; count < limit && !upcalls_.empty(); ++count) {
-    Upcall upcall = std::move(upcalls_.front());
-    upcalls_.pop_front();
-    if (const auto port = ports_.find(upcall.in_port); port != ports_.end())
-      port->second.waiting -= std::min(port->second.waiting, cost_of(upcall.frame));
-    sink(std::move(upcall));
-  }
+size_t FakeDatapath::receive(Quota quota, const std::function<void(Upcall&&)>& sink) {
+  const size_t count = upcalls_.pop(quota, [&](WaitingUpcall&& waiting) {
+    if (const auto port = ports_.find(waiting.upcall.in_port); port != ports_.end())
+      port->second.waiting -= std::min<size_t>(port->second.waiting, waiting.cost);
+    sink(std::move(waiting.upcall));
+  });
   if (upcalls_.empty()) {
     uint64_t value = 0;
     [[maybe_unused]] const auto read = ::read(event_.get(), &value, sizeof value);

@@ -3,13 +3,13 @@
 // behind a token bucket. Interfaces are names; what would leave by them is kept for the test to take. One thread.
 #pragma once
 
-#include <deque>
 #include <set>
 #include <unordered_map>
 
 #include "base/unique_fd.h"
 #include "datapath/datapath.h"
 #include "datapath/token_bucket.h"
+#include "datapath/upcall_queue.h"
 
 namespace plexus::datapath {
 
@@ -22,6 +22,7 @@ struct FakeOptions {
   uint32_t upcall_burst = 2000;
   /// How much of one port may wait to be received; small frames count a kilobyte each.
   size_t upcall_waiting_bytes = 256 << 10;
+  size_t upcall_queue_bytes = 32 << 20;  ///< of all ports
 };
 
 /// A frame that left.
@@ -64,7 +65,8 @@ class FakeDatapath final : public Datapath {
   Result<void> execute(std::span<const uint8_t> frame, const Offload& offload,
                        const Actions& actions) override;
   [[nodiscard]] int upcall_fd() const override { return event_.get(); }
-  size_t receive(size_t limit, const std::function<void(Upcall&&)>& sink) override;
+  size_t receive(Quota quota, const std::function<void(Upcall&&)>& sink) override;
+  void set_group(DpPort port, uint64_t group) override { upcalls_.set_group(port, group); }
   [[nodiscard]] Counters counters() const override { return counters_; }
 
  private:
@@ -97,7 +99,7 @@ class FakeDatapath final : public Datapath {
   std::map<DpPort, Port> ports_;
   std::optional<TunnelSpec> tunnel_;
   size_t flow_count_ = 0;
-  std::deque<Upcall> upcalls_;
+  UpcallQueue upcalls_;
   std::vector<SentFrame> sent_;
   Counters counters_;
 };

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parking: packets that wait for something that is not known yet (a neighbour's MAC), each with what it waits for. Bounded for each thing
+// that is waited for, each port, each tenant, and in all; a packet comes and goes in O(log n).
+//
+// Threads: none of its own; the worker's.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "datapath/datapath.h"
+#include "sim/simulate.h"
+
+namespace plexus::agent {
+
+struct ParkingLimits {
+  size_t packets = 4096;
+  size_t packets_of_tenant = 1024;
+  size_t packets_of_port = 64;
+  size_t bytes_of_port = 128 * 1024;
+  size_t packets_for_same = 8;  ///< that wait for the same; the oldest goes first
+};
+
+struct Parked {
+  datapath::Upcall packet;
+  uint64_t tenant = 0;
+  std::vector<sim::Missing> missing;
+  unsigned tries = 1;
+  MonoTime retry_at;
+};
+
+class Parking {
+ public:
+  explicit Parking(const ParkingLimits& limits) : limits_(limits) {}
+
+  enum class Answer : uint8_t { parked, instead_of_another, refused };
+  /// Of packets that wait for the same the newest are worth most (RFC 1122 2.3.2.2). A newcomer that pushes the oldest out takes over how
+  /// long that one has waited, or a steady stream would put off giving up for ever.
+  [[nodiscard]] Answer park(Parked&& newcomer);
+
+  [[nodiscard]] bool somebody_waits_for(const std::vector<sim::Missing>& missing) const {
+    return by_missing_.contains(missing);
+  }
+  /// Takes out everybody, in the order in which they came.
+  [[nodiscard]] std::list<Parked> take_all();
+  /// Takes out those whose time has come, in the order in which they came.
+  [[nodiscard]] std::list<Parked> take_due(MonoTime now);
+  [[nodiscard]] size_t size() const { return parked_.size(); }
+
+ private:
+  using Place = std::list<Parked>::iterator;
+  struct Account {
+    size_t packets = 0, bytes = 0;
+  };
+
+  void forget(Place place);
+
+  const ParkingLimits limits_;
+  std::list<Parked> parked_;  ///< oldest first
+  std::map<std::vector<sim::Missing>, std::list<Place>> by_missing_;
+  std::unordered_map<uint32_t, Account> ports_;  ///< by port number
+  std::unordered_map<uint64_t, Account> tenants_;
+};
+
+}  // namespace plexus::agent
