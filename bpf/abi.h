@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define PLEXUS_LAYOUT_VERSION 3
+#define PLEXUS_LAYOUT_VERSION 4
 
 // ---- limits ---------------------------------------------------------------------------------------------------
 #define PLEXUS_MAX_PORT_MASKS 32  // masks that one port may have, for each of the two key sizes
@@ -206,6 +206,9 @@ struct plexus_tunnel {
       lookup_ifindex;  // an interface to look up routes from, which forwards; 0: leave it to the vxlan device
   __u16 first_source_port;  // the outer UDP source ports that the vxlan device uses
   __u16 source_ports;       // how many
+  // For decapsulate.h: the interface where our program takes the headers off itself; 0: the vxlan device does all. Only with an
+  // IPv4 address.
+  __u32 underlay_ifindex;
 };
 
 struct plexus_peer {

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 // The datapath's tc programs, in one object so that they share their maps:
 //
-//   from_port    on the way in of every local interface
-//   from_tunnel  on the way in of the vxlan device (external mode: the kernel has decapsulated)
-//   from_agent   on the way out of the injection device, where user space sends frames with actions of its own
+//   from_port      on the way in of every local interface
+//   from_tunnel    on the way in of the vxlan device (external mode: the kernel has decapsulated)
+//   from_underlay  on the way in of the underlay's interface: takes the simple ones of the tunnel's packets before the kernel's
+//                  stack does, and leaves everything else alone
+//   from_agent     on the way out of the injection device, where user space sends frames with actions of its own
 //   from_injector, inject_frames   on its way in, and what makes many such frames come in there
 //
-// Each takes every packet: redirected, handed up or dropped; the host's own stack never sees them.
+// All but from_underlay take every packet: redirected, handed up or dropped; the host's own stack never sees them.
 
 #include "abi.h"
 #include "lib/answer.h"
 #include "lib/classify.h"
 #include "lib/counters.h"
+#include "lib/decapsulate.h"
 #include "lib/inject.h"
 #include "lib/kernel.h"
 #include "lib/mtu.h"
@@ -80,6 +83,15 @@ int from_tunnel(struct __sk_buff* skb) {
   if (!bpf_map_lookup_elem(&peers, &peer))
     return drop(PLEXUS_TUNNEL_INDEX, PLEXUS_C_unknown_tunnel_peer);
   return forward(skb, PLEXUS_TUNNEL_PORT, PLEXUS_TUNNEL_INDEX, key.tunnel_id, PLEXUS_SEND_PEER);
+}
+
+SEC("tc")
+int from_underlay(struct __sk_buff* skb) {
+  __u32 tunnel_key = 0;
+  int reason = decapsulate(skb, &tunnel_key);
+  if (reason == PLEXUS_NOT_DECAPSULATED) return TC_ACT_UNSPEC;
+  if (reason) return drop(PLEXUS_TUNNEL_INDEX, reason);
+  return forward(skb, PLEXUS_TUNNEL_PORT, PLEXUS_TUNNEL_INDEX, tunnel_key, PLEXUS_SEND_PEER);
 }
 
 SEC("tc")

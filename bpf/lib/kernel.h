@@ -11,4 +11,6 @@
 #include <bpf/bpf_helpers.h>
 // clang-format on
 
+#define PLEXUS_PACKET_HOST 0  // linux/if_packet.h
+
 #endif

@@ -14,8 +14,6 @@
 #include "rewrite.h"
 #include "slots.h"
 
-#define PLEXUS_PACKET_HOST 0  // linux/if_packet.h
-
 // How to send an output.
 #define PLEXUS_SEND_LAST 1          // the packet itself, not a clone
 #define PLEXUS_SEND_PEER 2          // may use bpf_redirect_peer: we are on an interface's way in
@@ -49,11 +47,11 @@ static __always_inline int set_tunnel(struct __sk_buff* skb, const struct plexus
   return bpf_skb_set_tunnel_key(skb, &key, sizeof key, flags) ? PLEXUS_C_no_tunnel : 0;
 }
 
-// Whether the frame may go straight into the VM behind the port.
+// Whether the frame may go straight into the VM behind the port. The kernel does not look at the EtherType again either.
 static __always_inline int may_jump(struct __sk_buff* skb, const struct plexus_port* port) {
-  __u64 mac = 0;
-  return (port->flags & PLEXUS_PORT_HAS_PEER_MAC) && !bpf_skb_load_bytes(skb, 0, &mac, 6) &&
-         mac == port->peer_mac;
+  __u64 head[2] = {};
+  return (port->flags & PLEXUS_PORT_HAS_PEER_MAC) && !read_bytes(skb, 0, head, 14) &&
+         (head[0] & 0xffffffffffff) == port->peer_mac && skb->protocol == (__u32)(head[1] >> 32);
 }
 
 static __always_inline int jump(struct __sk_buff* skb, const struct plexus_port* port) {

@@ -13,20 +13,15 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
-#include <set>
 
 #include "base/log.h"
 #include "datapath/check_flow.h"
 #include "datapath/ebpf/old_layout.h"
 #include "datapath/ebpf/tc_hook.h"
-#include "datapath/ebpf/underlay.h"
 #include "tc_programs.skel.h"
 
 namespace plexus::datapath {
 namespace {
-
-/// Asks for more than the kernel allows and gets what it allows.
-constexpr uint32_t kVxlanMtu = 65535;
 
 constexpr const char* kCounterNames[] = {
 #define PLEXUS_X(name) #name,
@@ -83,7 +78,8 @@ EbpfDatapath::EbpfDatapath(Locks locks, netlink::Route route, Programs programs,
       injector_(std::move(injector)),
       ring_(std::move(ring)),
       port_indexes_(PLEXUS_TUNNEL_INDEX + 1, options.max_ports),
-      own_encapsulation_(options.own_encapsulation) {}
+      own_encapsulation_(options.own_encapsulation),
+      own_decapsulation_(options.own_decapsulation) {}
 
 Result<EbpfDatapath::Locks> EbpfDatapath::lock(const std::string& run_dir) {
   std::error_code error;
@@ -240,22 +236,6 @@ Result<void> EbpfDatapath::adopt_port(uint32_t number, const plexus_port& port) 
   return {};
 }
 
-Result<void> EbpfDatapath::adopt_tunnel() {
-  const tc_programs& s = programs_.skeleton();
-  const uint32_t zero = 0;
-  plexus_tunnel tunnel{};
-  if (bpf_map_lookup_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel) != 0)
-    return errno_error("the tunnel", errno);
-  if (tunnel.ifindex == 0) return {};
-  const auto link = route_.link(kVxlanDevice);
-  if (link && link->index == tunnel.ifindex) return start_tunnel(tunnel);
-  log_info("datapath", "the tunnel device is gone");
-  tunnel = {};
-  if (bpf_map_update_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel, BPF_ANY) != 0)
-    return errno_error("the tunnel", errno);
-  return {};
-}
-
 void EbpfDatapath::detach_everywhere() {
   const auto links = route_.links();
   if (!links) return;
@@ -266,6 +246,7 @@ Result<void> EbpfDatapath::destroy() {
   std::vector<uint32_t> numbers;
   for (const auto& [number, port] : ports_) numbers.push_back(number);
   for (const uint32_t number : numbers) (void)remove_port(DpPort{number}).ok();
+  if (const auto tunnel = read_tunnel()) leave_underlay(tunnel->underlay_ifindex);
   if (const auto link = route_.link(kVxlanDevice)) {
     if (auto done = route_.delete_link(link->index); !done) return done;
   }
@@ -403,115 +384,7 @@ Result<PortStats> EbpfDatapath::port_stats(DpPort number) const {
   return out;
 }
 
-// ---- tunnel -----------------------------------------------------------------------------------
-
-Result<void> EbpfDatapath::make_tunnel_device(uint16_t udp_port, uint32_t& index) {
-  if (const auto have = route_.link(kVxlanDevice)) {
-    const auto port = route_.vxlan_udp_port(kVxlanDevice);
-    if (port && *port == udp_port) {
-      index = have->index;
-      return {};
-    }
-    if (auto done = route_.delete_link(have->index); !done) return done;
-  }
-  netlink::VxlanSpec spec;
-  spec.name = kVxlanDevice;
-  spec.udp_port = udp_port;
-  spec.mtu = kVxlanMtu;
-  if (auto made = route_.create_vxlan(spec); !made) return made;
-  const auto link = route_.link(kVxlanDevice);
-  if (!link) return link.error();
-  (void)route_.set_no_link_local(link->index).ok();  // fails without IPv6, where it is not needed
-  index = link->index;
-  return {};
-}
-
-Result<void> EbpfDatapath::set_peers(const std::vector<IpAddr>& peers) {
-  const auto less = [](const plexus_peer& a, const plexus_peer& b) {
-    return std::memcmp(a.address, b.address, sizeof a.address) < 0;
-  };
-  std::set<plexus_peer, decltype(less)> wanted(less);
-  for (const IpAddr& peer : peers) {
-    plexus_peer key{};
-    to_kernel(peer, key.address);
-    wanted.insert(key);
-  }
-  const int fd = bpf_map__fd(programs_.skeleton().maps.peers);
-  std::vector<plexus_peer> have;
-  plexus_peer key{}, next{};
-  for (const void* previous = nullptr; bpf_map_get_next_key(fd, previous, &next) == 0;
-       previous = &key) {
-    key = next;
-    have.push_back(key);
-  }
-  for (const plexus_peer& old : have)
-    if (wanted.erase(old) == 0) bpf_map_delete_elem(fd, &old);
-  const uint32_t unused = 1;
-  for (const plexus_peer& fresh : wanted)
-    if (bpf_map_update_elem(fd, &fresh, &unused, BPF_ANY) != 0)
-      return errno_error("the table of tunnel peers", errno);
-  return {};
-}
-
-Result<void> EbpfDatapath::set_tunnel(const TunnelSpec& spec) {
-  if (spec.local.is_none()) return Error{ErrorCode::invalid, "a tunnel needs a local address"};
-  for (const IpAddr& peer : spec.peers)
-    if (peer.is_none()) return Error{ErrorCode::invalid, "a tunnel peer needs an address"};
-  if (auto done = set_peers(spec.peers); !done) return done;
-  plexus_tunnel tunnel{};
-  tunnel.udp_port = spec.udp_port;
-  to_kernel(spec.local, tunnel.local);
-  return start_tunnel(tunnel);
-}
-
-Result<void> EbpfDatapath::start_tunnel(plexus_tunnel& tunnel) {
-  const auto udp_port = static_cast<uint16_t>(tunnel.udp_port);
-  if (auto done = make_tunnel_device(udp_port, tunnel.ifindex); !done) return done;
-  const tc_programs& s = programs_.skeleton();
-  // The program first: nothing that comes out of the device may reach the host's stack.
-  const int program = bpf_program__fd(s.progs.from_tunnel);
-  if (auto done = attach(tunnel.ifindex, Direction::ingress, program); !done)
-    return done.error().in(kVxlanDevice);
-  if (auto done = route_.set_up(tunnel.ifindex, true); !done) return done;
-  prepare_encapsulation(tunnel);
-  const uint32_t zero = 0;
-  if (bpf_map_update_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel, BPF_ANY) != 0)
-    return errno_error("the tunnel", errno);
-  return {};
-}
-
-void EbpfDatapath::prepare_encapsulation(plexus_tunnel& tunnel) const {
-  tunnel.lookup_ifindex = 0;
-  if (!own_encapsulation_) return;
-  const auto policies = has_ipsec_policies();
-  if (!policies) log_warn("datapath", "{}", policies.error().message);
-  if (!policies || *policies || !allow_lookups_from(kInjectionDevice)) return;
-  const SourcePorts ports = tunnel_source_ports();
-  tunnel.first_source_port = ports.first;
-  tunnel.source_ports = ports.count;
-  tunnel.lookup_ifindex = injector_.index();
-}
-
 // ---- repair -----------------------------------------------------------------------------------
-
-Result<bool> EbpfDatapath::repair_tunnel() {
-  const tc_programs& s = programs_.skeleton();
-  const uint32_t zero = 0;
-  plexus_tunnel tunnel{};
-  if (bpf_map_lookup_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel) != 0)
-    return errno_error("the tunnel", errno);
-  if (tunnel.ifindex == 0) return false;
-  if (is_attached(tunnel.ifindex, Direction::ingress, bpf_program__fd(s.progs.from_tunnel))) {
-    const plexus_tunnel before = tunnel;
-    prepare_encapsulation(tunnel);
-    if (std::memcmp(&before, &tunnel, sizeof tunnel) != 0 &&
-        bpf_map_update_elem(bpf_map__fd(s.maps.tunnel), &zero, &tunnel, BPF_ANY) != 0)
-      return errno_error("the tunnel", errno);
-    return false;
-  }
-  if (auto done = start_tunnel(tunnel); !done) return done.error();
-  return true;
-}
 
 Result<void> EbpfDatapath::attach_injector(Injector& injector) const {
   const tc_programs& s = programs_.skeleton();
@@ -558,9 +431,7 @@ Result<size_t> EbpfDatapath::repair() {
     log_warn("datapath", "somebody removed {} or our filter there; it is back", kInjectionDevice);
   const auto tunnel = repair_tunnel();
   if (!tunnel) return tunnel.error();
-  if (*tunnel)
-    log_warn("datapath", "somebody removed {} or our filter there; it is back", kVxlanDevice);
-  return repaired + (*tunnel ? 1 : 0) + (*injector ? 1 : 0);
+  return repaired + *tunnel + (*injector ? 1 : 0);
 }
 
 // ---- flows and packets ------------------------------------------------------------------------

@@ -15,6 +15,7 @@
 #include "datapath/ebpf/injector.h"
 #include "datapath/ebpf/programs.h"
 #include "datapath/ebpf/slots.h"
+#include "datapath/ebpf/underlay.h"
 #include "datapath/ebpf/upcall_ring.h"
 #include "netlink/route.h"
 
@@ -50,8 +51,8 @@ class EbpfDatapath final : public Datapath {
   Result<void> execute(std::span<const uint8_t> frame, const Offload& offload,
                        const Actions& actions) override;
   void execute_many(std::span<const Execution> packets, std::span<Result<void>> done) override;
-  /// Filters of ports whose interface is there, the tunnel device with its filter, the injection device. One question to
-  /// the kernel for each.
+  /// Filters of ports whose interface is there, the tunnel device with its filter, the underlay's filter, the injection device. One
+  /// question to the kernel for each. And the underlay's filter follows the tunnel's address.
   Result<size_t> repair() override;
   [[nodiscard]] int upcall_fd() const override { return ring_->fd(); }
   size_t receive(Quota quota, const std::function<void(Upcall&&)>& sink) override;
@@ -89,8 +90,20 @@ class EbpfDatapath final : public Datapath {
   Result<void> start_tunnel(plexus_tunnel& tunnel);
   Result<void> make_tunnel_device(uint16_t udp_port, uint32_t& index);
   /// What encapsulate.h needs, as the host is now.
-  void prepare_encapsulation(plexus_tunnel& tunnel) const;
-  Result<bool> repair_tunnel();
+  void prepare_encapsulation(plexus_tunnel& tunnel, const IpsecPolicies& policies) const;
+  /// Our filter where packets to the tunnel's address come in now, and nowhere else; `tunnel.underlay_ifindex` is where it was and
+  /// becomes where it is. True when somebody else had removed it.
+  bool prepare_decapsulation(plexus_tunnel& tunnel, const IpsecPolicies& policies);
+  /// Where decapsulate.h may be at work; 0: nowhere.
+  [[nodiscard]] uint32_t place_to_decapsulate(const plexus_tunnel& tunnel,
+                                              const IpsecPolicies& policies) const;
+  /// Both.
+  bool prepare_own_ways(plexus_tunnel& tunnel);
+  void leave_underlay(uint32_t ifindex);
+  [[nodiscard]] bool is_port(uint32_t ifindex) const;
+  Result<plexus_tunnel> read_tunnel() const;
+  Result<void> write_tunnel(const plexus_tunnel& tunnel);
+  Result<size_t> repair_tunnel();
   Result<bool> repair_injector();
   /// Our programs on the injection device.
   Result<void> attach_injector(Injector& injector) const;
@@ -109,7 +122,8 @@ class EbpfDatapath final : public Datapath {
   std::unique_ptr<UpcallRing> ring_;
   std::map<uint32_t, plexus_port> ports_;  ///< by number; what the map `ports` holds
   SlotPool port_indexes_;
-  bool own_encapsulation_;
+  bool own_encapsulation_, own_decapsulation_;
+  bool decapsulates_ = false;  ///< our program has been attached to the underlay
 };
 
 }  // namespace plexus::datapath

@@ -22,6 +22,8 @@ struct EbpfOptions {
   uint32_t upcall_queue_bytes = 32 << 20;  ///< how much of all ports may wait
   /// False: everything goes into the tunnel through the vxlan device.
   bool own_encapsulation = true;
+  /// False: everything comes out of the tunnel through the vxlan device, and the underlay's interface is left alone.
+  bool own_decapsulation = true;
 };
 
 }  // namespace plexus::datapath

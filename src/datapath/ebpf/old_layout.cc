@@ -26,12 +26,18 @@ struct FlowV1 {
   plexus_rewrite rewrite;  // its tag bits and vlan_tci were zero
   plexus_output inline_outputs[PLEXUS_INLINE_OUTPUTS];
 };
-// A reader of version 1 needs these to stay as they were then.
 /// Of plexus_tunnel up to version 2: what came then is renewed by each agent.
 constexpr uint32_t kTunnelBytesV2 = 24;
+/// And of version 3, which knew no interface of the underlay.
+constexpr uint32_t kTunnelBytesV3 = 32;
+// A reader of earlier versions needs these to stay as they were then.
 static_assert(sizeof(FlowV1) == 240 && sizeof(plexus_key) == 72 && sizeof(plexus_rewrite) == 56 &&
               sizeof(plexus_output) == 24 && sizeof(plexus_port) == 40 &&
-              sizeof(plexus_tunnel) == kTunnelBytesV2 + 8 && sizeof(plexus_flow_stats) == 32);
+              sizeof(plexus_tunnel) == kTunnelBytesV3 + 4 && sizeof(plexus_flow_stats) == 32);
+
+constexpr uint32_t tunnel_bytes(int version) {
+  return version <= 2 ? kTunnelBytesV2 : version == 3 ? kTunnelBytesV3 : sizeof(plexus_tunnel);
+}
 
 plexus_flow from_v1(const FlowV1& old) {
   plexus_flow out{};
@@ -171,8 +177,7 @@ Result<OldLayout> read_layout(const std::string& directory) {
     plexus_port port{};
     if (ports->find(number, port)) out.ports.emplace_back(number, port);
   }
-  auto tunnel = PinnedMap::open(directory + "/tunnel", 4,
-                                version <= 2 ? kTunnelBytesV2 : sizeof(plexus_tunnel));
+  auto tunnel = PinnedMap::open(directory + "/tunnel", 4, tunnel_bytes(version));
   if (!tunnel) return tunnel.error();
   (void)tunnel->find(uint32_t{0}, out.tunnel);
   auto peers = PinnedMap::open(directory + "/peers", sizeof(plexus_peer), 4);
