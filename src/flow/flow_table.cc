@@ -82,6 +82,7 @@ FlowTable::Inserted FlowTable::insert(const Match& match, const Actions& actions
           .first;
   s.actions = use_actions(actions);
   totals_[slot] = {.cookie = cookie, .created = now, .reason = reason};
+  note_mask(s);
   index_.insert(slot);
   dependencies_.add(slot, dependencies);
   order_.add(slot, now);
@@ -126,12 +127,45 @@ std::optional<InstalledFlow> FlowTable::find(const Match& match) const {
   return view(slot);
 }
 
-std::optional<InstalledFlow> FlowTable::lookup(const FlowKey& key) const {
-  for (uint32_t mask = 0; mask < masks_.numbers(); ++mask) {
-    if (masks_.uses(mask) == 0) continue;
-    if (const SlotIndex slot = slot_of(key & masks_[mask], mask); slot != kNone) return view(slot);
+FlowTable::SlotIndex FlowTable::slot_under(MaskList& masks, const FlowKey& key) const {
+  for (size_t i = 0; i < masks.size(); ++i) {
+    const uint32_t mask = masks[i].mask;
+    const SlotIndex slot = slot_of(key & masks_[mask], mask);
+    if (slot == kNone) continue;
+    // One place to the front for each hit: the order follows the traffic without being counted.
+    if (i > 0) std::swap(masks[i - 1], masks[i]);
+    return slot;
   }
-  return std::nullopt;
+  return kNone;
+}
+
+std::optional<InstalledFlow> FlowTable::lookup(const FlowKey& key) {
+  SlotIndex slot = kNone;
+  if (const auto at = masks_of_port_.find(key.in_port); at != masks_of_port_.end())
+    slot = slot_under(at->second, key);
+  if (slot == kNone) slot = slot_under(masks_of_any_port_, key);
+  return slot != kNone ? std::optional(view(slot)) : std::nullopt;
+}
+
+void FlowTable::note_mask(const Slot& slot) {
+  const bool whole = masks_[slot.mask].in_port == ~uint32_t{0};
+  MaskList& masks = whole ? masks_of_port_[slot.key.in_port] : masks_of_any_port_;
+  const auto at = std::find_if(masks.begin(), masks.end(),
+                               [&](const MaskInUse& m) { return m.mask == slot.mask; });
+  if (at != masks.end())
+    ++at->flows;
+  else
+    masks.push_back({slot.mask, 1});
+}
+
+void FlowTable::forget_mask(const Slot& slot) {
+  const bool whole = masks_[slot.mask].in_port == ~uint32_t{0};
+  MaskList& masks = whole ? masks_of_port_.find(slot.key.in_port)->second : masks_of_any_port_;
+  const auto at = std::find_if(masks.begin(), masks.end(),
+                               [&](const MaskInUse& m) { return m.mask == slot.mask; });
+  if (--at->flows > 0) return;
+  masks.erase(at);
+  if (whole && masks.empty()) masks_of_port_.erase(slot.key.in_port);
 }
 
 std::vector<Dependency> FlowTable::dependencies_of(const Match& match) const {
@@ -293,6 +327,7 @@ RemovedFlow FlowTable::remove(SlotIndex slot) {
   Slot& s = slots_[slot];
   const RemovedFlow removed{{s.key, masks_[s.mask]}, totals_[slot].reason, totals_[slot].packets};
   index_.erase(slot);
+  forget_mask(s);
   masks_.release(s.mask);
   actions_.release(s.actions);
   s.mask = s.actions = kNone;

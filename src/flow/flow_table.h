@@ -11,6 +11,9 @@
 // dependencies. One thread: the worker's.
 #pragma once
 
+#include <boost/container/small_vector.hpp>
+#include <boost/unordered/unordered_flat_map.hpp>
+
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -79,8 +82,9 @@ class FlowTable {
 
   /// The flow with exactly this match.
   [[nodiscard]] std::optional<InstalledFlow> find(const Match& match) const;
-  /// A flow that covers the key, tried mask by mask; installers keep flows from overlapping with different actions.
-  [[nodiscard]] std::optional<InstalledFlow> lookup(const FlowKey& key) const;
+  /// A flow that covers the key; installers keep flows from overlapping with different actions. Tried are the masks that
+  /// flows of the key's in_port use, those that are hit more often first.
+  [[nodiscard]] std::optional<InstalledFlow> lookup(const FlowKey& key);
   /// What the flow depends on, sorted, without duplicates; nothing when there is no such flow.
   [[nodiscard]] std::vector<Dependency> dependencies_of(const Match& match) const;
 
@@ -125,6 +129,12 @@ class FlowTable {
     MonoTime created;
     uint8_t reason = 0;
   };
+  /// A mask that flows of one in_port use.
+  struct MaskInUse {
+    uint32_t mask = 0;
+    uint32_t flows = 0;
+  };
+  using MaskList = boost::container::small_vector<MaskInUse, 4>;
   struct HashOfSlot {
     const FlowTable* self;
     size_t operator()(SlotIndex slot) const {
@@ -138,6 +148,9 @@ class FlowTable {
   [[nodiscard]] SlotIndex slot_of(const FlowKey& key, uint32_t mask) const;
   [[nodiscard]] SlotIndex slot_of(const Match& match) const;
   [[nodiscard]] InstalledFlow view(SlotIndex slot) const;
+  void note_mask(const Slot& slot);
+  void forget_mask(const Slot& slot);
+  [[nodiscard]] SlotIndex slot_under(MaskList& masks, const FlowKey& key) const;
   uint32_t use_actions(const Actions& actions);
   SlotIndex take_slot();
   RemovedFlow remove(SlotIndex slot);
@@ -151,6 +164,8 @@ class FlowTable {
   std::vector<SlotIndex> free_;
   NumberSet<HashOfSlot> index_;
   Interned<FlowKey> masks_;
+  boost::unordered_flat_map<uint32_t, MaskList> masks_of_port_;  ///< by in_port; none empty
+  MaskList masks_of_any_port_;  ///< those that do not look at all of in_port
   Interned<Actions> actions_;
   DependencyIndex dependencies_;
   UseOrder order_;

@@ -79,6 +79,45 @@ TEST(FlowTable, InsertFindLookupErase) {
   EXPECT_EQ(t.size(), 0u);
 }
 
+TEST(FlowTable, LookupKnowsWhichMasksAPortUses) {
+  FlowTable t(100);
+  const auto key = [](const char* text) { return match(text).key; };
+  // Three masks at one port, one of them with two flows, one at another port, and one for all ports.
+  const Match by_address = match("in_port 17 eth.type ipv4 ip.dst 10.0.2.0/24"),
+              by_port_a = match("in_port 17 tp.dst 1"), by_port_b = match("in_port 17 tp.dst 2"),
+              by_protocol = match("in_port 17 ip.proto 17 tp.src 9"),
+              elsewhere = match("in_port 18 tp.src 5"), anywhere = match("tp.src 7");
+  for (const Match& m : {by_address, by_port_a, by_port_b, by_protocol, elsewhere, anywhere})
+    add(t, m, {}, {}, 1, at(1));
+  const auto finds = [&](const char* text, const Match& wanted) {
+    const auto found = t.lookup(key(text));
+    return found && found->match == wanted;
+  };
+  // Again and again, in turns: the order in which masks are tried changes, the answers do not.
+  for (int round = 0; round < 5; ++round) {
+    EXPECT_TRUE(finds("in_port 17 ip.proto 17 tp.src 9", by_protocol));
+    EXPECT_TRUE(finds("in_port 17 tp.dst 2", by_port_b));
+    EXPECT_TRUE(finds("in_port 17 eth.type ipv4 ip.dst 10.0.2.9", by_address));
+    EXPECT_TRUE(finds("in_port 18 tp.src 5", elsewhere));
+    EXPECT_TRUE(finds("in_port 19 tp.src 7", anywhere));
+    EXPECT_FALSE(t.lookup(key("in_port 18 tp.dst 1")));
+    EXPECT_FALSE(t.lookup(key("in_port 17 tp.src 5")));
+  }
+  // A mask stays as long as one flow of the port has it.
+  EXPECT_TRUE(t.erase(by_port_a));
+  EXPECT_FALSE(t.lookup(key("in_port 17 tp.dst 1")));
+  EXPECT_TRUE(finds("in_port 17 tp.dst 2", by_port_b));
+  EXPECT_TRUE(t.erase(by_port_b));
+  EXPECT_FALSE(t.lookup(key("in_port 17 tp.dst 2")));
+  EXPECT_TRUE(finds("in_port 17 ip.proto 17 tp.src 9", by_protocol));
+  EXPECT_TRUE(t.erase(anywhere));
+  EXPECT_FALSE(t.lookup(key("in_port 19 tp.src 7")));
+  EXPECT_EQ(t.clear().size(), 3u);
+  EXPECT_FALSE(t.lookup(key("in_port 18 tp.src 5")));
+  add(t, elsewhere, {}, {}, 1, at(2));
+  EXPECT_TRUE(finds("in_port 18 tp.src 5", elsewhere));
+}
+
 TEST(FlowTable, ReplacingKeepsStatisticsAndMovesDependencies) {
   FlowTable t(10);
   const Match m = match("in_port 17");
