@@ -33,6 +33,8 @@ void DependencyIndex::remove(FlowNumber flow) {
 std::vector<Dependency> DependencyIndex::of(FlowNumber flow) const {
   std::vector<Dependency> out;
   for (const SetEntry& entry : sets_[places_[flow].set].entries) out.push_back(dependency(entry));
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
 }
 
@@ -45,14 +47,6 @@ void DependencyIndex::holders(const Tag& tag, std::vector<Holder>& out) const {
 }
 
 uint32_t DependencyIndex::use_set(std::span<const Dependency> dependencies) {
-  const auto not_before = [](const Dependency& a, const Dependency& b) { return a >= b; };
-  if (std::adjacent_find(dependencies.begin(), dependencies.end(), not_before) !=
-      dependencies.end()) {
-    sorted_.assign(dependencies.begin(), dependencies.end());
-    std::sort(sorted_.begin(), sorted_.end());
-    sorted_.erase(std::unique(sorted_.begin(), sorted_.end()), sorted_.end());
-    dependencies = sorted_;
-  }
   const auto [number, made] = sets_.use(
       hash_of(dependencies, seed_), [&](const Set& set) { return same(set, dependencies); },
       [] { return Set{}; });

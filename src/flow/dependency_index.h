@@ -23,7 +23,8 @@ class DependencyIndex {
   /// `seed`: of its hash tables.
   explicit DependencyIndex(uint64_t seed) : seed_(seed) {}
 
-  /// From now on the flow depends on these; in any order, with or without duplicates. It had no dependencies yet.
+  /// From now on the flow depends on these; in any order, with or without duplicates. It had no dependencies yet. What is
+  /// told in the same order is kept once: flows that went the same way read the same things in the same order.
   void add(FlowNumber flow, std::span<const Dependency> dependencies);
   /// The flow depends on these instead.
   void replace(FlowNumber flow, std::span<const Dependency> dependencies);
@@ -101,7 +102,6 @@ class DependencyIndex {
   Interned<TagEntry> tags_;
   Interned<Set> sets_;
   Rows<Place> places_;
-  std::vector<Dependency> sorted_;  ///< room for add()
 };
 
 }  // namespace plexus

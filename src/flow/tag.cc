@@ -49,12 +49,6 @@ std::string Tag::str() const {
   return out + hex;
 }
 
-uint64_t tag_sub(const MacAddr& mac) {
-  uint64_t v = 0;
-  for (uint8_t byte : mac.bytes) v = v << 8 | byte;
-  return v;
-}
-
 uint64_t tag_sub(const IpAddr& addr) {
   // The same on every run and machine: flows of one agent are compared with what its successor
   // computes.

@@ -5,6 +5,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <optional>
 #include <string>
@@ -50,7 +51,11 @@ struct Dependency {
   auto operator<=>(const Dependency&) const = default;
 };
 
-[[nodiscard]] uint64_t tag_sub(const MacAddr& mac);
+[[nodiscard]] inline uint64_t tag_sub(const MacAddr& mac) {
+  uint64_t v = 0;
+  std::memcpy(&v, mac.bytes.data(), 6);
+  return __builtin_bswap64(v) >> 16;
+}
 [[nodiscard]] uint64_t tag_sub(const IpAddr& addr);
 
 }  // namespace plexus

@@ -151,8 +151,8 @@ void Snapshot::each_mac(BridgeId id,
   const BridgeTables* tables = bridge_tables_.find(id);
   if (tables == nullptr) return;
   tables->macs.for_each(
-      [&](const MacAddr& mac, const std::vector<PortId>& ports) { visit(mac, ports.front()); });
-  tables->learned.for_each([&](const MacAddr& mac, const std::vector<LearnedAt>&) {
+      [&](const MacAddr& mac, const FewOf<PortId>& ports) { visit(mac, ports.front()); });
+  tables->learned.for_each([&](const MacAddr& mac, const FewOf<LearnedAt>&) {
     if (tables->macs.find(mac) != nullptr) return;
     if (const auto place = learned_mac(id, mac)) visit(mac, place->port);
   });

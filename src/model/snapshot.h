@@ -9,6 +9,8 @@
 // Threads: any thread may read; made and freed on the topology thread.
 #pragma once
 
+#include <boost/container/small_vector.hpp>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -152,11 +154,15 @@ class Snapshot {
  private:
   friend class Topology;
 
+  /// Nearly always one: it stands in the list itself.
+  template <typename T>
+  using FewOf = boost::container::small_vector<T, 1>;
+
   /// What the ports of one bridge amount to.
   struct BridgeTables {
-    CowTable<MacAddr, std::vector<PortId>> macs;            ///< values sorted, never empty
-    CowTable<IpAddr, std::vector<AddressOwner>> addresses;  ///< values sorted, never empty
-    CowTable<MacAddr, std::vector<LearnedAt>> learned;      ///< values sorted, never empty
+    CowTable<MacAddr, FewOf<PortId>> macs;            ///< values sorted, never empty
+    CowTable<IpAddr, FewOf<AddressOwner>> addresses;  ///< values sorted, never empty
+    CowTable<MacAddr, FewOf<LearnedAt>> learned;      ///< values sorted, never empty
     CowTable<MacAddr, bool> held;
     std::shared_ptr<const FloodSet> flood;  ///< null: nobody
     [[nodiscard]] bool empty() const {
@@ -181,8 +187,8 @@ class Snapshot {
   CowTable<HostId, Host> hosts_;
   CowTable<PortId, std::vector<Neighbour>> neighbours_;
   CowTable<PortId, DpPort> dp_ports_;
-  CowTable<uint32_t, PortId> local_ports_;                  ///< by datapath port number
-  CowTable<uint32_t, std::vector<TunnelKeyMeaning>> keys_;  ///< values sorted, never empty
+  CowTable<uint32_t, PortId> local_ports_;            ///< by datapath port number
+  CowTable<uint32_t, FewOf<TunnelKeyMeaning>> keys_;  ///< values sorted, never empty
   CowTable<PortId, bool> full_ports_;
   CowTable<BridgeId, BridgeTables> bridge_tables_;
   CowTable<RouterId, RouterTables> router_tables_;

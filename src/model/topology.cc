@@ -28,23 +28,25 @@ std::vector<T> minus(const std::vector<T>& a, const std::vector<T>& b) {
   return out;
 }
 
-template <typename T>
-void insert_sorted(std::vector<T>& v, const T& value) {
+template <typename List>
+void insert_sorted(List& v, const typename List::value_type& value) {
   const auto at = std::lower_bound(v.begin(), v.end(), value);
   if (at == v.end() || *at != value) v.insert(at, value);
 }
 
-template <typename T>
-void erase_sorted(std::vector<T>& v, const T& value) {
+template <typename List>
+void erase_sorted(List& v, const typename List::value_type& value) {
   const auto at = std::lower_bound(v.begin(), v.end(), value);
   if (at != v.end() && *at == value) v.erase(at);
 }
 
 /// Adds to or removes from the sorted values under `key`; an empty list is no entry.
-template <typename Key, typename T>
-void change_list(CowTable<Key, std::vector<T>>& table, const Key& key, const T& value, bool add) {
-  const std::vector<T>* old = table.find(key);
-  std::vector<T> now = old != nullptr ? *old : std::vector<T>();
+template <typename Key, typename List>
+void change_list(CowTable<Key, List>& table, const Key& key, const typename List::value_type& value,
+                 bool add) {
+  const List* old = table.find(key);
+  List now;
+  if (old != nullptr) now.assign(old->begin(), old->end());
   if (add)
     insert_sorted(now, value);
   else
@@ -52,7 +54,7 @@ void change_list(CowTable<Key, std::vector<T>>& table, const Key& key, const T& 
   if (now.empty())
     table.erase(key);
   else
-    table.set(key, std::move(now));
+    table.set(key, now);
 }
 
 /// The same for a shared list that is null when empty.

@@ -121,7 +121,7 @@ void Simulation::flood_remote(Journey& j, const model::Bridge& bridge) {
     }
     note_at(copy, DeviceKind::host, *host,
             "one copy for its ports on bridge {}: out by tunnel {} key {:#x}", bridge.name,
-            address->str(), key->second);
+            *address, key->second);
     output(copy, TunnelOutput{*address, key->second});
   }
 }

@@ -57,43 +57,6 @@ void add_routes(const model::Delta& delta, std::vector<TagChange>& out) {
 
 }  // namespace
 
-Tag bridge_tag(BridgeId id) {
-  return {TagKind::bridge, id.uuid, 0};
-}
-Tag mac_tag(BridgeId id, const MacAddr& mac) {
-  return {TagKind::bridge_mac, id.uuid, tag_sub(mac)};
-}
-Tag flood_tag(BridgeId id) {
-  return {TagKind::bridge_flood, id.uuid, 0};
-}
-Tag address_tag(BridgeId id, const IpAddr& a) {
-  return {TagKind::neighbour, id.uuid, tag_sub(a)};
-}
-Tag router_tag(RouterId id) {
-  return {TagKind::router, id.uuid, 0};
-}
-Tag routes_tag(RouterId id, std::optional<unsigned> length) {
-  return {TagKind::routes, id.uuid, length ? *length + 1 : 0};
-}
-Tag router_addresses_tag(RouterId id) {
-  return {TagKind::routes, id.uuid, ~uint64_t{0}};
-}
-Tag port_tag(PortId id) {
-  return {TagKind::port, id.uuid, 0};
-}
-Tag learning_tag(PortId id) {
-  return {TagKind::port, id.uuid, 1};
-}
-Tag neighbour_tag(PortId id, const IpAddr& a) {
-  return {TagKind::neighbour, id.uuid, tag_sub(a)};
-}
-Tag tunnel_key_tag(uint32_t key) {
-  return {TagKind::tunnel_key, {}, key};
-}
-Tag host_tag(HostId id) {
-  return {TagKind::host, id.uuid, 0};
-}
-
 std::vector<TagChange> tags_of(const model::Delta& delta) {
   std::vector<TagChange> out;
   const auto add = [&out](const Tag& tag, const std::optional<Match>& region = std::nullopt) {

@@ -15,21 +15,46 @@ namespace plexus::sim {
 [[nodiscard]] std::vector<TagChange> tags_of(const model::Delta& delta);
 
 // How dependencies are named; the simulator and tags_of() agree through these.
-[[nodiscard]] Tag bridge_tag(BridgeId id);
-[[nodiscard]] Tag mac_tag(BridgeId id, const MacAddr& mac);
-[[nodiscard]] Tag flood_tag(BridgeId id);
-[[nodiscard]] Tag address_tag(BridgeId id, const IpAddr& address);  ///< kind neighbour, of a bridge
-[[nodiscard]] Tag router_tag(RouterId id);
+[[nodiscard]] inline Tag bridge_tag(BridgeId id) {
+  return {TagKind::bridge, id.uuid, 0};
+}
+[[nodiscard]] inline Tag mac_tag(BridgeId id, const MacAddr& mac) {
+  return {TagKind::bridge_mac, id.uuid, tag_sub(mac)};
+}
+[[nodiscard]] inline Tag flood_tag(BridgeId id) {
+  return {TagKind::bridge_flood, id.uuid, 0};
+}
+/// Of kind neighbour, of a bridge.
+[[nodiscard]] inline Tag address_tag(BridgeId id, const IpAddr& address) {
+  return {TagKind::neighbour, id.uuid, tag_sub(address)};
+}
+[[nodiscard]] inline Tag router_tag(RouterId id) {
+  return {TagKind::router, id.uuid, 0};
+}
 /// The ways to a destination, from a packet that found its best one at a prefix of `length`; of a packet that found
 /// none: nullopt. Changes at shorter prefixes do not concern it.
-[[nodiscard]] Tag routes_tag(RouterId id, std::optional<unsigned> length);
+[[nodiscard]] inline Tag routes_tag(RouterId id, std::optional<unsigned> length) {
+  return {TagKind::routes, id.uuid, length ? *length + 1 : 0};
+}
 /// Which addresses the router has, and on which ports.
-[[nodiscard]] Tag router_addresses_tag(RouterId id);
-[[nodiscard]] Tag port_tag(PortId id);
+[[nodiscard]] inline Tag router_addresses_tag(RouterId id) {
+  return {TagKind::routes, id.uuid, ~uint64_t{0}};
+}
+[[nodiscard]] inline Tag port_tag(PortId id) {
+  return {TagKind::port, id.uuid, 0};
+}
 /// Whether the port learns more MACs.
-[[nodiscard]] Tag learning_tag(PortId id);
-[[nodiscard]] Tag neighbour_tag(PortId id, const IpAddr& address);
-[[nodiscard]] Tag tunnel_key_tag(uint32_t key);
-[[nodiscard]] Tag host_tag(HostId id);
+[[nodiscard]] inline Tag learning_tag(PortId id) {
+  return {TagKind::port, id.uuid, 1};
+}
+[[nodiscard]] inline Tag neighbour_tag(PortId id, const IpAddr& address) {
+  return {TagKind::neighbour, id.uuid, tag_sub(address)};
+}
+[[nodiscard]] inline Tag tunnel_key_tag(uint32_t key) {
+  return {TagKind::tunnel_key, {}, key};
+}
+[[nodiscard]] inline Tag host_tag(HostId id) {
+  return {TagKind::host, id.uuid, 0};
+}
 
 }  // namespace plexus::sim

@@ -80,8 +80,8 @@ void Simulation::leave_exterior(Journey& j, const model::Port& port) {
     return drop_at(j, DropReason::port_unbound, DeviceKind::port, port,
                    "is at host {} but has no tunnel key yet", host->name);
   }
-  note_at(j, DeviceKind::port, port, "at host {}: out by tunnel {} key {:#x}", host->name,
-          address->str(), binding->tunnel_key);
+  note_at(j, DeviceKind::port, port, "at host {}: out by tunnel {} key {:#x}", host->name, *address,
+          binding->tunnel_key);
   output(j, TunnelOutput{*address, binding->tunnel_key});
 }
 

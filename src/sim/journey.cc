@@ -2,40 +2,88 @@
 #include "sim/journey.h"
 
 #include <bit>
+#include <cstring>
+#include <type_traits>
 
 namespace plexus::sim {
 namespace {
 
 constexpr uint16_t kVlanPresent = 0x1000;
 
+/// `N` bytes as a number whose first bit is the first of the bytes, with zeros behind them.
+template <size_t N>
+struct Field {
+  using Bits = std::conditional_t<(N > 8), unsigned __int128, uint64_t>;
+  static constexpr unsigned kWidth = sizeof(Bits) * 8;
+
+  static Bits load(const uint8_t* from) {
+    uint64_t high = 0;
+    std::memcpy(&high, from, N < 8 ? N : 8);
+    high = __builtin_bswap64(high);
+    if constexpr (N <= 8) {
+      return high;
+    } else {
+      uint64_t low = 0;
+      std::memcpy(&low, from + 8, N - 8);
+      return static_cast<Bits>(high) << 64 | __builtin_bswap64(low);
+    }
+  }
+  static void store(uint8_t* to, Bits bits) {
+    uint64_t first = static_cast<uint64_t>(bits >> (kWidth - 64));
+    first = __builtin_bswap64(first);
+    std::memcpy(to, &first, N < 8 ? N : 8);
+    if constexpr (N > 8) {
+      const uint64_t second = __builtin_bswap64(static_cast<uint64_t>(bits));
+      std::memcpy(to + 8, &second, N - 8);
+    }
+  }
+  /// The first `count` bits set.
+  static Bits leading(unsigned count) { return count == 0 ? 0 : ~Bits{0} << (kWidth - count); }
+  /// How many zeros there are before the first one; there is a one.
+  static unsigned zeros_before(Bits bits) {
+    const auto high = static_cast<uint64_t>(bits >> (kWidth - 64));
+    if (N <= 8 || high != 0) return static_cast<unsigned>(std::countl_zero(high));
+    return 64 + static_cast<unsigned>(std::countl_zero(static_cast<uint64_t>(bits)));
+  }
+};
+
+template <size_t N>
 void set_bits(uint8_t* mask, unsigned count) {
-  unsigned i = 0;
-  for (; count >= 8; count -= 8) mask[i++] = 0xff;
-  if (count > 0) mask[i] = static_cast<uint8_t>(mask[i] | 0xff00u >> count);
+  using F = Field<N>;
+  F::store(mask, F::load(mask) | F::leading(count));
 }
 
 /// True when the first `count` bits of `value` and `wanted` agree; notes in `mask` what it took to know: the leading bits, up
 /// to the first that differs. Masks stay prefixes that way: few different ones in a datapath, and people can read them.
+template <size_t N>
 bool agrees(const uint8_t* value, const uint8_t* wanted, unsigned count, uint8_t* mask) {
-  const unsigned bytes = (count + 7) / 8;
-  // The part of byte i that counts.
-  const auto within = [&](unsigned i) {
-    return static_cast<uint8_t>(i * 8 + 8 <= count ? 0xff : 0xff00u >> (count - i * 8));
-  };
-  if (mask != nullptr) {
-    // A bit that was read before and differs settles it for nothing.
-    for (unsigned i = 0; i < bytes; ++i)
-      if (((value[i] ^ wanted[i]) & mask[i] & within(i)) != 0) return false;
-  }
-  for (unsigned i = 0; i < bytes; ++i) {
-    const auto differs = static_cast<uint8_t>((value[i] ^ wanted[i]) & within(i));
-    if (differs == 0) continue;
-    if (mask != nullptr)
-      set_bits(mask, i * 8 + static_cast<unsigned>(std::countl_zero(differs)) + 1);
-    return false;
-  }
-  if (mask != nullptr) set_bits(mask, count);
-  return true;
+  using F = Field<N>;
+  const auto differs = (F::load(value) ^ F::load(wanted)) & F::leading(count);
+  if (mask == nullptr) return differs == 0;
+  const auto read = F::load(mask);
+  // A bit that was read before and differs settles it for nothing.
+  if ((differs & read) != 0) return false;
+  F::store(mask, read | F::leading(differs == 0 ? count : F::zeros_before(differs) + 1));
+  return differs == 0;
+}
+
+/// Of the addresses in the key.
+IpFamily family_of(const FlowKey& key) {
+  return key.is_ipv6()                   ? IpFamily::v6
+         : key.is_ipv4() || key.is_arp() ? IpFamily::v4
+                                         : IpFamily::none;
+}
+
+bool address_in(const uint8_t* value, const IpPrefix& network, uint8_t* mask) {
+  return network.addr.is_v6() ? agrees<16>(value, network.addr.bytes.data(), network.length, mask)
+                              : agrees<4>(value, network.addr.bytes.data(), network.length, mask);
+}
+
+void note_address_bits(uint8_t* mask, IpFamily family, unsigned bits) {
+  if (family == IpFamily::v6)
+    set_bits<16>(mask, bits);
+  else if (family == IpFamily::v4)
+    set_bits<4>(mask, bits);
 }
 
 }  // namespace
@@ -66,7 +114,8 @@ bool Journey::eth_dst_is(const MacAddr& mac) {
 
 bool Journey::eth_dst_starts(const MacAddr& mac, unsigned bits) {
   const bool noted = mask != nullptr && !rewrite.eth_dst;
-  return agrees(key.eth_dst.data(), mac.bytes.data(), bits, noted ? mask->eth_dst.data() : nullptr);
+  return agrees<6>(key.eth_dst.data(), mac.bytes.data(), bits,
+                   noted ? mask->eth_dst.data() : nullptr);
 }
 
 uint16_t Journey::eth_type() {
@@ -101,37 +150,38 @@ uint16_t Journey::tp_dst() {
 }
 
 IpAddr Journey::src_ip() {
-  note_src_bits(key.src_ip().bits());
-  return key.src_ip();
+  const IpAddr now = key.src_ip();
+  note_src_bits(now.bits());
+  return now;
 }
 
 IpAddr Journey::dst_ip() {
-  note_dst_bits(key.dst_ip().bits());
-  return key.dst_ip();
+  const IpAddr now = key.dst_ip();
+  note_dst_bits(now.bits());
+  return now;
 }
 
 bool Journey::src_in(const IpPrefix& network) {
-  const IpAddr now = key.src_ip();
-  if (now.family != network.addr.family) return false;
+  if (family_of(key) != network.addr.family || network.addr.is_none()) return false;
   const bool noted = mask != nullptr && !rewrite.ip_src;
-  return agrees(now.bytes.data(), network.addr.bytes.data(), network.length,
-                noted ? mask->nw.data() : nullptr);
+  return address_in(key.nw.data(), network, noted ? mask->nw.data() : nullptr);
 }
 
 bool Journey::dst_in(const IpPrefix& network) {
-  const IpAddr now = key.dst_ip();
-  if (now.family != network.addr.family) return false;
+  if (family_of(key) != network.addr.family || network.addr.is_none()) return false;
   const bool noted = mask != nullptr && !rewrite.ip_dst;
-  return agrees(now.bytes.data(), network.addr.bytes.data(), network.length,
-                noted ? mask->nw.data() + now.size() : nullptr);
+  const size_t at = network.addr.size();
+  return address_in(key.nw.data() + at, network, noted ? mask->nw.data() + at : nullptr);
 }
 
 void Journey::note_dst_bits(unsigned bits) {
-  if (mask != nullptr && !rewrite.ip_dst) set_bits(mask->nw.data() + key.dst_ip().size(), bits);
+  if (mask == nullptr || rewrite.ip_dst) return;
+  const IpFamily family = family_of(key);
+  note_address_bits(mask->nw.data() + (family == IpFamily::v6 ? 16 : 4), family, bits);
 }
 
 void Journey::note_src_bits(unsigned bits) {
-  if (mask != nullptr && !rewrite.ip_src) set_bits(mask->nw.data(), bits);
+  if (mask != nullptr && !rewrite.ip_src) note_address_bits(mask->nw.data(), family_of(key), bits);
 }
 
 bool Journey::ttl_allows_forwarding() {

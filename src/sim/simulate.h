@@ -113,7 +113,7 @@ struct Outcome {
   FlowKey mask;  ///< every bit of the key that decided. The size, too, may: see Actions::mtu
   bool cacheable =
       false;  ///< may become a flow; never when postponed, consumed, answered or learned from
-  std::vector<Dependency> dependencies;  ///< sorted, without duplicates
+  std::vector<Dependency> dependencies;  ///< without duplicates
   std::vector<StateWrite> writes;
   std::vector<Generated> generated;
   std::vector<Missing> missing;  ///< sorted, without duplicates; only when postponed

@@ -172,13 +172,7 @@ class Simulation {
   [[nodiscard]] bool port_works(Journey& j, const model::Port& port);
 
   // outcome.cc
-  void depend(const Tag& tag, bool rewritten = false) {
-    const Dependency d{tag, rewritten};
-    // Most repetitions come soon after one another; the rest is found at the end.
-    for (size_t i = dependencies_.size(), stop = i > 4 ? i - 4 : 0; i-- > stop;)
-      if (dependencies_[i] == d) return;
-    dependencies_.push_back(d);
-  }
+  void depend(const Tag& tag, bool rewritten = false);
   void drop(Journey& j, DropReason reason, DeviceKind kind, std::string_view name, const Uuid& id,
             std::string_view text);
   /// The verdict and actions of a frame from what became of its copies.
@@ -222,6 +216,8 @@ class Simulation {
   bool too_many_ = false;  ///< a limit was hit: the answer would be partial
   unsigned visits_ = 0, made_ = 0;
   std::vector<Dependency>& dependencies_ = out_.dependencies;
+  uint64_t depended_ =
+      0;  ///< a bit for each dependency, by hash: where it is clear, a dependency is new
   std::vector<StateWrite>& writes_ = out_.writes;
   std::vector<Generated>& generated_ = out_.generated;
   /// Questions for what is missing: the only packets that a postponed outcome sends.
