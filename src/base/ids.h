@@ -55,6 +55,12 @@ using BridgeId = Id<struct BridgeKind>;
 using RouterId = Id<struct RouterKind>;
 using PortId = Id<struct PortKind>;
 using RouteId = Id<struct RouteKind>;
+using ChainId = Id<struct ChainKind>;
+using RuleId = Id<struct RuleKind>;
+using AddressGroupId = Id<struct AddressGroupKind>;
+using PortGroupId = Id<struct PortGroupKind>;
+using SecurityGroupId = Id<struct SecurityGroupKind>;
+using SecurityRuleId = Id<struct SecurityRuleKind>;
 
 }  // namespace plexus
 

@@ -24,6 +24,7 @@ struct Bridge {
   bool learning = true;       ///< MACs from the sources of frames
   uint32_t mac_age = 300;     ///< seconds without a frame after which a learned MAC is forgotten
   uint32_t macs_per_port = 1024;  ///< learned at most
+  std::optional<ChainId> in_chain = {}, out_chain = {};
   bool operator==(const Bridge&) const = default;
 };
 
@@ -38,6 +39,7 @@ struct Router {
   std::vector<RouteId> routes;  ///< sorted
   /// ICMP errors of a kind, and echo replies, that one host sends for it in a second.
   uint32_t icmp_rate = kDefaultIcmpRate;
+  std::optional<ChainId> in_chain = {}, out_chain = {};
   bool operator==(const Router&) const = default;
 };
 
@@ -48,6 +50,13 @@ struct Advertising {
   bool other = false;        ///< other settings are to be had by DHCPv6
   bool autonomous = true;    ///< hosts make their own addresses from the networks
   bool operator==(const Advertising&) const = default;
+};
+
+/// Where a machine may also send from.
+struct AddressPair {
+  IpPrefix network;
+  std::optional<MacAddr> mac;  ///< none: the port's
+  bool operator==(const AddressPair&) const = default;
 };
 
 struct Port {
@@ -65,6 +74,12 @@ struct Port {
   std::vector<IpPrefix> networks;  ///< router port: own addresses with prefix lengths
   uint32_t mtu = 0;  ///< router port: largest IP packet that leaves by it; 0: no limit
   std::optional<Advertising> advertising;  ///< router port: sends router advertisements
+  /// For packets from the port into its device, and from the device out by the port.
+  std::optional<ChainId> in_chain = {}, out_chain = {};
+  std::vector<SecurityGroupId> security_groups = {};  ///< sorted; none: not filtered by any
+  std::vector<PortGroupId> port_groups = {};          ///< sorted
+  bool port_security = false;                   ///< its machine sends from its own addresses only
+  std::vector<AddressPair> allowed_pairs = {};  ///< and from these
   bool operator==(const Port&) const = default;
 };
 
@@ -83,6 +98,127 @@ struct Route {
   uint32_t weight = 1;  ///< its share among routes of equal prefixes and metric; at least 1
   IpPrefix source{};    ///< of packets that it is for; length 0: of all
   bool operator==(const Route&) const = default;
+};
+
+/// Networks that rules name together.
+struct AddressGroup {
+  AddressGroupId id;
+  std::string name;
+  bool unreadable = false;
+  std::vector<IpPrefix> prefixes;  ///< sorted, without duplicates, no host bits
+  bool operator==(const AddressGroup&) const = default;
+};
+
+struct PortGroup {
+  PortGroupId id;
+  std::string name;
+  bool unreadable = false;
+  bool operator==(const PortGroup&) const = default;
+};
+
+struct Chain {
+  ChainId id;
+  std::string name;
+  bool unreadable = false;
+  std::vector<RuleId> rules;  ///< sorted; serves those who load the closure
+  bool operator==(const Chain&) const = default;
+};
+
+enum class RuleAction : uint8_t { accept, drop, reject, jump, return_, continue_ };
+enum class FragmentClass : uint8_t { whole, first, later, any_fragment, with_header };
+/// What a rule can look at.
+enum class Condition : uint8_t {
+  ethertype,
+  src_mac,
+  dst_mac,
+  source,
+  destination,
+  source_group,
+  destination_group,
+  protocol,
+  source_ports,
+  destination_ports,
+  tcp_flags,
+  icmp_type,
+  icmp_code,
+  dscp,
+  fragment,
+  in_port,
+  out_port,
+  in_port_group,
+  out_port_group,
+};
+
+struct MaskedMac {
+  MacAddr mac, mask;  ///< no bit of mac outside mask
+  bool operator==(const MaskedMac&) const = default;
+};
+struct PortRange {
+  uint16_t first = 0, last = 0xffff;
+  auto operator<=>(const PortRange&) const = default;
+};
+struct TcpFlags {
+  uint8_t set = 0, looked_at = 0;  ///< no bit of set outside looked_at
+  bool operator==(const TcpFlags&) const = default;
+};
+
+/// Conditions that are not given hold for every packet.
+struct Rule {
+  RuleId id;
+  ChainId chain;
+  std::string name;
+  bool unreadable = false;
+  uint32_t position = 0;  ///< lower ones are asked first; of equal ones the lower id
+  RuleAction action = RuleAction::accept;
+  std::optional<ChainId> jump_chain;
+  std::optional<uint16_t> ethertype;
+  std::optional<MaskedMac> src_mac, dst_mac;
+  std::optional<IpPrefix> source, destination;
+  std::optional<AddressGroupId> source_group, destination_group;
+  std::optional<uint8_t> protocol;
+  std::vector<PortRange> source_ports, destination_ports;  ///< one of them; empty: not given
+  std::optional<TcpFlags> tcp_flags;
+  std::optional<uint8_t> icmp_type, icmp_code, dscp;
+  std::optional<FragmentClass> fragment;
+  std::optional<PortId> in_port, out_port;
+  std::optional<PortGroupId> in_port_group, out_port_group;
+  uint32_t inverted = 0;  ///< a bit for each Condition
+  [[nodiscard]] bool is_inverted(Condition c) const {
+    return (inverted >> static_cast<unsigned>(c) & 1) != 0;
+  }
+  bool operator==(const Rule&) const = default;
+};
+
+struct SecurityGroup {
+  SecurityGroupId id;
+  std::string name;
+  bool unreadable = false;
+  std::vector<SecurityRuleId> rules;  ///< sorted; serves those who load the closure
+  bool operator==(const SecurityGroup&) const = default;
+};
+
+struct SecurityRule {
+  SecurityRuleId id;
+  SecurityGroupId group;
+  std::string name;
+  bool unreadable = false;
+  bool ingress = true;  ///< to the members; else from them
+  std::optional<uint16_t> ethertype;
+  std::optional<uint8_t> protocol;
+  std::optional<PortRange> ports;  ///< destination
+  std::optional<uint8_t> icmp_type, icmp_code;
+  /// The other end; at most one of these.
+  std::optional<IpPrefix> remote_prefix;
+  std::optional<SecurityGroupId> remote_group;
+  std::optional<AddressGroupId> remote_address_group;
+  bool operator==(const SecurityRule&) const = default;
+};
+
+/// A port in a security group, known without its record.
+struct GroupMember {
+  PortId port;
+  std::vector<IpAddr> addresses;
+  auto operator<=>(const GroupMember&) const = default;
 };
 
 /// A MAC that frames have come from.
@@ -186,8 +322,42 @@ struct HeldMacChange {
   bool held = false;
 };
 
-using Change = std::variant<BridgeChange, RouterChange, PortChange, RouteChange, BindingChange,
-                            HostChange, NeighboursChange, LocalPortChange, MovedKeyChange,
-                            TunnelMtuChange, PortFullChange, HeldMacChange>;
+struct AddressGroupChange {
+  AddressGroupId id;
+  std::optional<AddressGroup> now;
+};
+struct PortGroupChange {
+  PortGroupId id;
+  std::optional<PortGroup> now;
+};
+struct ChainChange {
+  ChainId id;
+  std::optional<Chain> now;
+};
+struct RuleChange {
+  RuleId id;
+  std::optional<Rule> now;
+};
+struct SecurityGroupChange {
+  SecurityGroupId id;
+  std::optional<SecurityGroup> now;
+};
+struct SecurityRuleChange {
+  SecurityRuleId id;
+  std::optional<SecurityRule> now;
+};
+/// All members of the group that stand in one part of the list (a bucket of the store); a member may stand in two parts for a
+/// while, when a part is divided.
+struct GroupMembersChange {
+  SecurityGroupId group;
+  uint32_t part = 0;
+  std::vector<GroupMember> now;  ///< sorted by port
+};
+
+using Change =
+    std::variant<BridgeChange, RouterChange, PortChange, RouteChange, BindingChange, HostChange,
+                 NeighboursChange, LocalPortChange, MovedKeyChange, TunnelMtuChange, PortFullChange,
+                 HeldMacChange, AddressGroupChange, PortGroupChange, ChainChange, RuleChange,
+                 SecurityGroupChange, SecurityRuleChange, GroupMembersChange>;
 
 }  // namespace plexus::model

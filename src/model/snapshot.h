@@ -81,6 +81,18 @@ class Snapshot {
   [[nodiscard]] const Route* route(RouteId id) const { return routes_.find(id); }
   [[nodiscard]] const Binding* binding(PortId id) const { return bindings_.find(id); }
   [[nodiscard]] const Host* host(HostId id) const { return hosts_.find(id); }
+  [[nodiscard]] const AddressGroup* address_group(AddressGroupId id) const {
+    return address_groups_.find(id);
+  }
+  [[nodiscard]] const PortGroup* port_group(PortGroupId id) const { return port_groups_.find(id); }
+  [[nodiscard]] const Chain* chain(ChainId id) const { return chains_.find(id); }
+  [[nodiscard]] const Rule* rule(RuleId id) const { return rules_.find(id); }
+  [[nodiscard]] const SecurityGroup* security_group(SecurityGroupId id) const {
+    return security_groups_.find(id);
+  }
+  [[nodiscard]] const SecurityRule* security_rule(SecurityRuleId id) const {
+    return security_rules_.find(id);
+  }
 
   /// The virtual port behind a datapath port of this host, and the reverse.
   [[nodiscard]] std::optional<PortId> local_port(DpPort number) const;
@@ -185,6 +197,12 @@ class Snapshot {
   CowTable<RouteId, Route> routes_;
   CowTable<PortId, Binding> bindings_;
   CowTable<HostId, Host> hosts_;
+  CowTable<AddressGroupId, AddressGroup> address_groups_;
+  CowTable<PortGroupId, PortGroup> port_groups_;
+  CowTable<ChainId, Chain> chains_;
+  CowTable<RuleId, Rule> rules_;
+  CowTable<SecurityGroupId, SecurityGroup> security_groups_;
+  CowTable<SecurityRuleId, SecurityRule> security_rules_;
   CowTable<PortId, std::vector<Neighbour>> neighbours_;
   CowTable<PortId, DpPort> dp_ports_;
   CowTable<uint32_t, PortId> local_ports_;            ///< by datapath port number

@@ -72,6 +72,14 @@ class Topology {
   void change(const TunnelMtuChange& c, Delta& delta);
   void change(const PortFullChange& c, Delta& delta);
   void change(const HeldMacChange& c, Delta& delta);
+  // filters.cc
+  void change(const AddressGroupChange& c, Delta& delta);
+  void change(const PortGroupChange& c, Delta& delta);
+  void change(const ChainChange& c, Delta& delta);
+  void change(const RuleChange& c, Delta& delta);
+  void change(const SecurityGroupChange& c, Delta& delta);
+  void change(const SecurityRuleChange& c, Delta& delta);
+  void change(const GroupMembersChange& c, Delta& delta);
 
   [[nodiscard]] PortEffects effects_of(PortId id) const;
   void replace_effects(PortId id, const PortEffects& before, Delta& delta);
