@@ -51,7 +51,7 @@ Node message_schema(const google::protobuf::Descriptor& type) {
     if (field.repeated) {
       schema = object({{"type", text("array")},
                        {"items", std::move(schema)},
-                       {"maxItems", Node::of_number(codec::kMaxListEntries)},
+                       {"maxItems", Node::of_number(static_cast<uint32_t>(field.max_entries))},
                        {"uniqueItems", Node::of_bool(true)}});
     }
     std::string help = field.help;
@@ -111,6 +111,18 @@ Node value_schema(const FieldSpec& field) {
       out.add("maxLength", Node::of_number(15));
       return out;
     }
+    case ValueKind::ip_protocol:
+      return pattern("^([a-z]+[0-9]?|[0-9]{1,3})$");
+    case ValueKind::ethertype:
+      return pattern("^([a-z]+[0-9]?|0x[0-9a-f]{4})$");
+    case ValueKind::port_range:
+      return pattern("^[0-9]{1,5}(-[0-9]{1,5})?$");
+    case ValueKind::masked_mac:
+      return pattern("^[0-9a-f]{2}(:[0-9a-f]{2}){5}(/[0-9a-f]{2}(:[0-9a-f]{2}){5})?$");
+    case ValueKind::tcp_flags:
+      return pattern("^([+-](fin|syn|rst|psh|ack|urg|ece|cwr))+$");
+    case ValueKind::address_pair:
+      return pattern("^[0-9a-f.:]+/[0-9]{1,3}(@[0-9a-f]{2}(:[0-9a-f]{2}){5})?$");
     case ValueKind::bytes:
       return pattern("^([0-9a-f]{2})*$");
     case ValueKind::message:

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <google/protobuf/message.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -23,6 +24,18 @@ using codec::Problems;
 using codec::ResourceSpec;
 using google::protobuf::Message;
 
+/// Of references the order says nothing, and the store has its own.
+bool same_value(const FieldSpec& field, const Node& a, const Node& b) {
+  if (!field.is_reference() || !field.repeated) return codec::write_json(a) == codec::write_json(b);
+  const auto sorted = [](const Node& list) {
+    std::vector<std::string> out;
+    for (const Node& item : list.items) out.push_back(item.text);
+    std::sort(out.begin(), out.end());
+    return out;
+  };
+  return sorted(a) == sorted(b);
+}
+
 /// What an update has to send: the fields that differ, null for those to be cleared.
 Node difference(const CloudObject& object, const Message& existing) {
   const Node now = codec::encode(existing);
@@ -30,7 +43,7 @@ Node difference(const CloudObject& object, const Message& existing) {
   Node out = Node::map_of({});
   for (const codec::Member& m : wanted.members) {
     const Node* has = now.find(m.key);
-    if (has == nullptr || codec::write_json(*has) != codec::write_json(m.value))
+    if (has == nullptr || !same_value(*object.resource->field(m.key), *has, m.value))
       out.add(m.key, m.value);
   }
   for (const std::string& field : object.cleared) {
@@ -43,8 +56,11 @@ Node difference(const CloudObject& object, const Message& existing) {
 std::string words_of(const Message& message, const FieldSpec& field, const NameTable& names) {
   if (field.secret) return codec::has_field(message, field.name) ? "(secret)" : "";
   if (field.is_reference()) {
-    const std::string raw = codec::get_raw(message, field.name);
-    return raw.empty() ? "" : names.name_of(raw);
+    std::vector<std::string> words;
+    for (const std::string& raw : codec::reference_ids(message, field))
+      words.push_back(names.name_of(raw));
+    if (field.repeated) std::sort(words.begin(), words.end());
+    return fmt::format("{}", fmt::join(words, ", "));
   }
   return fmt::format("{}", fmt::join(codec::field_texts(message, field), ", "));
 }
@@ -303,12 +319,14 @@ Pruning plan_prune(const std::vector<CloudObject>& objects,
   for (const Message* m : existing) {
     const std::string id = codec::get_text(*m, "id");
     for (const FieldSpec& f : codec::resource_of(*m)->fields) {
-      if (!f.is_reference() || !codec::has_field(*m, f.name)) continue;
-      const std::string target = codec::get_text(*m, f.name);
-      if (going.contains(id)) {
-        refers_to[id].push_back(target);
-      } else {
-        must_wait(target);
+      if (!f.is_reference()) continue;
+      for (const std::string& raw : codec::reference_ids(*m, f)) {
+        const std::string target = codec::text_form(f.kind, raw);
+        if (going.contains(id)) {
+          refers_to[id].push_back(target);
+        } else {
+          must_wait(target);
+        }
       }
     }
   }

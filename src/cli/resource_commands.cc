@@ -69,7 +69,7 @@ class ResourceCommand {
     for (const codec::NameReference& r : names) {
       auto id = finder_.reference(r.field->target(), tenant, r.name);
       if (!id) return id.error().in(r.field->name);
-      codec::set_raw(*message, r.field->name, id->raw());
+      codec::set_reference(*message, r, *id);
     }
     Node out = codec::encode(*message);
     // encode() leaves secrets out; here they are what the user wants to set.
@@ -103,13 +103,20 @@ class ResourceCommand {
     return table;
   }
 
+  /// References by name.
+  static std::vector<std::string> texts_of(const google::protobuf::Message& message,
+                                           const FieldSpec& field, const codec::NameTable& names) {
+    if (!field.is_reference()) return codec::field_texts(message, field);
+    std::vector<std::string> out;
+    for (const std::string& raw : codec::reference_ids(message, field))
+      out.push_back(names.name_of(raw));
+    if (field.repeated) std::sort(out.begin(), out.end());
+    return out;
+  }
+
   static std::string cell(const google::protobuf::Message& message, const FieldSpec& field,
                           const codec::NameTable& names) {
-    if (field.is_reference()) {
-      const std::string raw = codec::get_raw(message, field.name);
-      return raw.empty() ? "" : names.name_of(raw);
-    }
-    return fmt::format("{}", fmt::join(codec::field_texts(message, field), " "));
+    return fmt::format("{}", fmt::join(texts_of(message, field, names), " "));
   }
 
   /// What hosts say about objects of this type; nothing where there is nothing to say, or a token may not see it.
@@ -281,6 +288,17 @@ class ResourceCommand {
     return kOk;
   }
 
+  /// Of a long list the first entries, and how many more: a table of address groups stays a table.
+  static std::string short_cell(const google::protobuf::Message& message, const FieldSpec& field,
+                                const codec::NameTable& names) {
+    constexpr size_t kShown = 4;
+    std::vector<std::string> texts = texts_of(message, field, names);
+    if (texts.size() <= kShown + 1) return fmt::format("{}", fmt::join(texts, " "));
+    const size_t more = texts.size() - kShown;
+    texts.resize(kShown);
+    return fmt::format("{} and {} more", fmt::join(texts, " "), more);
+  }
+
   /// The name first and the id, long and dull, last.
   void print_table(const std::vector<const google::protobuf::Message*>& messages,
                    const codec::NameTable& names, const std::optional<StatusView>& status) {
@@ -305,7 +323,7 @@ class ResourceCommand {
       const Row cells = status ? status->cells(*m, names) : Row{};
       Row row;
       for (const FieldSpec* f : columns) {
-        row.push_back(cell(*m, *f, names));
+        row.push_back(short_cell(*m, *f, names));
         insert_more(f, row, cells);
       }
       rows.push_back(std::move(row));

@@ -75,13 +75,16 @@ class Orderer {
 
   /// The objects of this file that a reference field may mean. With several tenants a name may fit several: all count.
   std::vector<size_t> targets(const CloudObject& object, const FieldSpec& field) const {
+    std::vector<size_t> found;
     for (const NameReference& r : object.references) {
       if (r.field != &field) continue;
       const auto it = by_name_.find(joined({field.reference, r.name}));
-      return it == by_name_.end() ? std::vector<size_t>{} : it->second;
+      if (it != by_name_.end()) found.insert(found.end(), it->second.begin(), it->second.end());
     }
-    const auto it = by_id_.find(get_raw(*object.message, field.name));
-    return it == by_id_.end() ? std::vector<size_t>{} : std::vector<size_t>{it->second};
+    for (const std::string& id : reference_ids(*object.message, field)) {
+      if (const auto it = by_id_.find(id); it != by_id_.end()) found.push_back(it->second);
+    }
+    return found;
   }
 
   struct Step {
@@ -217,7 +220,7 @@ Problems resolve(CloudObject& object, const IdOfName& id_of, const NamesOfType& 
   for (const NameReference& r : object.references) {
     const ResourceSpec& type = r.field->target();
     if (const auto id = id_of(type, tenant, r.name)) {
-      set_raw(*object.message, r.field->name, id->raw());
+      set_reference(*object.message, r, *id);
       continue;
     }
     std::string remedy;

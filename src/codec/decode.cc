@@ -6,6 +6,7 @@
 #include <google/protobuf/message.h>
 
 #include <memory>
+#include <unordered_set>
 
 #include "base/ids.h"
 #include "codec/nearest.h"
@@ -156,11 +157,12 @@ class Decoder {
       return;
     }
     r.ClearField(&onto, field.descriptor);
-    if (m.value.items.size() > kMaxListEntries) {
+    if (m.value.items.size() > static_cast<size_t>(field.max_entries)) {
       problem(path, m.value.line, fmt::format("{} entries", m.value.items.size()),
-              fmt::format("at most {} are allowed", kMaxListEntries));
+              fmt::format("at most {} are allowed", field.max_entries));
       return;
     }
+    entries_.clear();
     for (size_t i = 0; i < m.value.items.size(); ++i) {
       value(field, m.value.items[i], fmt::format("{}[{}]", path, i), onto, Merge::create);
     }
@@ -212,34 +214,42 @@ class Decoder {
                   suggestion(node.text, field.words));
           return;
         }
+        if (field.repeated && !is_new(word->name(), node, path)) return;
         field.repeated ? r.AddEnum(&onto, d, word) : r.SetEnum(&onto, d, word);
         return;
       }
       default:
         break;
     }
-    if (node.kind != Node::Kind::text && node.kind != Node::Kind::plain)
+    // JSON's 443 is as good as "443".
+    const bool number_will_do =
+        node.kind == Node::Kind::number &&
+        (field.kind == ValueKind::ip_protocol || field.kind == ValueKind::port_range);
+    if (node.kind != Node::Kind::text && node.kind != Node::Kind::plain && !number_will_do)
       return wrong_kind(field, node, path);
     auto stored = stored_form(field.kind, node.text);
     if (!stored && field.is_reference() && options_.names != nullptr &&
         stored_form(ValueKind::name, node.text)) {
-      PLEXUS_CHECK(!field.repeated, "lists of references are not in the schema yet");
-      options_.names->push_back({&field, node.text, node.line});
+      if (field.repeated && !is_new(node.text, node, path)) return;
+      const int index = field.repeated ? r.FieldSize(onto, d) : 0;
+      options_.names->push_back({&field, node.text, node.line, index});
       stored = Uuid{}.raw();
+    } else if (stored && field.repeated && !is_new(*stored, node, path)) {
+      return;
     }
     if (!stored) return wrong_kind(field, node, path);
     if (field.repeated) {
-      for (int i = 0; i < r.FieldSize(onto, d); ++i) {
-        if (r.GetRepeatedString(onto, d, i) == *stored) {
-          problem(path, node.line, in_quotes(node.text) + " appears twice in the list",
-                  "remove one");
-          return;
-        }
-      }
       r.AddString(&onto, d, std::move(*stored));
     } else {
       r.SetString(&onto, d, std::move(*stored));
     }
+  }
+
+  /// Whether the list that is being decoded has no such entry yet; a problem when it has.
+  bool is_new(const std::string& entry, const Node& node, const std::string& path) {
+    if (entries_.insert(entry).second) return true;
+    problem(path, node.line, in_quotes(node.text) + " appears twice in the list", "remove one");
+    return false;
   }
 
   static std::string range_remedy(const FieldSpec& field) {
@@ -273,6 +283,7 @@ class Decoder {
 
   const DecodeOptions& options_;
   Problems& problems_;
+  std::unordered_set<std::string> entries_;  ///< of the list that is being decoded
 };
 
 class Validator {
@@ -300,11 +311,12 @@ class Validator {
       }
       return;
     }
-    if (count > kMaxListEntries) {
+    if (count > f.max_entries) {
       problem(path, fmt::format("{} entries", count),
-              fmt::format("at most {} are allowed", kMaxListEntries));
+              fmt::format("at most {} are allowed", f.max_entries));
       return;
     }
+    std::unordered_set<std::string> named;
     for (int i = 0; i < count; ++i) {
       const std::string place = f.repeated ? fmt::format("{}[{}]", path, i) : path;
       switch (f.kind) {
@@ -326,7 +338,8 @@ class Validator {
           break;
         case ValueKind::enumeration:
           // Unknown numbers may stand in records of newer writers; zero is never stored.
-          if (!f.repeated && r.GetEnumValue(m, f.descriptor) == 0) {
+          if ((f.repeated ? r.GetRepeatedEnumValue(m, f.descriptor, i)
+                          : r.GetEnumValue(m, f.descriptor)) == 0) {
             problem(place, "the value 'unspecified'", suggestion("", f.words));
           }
           break;
@@ -335,6 +348,10 @@ class Validator {
               f.repeated ? r.GetRepeatedString(m, f.descriptor, i) : r.GetString(m, f.descriptor);
           // The nil id stands for a name that is not resolved yet.
           const bool pending = f.is_reference() && bytes == Uuid{}.raw();
+          // Once by its name and once by its id, say.
+          if (f.is_reference() && !pending && !named.insert(bytes).second) {
+            problem(place, text_form(f.kind, bytes) + " appears twice in the list", "remove one");
+          }
           if (!pending && !is_stored_form(f.kind, bytes)) {
             problem(place, text_form(f.kind, bytes) + " is not " + std::string(kind_name(f.kind)),
                     "set it to " + std::string(expected_form(f.kind)));
@@ -367,6 +384,16 @@ class Validator {
 
 }  // namespace
 
+void set_reference(pb::Message& message, const NameReference& reference, const Uuid& id) {
+  const pb::Reflection& r = *message.GetReflection();
+  const pb::FieldDescriptor* d = reference.field->descriptor;
+  if (reference.field->repeated) {
+    r.SetRepeatedString(&message, d, reference.index, id.raw());
+  } else {
+    r.SetString(&message, d, id.raw());
+  }
+}
+
 Problems decode(const Node& node, const DecodeOptions& options, pb::Message& onto) {
   Problems problems;
   Decoder(options, problems).message(node, options.path, onto, options.merge);
@@ -378,9 +405,11 @@ Problems validate(const pb::Message& message, const std::string& path, int line)
   Validator validator(line, problems);
   validator.message(message, path);
   const size_t size = message.ByteSizeLong();
-  if (size > kMaxRecordBytes) {
+  const ResourceSpec* spec = resource_of(message);
+  const size_t most = spec != nullptr ? spec->max_bytes : ResourceSpec().max_bytes;
+  if (size > most) {
     validator.problem(path, fmt::format("the object has {} bytes", size),
-                      fmt::format("at most {} are allowed", kMaxRecordBytes));
+                      fmt::format("at most {} are allowed", most));
   }
   return problems;
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/ids.h"
 #include "codec/node.h"
 #include "codec/schema.h"
 
@@ -24,13 +25,18 @@ struct NameReference {
   const FieldSpec* field = nullptr;
   std::string name;
   int line = 0;
+  int index = 0;  ///< which entry, where the field is a list
 };
+
+/// Puts the id where decode() left the nil id for the name.
+void set_reference(google::protobuf::Message& message, const NameReference& reference,
+                   const Uuid& id);
 
 struct DecodeOptions {
   Merge merge = Merge::create;
   std::string path = {};  ///< of the node itself, the prefix of all paths in problems: "ports[2]"
   /// Where names in reference fields go; nullptr: ids only. The field itself then holds the nil id, so that validate()
-  /// sees it set; set_raw() the real one.
+  /// sees it set; set_reference() the real one.
   std::vector<NameReference>* names = nullptr;
   /// What a server answered: output-only fields are taken, and what only a newer schema knows is passed over.
   bool answer = false;
@@ -43,12 +49,9 @@ struct DecodeOptions {
 [[nodiscard]] Problems decode(const Node& node, const DecodeOptions& options,
                               google::protobuf::Message& onto);
 
-/// The whole message: required fields, exclusive fields, ranges, formats, sizes (at most 256 entries a list, 64 KB in
-/// all). `line` goes into the problems.
+/// The whole message: required fields, exclusive fields, ranges, formats, references named twice, sizes of lists and of the
+/// record. `line` goes into the problems.
 [[nodiscard]] Problems validate(const google::protobuf::Message& message,
                                 const std::string& path = {}, int line = 0);
-
-inline constexpr int kMaxListEntries = 256;
-inline constexpr size_t kMaxRecordBytes = 64 * 1024;
 
 }  // namespace plexus::codec

@@ -2,6 +2,7 @@
 #include "codec/format.h"
 
 #include "base/ids.h"
+#include "codec/match_format.h"
 #include "codec/node.h"
 #include "packet/addr.h"
 
@@ -90,6 +91,19 @@ std::string_view expected_form(ValueKind kind) {
       return "1 to 63 of the characters a-z A-Z 0-9 . _ - with a letter or digit first";
     case ValueKind::interface:
       return "an interface name of 1 to 15 characters like tap0";
+    case ValueKind::ip_protocol:
+      return "tcp, udp, icmp, icmpv6, sctp or a protocol number up to 255";
+    case ValueKind::ethertype:
+      return "ipv4, ipv6, arp or a number like 0x88cc";
+    case ValueKind::port_range:
+      return "a port like 443 or a range like 8000-8080";
+    case ValueKind::masked_mac:
+      return "a MAC like 02:00:00:00:00:01, or with a mask like "
+             "02:00:00:00:00:00/ff:00:00:00:00:00";
+    case ValueKind::tcp_flags:
+      return "the flags that are set and not set, like +syn-ack";
+    case ValueKind::address_pair:
+      return "a network or an address, perhaps with a MAC, like 10.0.0.5@02:00:00:00:00:01";
     case ValueKind::message:
       return "an object";
   }
@@ -122,6 +136,18 @@ std::string_view kind_name(ValueKind kind) {
       return "a name";
     case ValueKind::interface:
       return "an interface name";
+    case ValueKind::ip_protocol:
+      return "an IP protocol";
+    case ValueKind::ethertype:
+      return "an ethertype";
+    case ValueKind::port_range:
+      return "a range of ports";
+    case ValueKind::masked_mac:
+      return "a MAC address with a mask";
+    case ValueKind::tcp_flags:
+      return "a set of TCP flags";
+    case ValueKind::address_pair:
+      return "an address pair";
     case ValueKind::message:
       return "an object";
   }
@@ -154,6 +180,18 @@ std::string_view placeholder(ValueKind kind) {
       return "NAME";
     case ValueKind::interface:
       return "INTERFACE";
+    case ValueKind::ip_protocol:
+      return "PROTOCOL";
+    case ValueKind::ethertype:
+      return "ETHERTYPE";
+    case ValueKind::port_range:
+      return "PORT[-PORT]";
+    case ValueKind::masked_mac:
+      return "MAC[/MASK]";
+    case ValueKind::tcp_flags:
+      return "+FLAG-FLAG";
+    case ValueKind::address_pair:
+      return "PREFIX[@MAC]";
     case ValueKind::message:
       return "OBJECT";
   }
@@ -184,6 +222,18 @@ std::optional<std::string> stored_form(ValueKind kind, std::string_view text) {
       return valid_utf8(text) ? std::optional(std::string(text)) : std::nullopt;
     case ValueKind::bytes:
       return parse_hex(text);
+    case ValueKind::ip_protocol:
+      return protocol_bytes(text);
+    case ValueKind::ethertype:
+      return ethertype_bytes(text);
+    case ValueKind::port_range:
+      return port_range_bytes(text);
+    case ValueKind::masked_mac:
+      return masked_mac_bytes(text);
+    case ValueKind::tcp_flags:
+      return tcp_flags_bytes(text);
+    case ValueKind::address_pair:
+      return address_pair_bytes(text);
     case ValueKind::boolean:
     case ValueKind::number:
     case ValueKind::enumeration:
@@ -212,6 +262,24 @@ std::string text_form(ValueKind kind, std::string_view stored) {
     case ValueKind::interface:
     case ValueKind::text:
       return std::string(stored);
+    case ValueKind::ip_protocol:
+      if (auto text = protocol_text(stored)) return *std::move(text);
+      break;
+    case ValueKind::ethertype:
+      if (auto text = ethertype_text(stored)) return *std::move(text);
+      break;
+    case ValueKind::port_range:
+      if (auto text = port_range_text(stored)) return *std::move(text);
+      break;
+    case ValueKind::masked_mac:
+      if (auto text = masked_mac_text(stored)) return *std::move(text);
+      break;
+    case ValueKind::tcp_flags:
+      if (auto text = tcp_flags_text(stored)) return *std::move(text);
+      break;
+    case ValueKind::address_pair:
+      if (auto text = address_pair_text(stored)) return *std::move(text);
+      break;
     case ValueKind::bytes:
     case ValueKind::boolean:
     case ValueKind::number:
@@ -260,8 +328,22 @@ std::string particular_remedy(ValueKind kind, std::string_view text) {
     if (const auto p = IpPrefix::parse(text))
       return "leave out the prefix length: " + p->addr.str();
   }
-  if (kind == ValueKind::name && Uuid::parse(text)) return "a name must not look like an id";
-  return {};
+  switch (kind) {
+    case ValueKind::name:
+      return Uuid::parse(text) ? "a name must not look like an id" : "";
+    case ValueKind::ethertype:
+      return ethertype_remedy(text);
+    case ValueKind::port_range:
+      return port_range_remedy(text);
+    case ValueKind::masked_mac:
+      return masked_mac_remedy(text);
+    case ValueKind::tcp_flags:
+      return tcp_flags_remedy(text);
+    case ValueKind::address_pair:
+      return address_pair_remedy(text);
+    default:
+      return {};
+  }
 }
 
 }  // namespace plexus::codec

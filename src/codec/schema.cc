@@ -34,6 +34,18 @@ ValueKind kind_of(const pb::FieldDescriptor& field) {
       return ValueKind::name;
     case v1::FORMAT_INTERFACE:
       return ValueKind::interface;
+    case v1::FORMAT_IP_PROTOCOL:
+      return ValueKind::ip_protocol;
+    case v1::FORMAT_ETHERTYPE:
+      return ValueKind::ethertype;
+    case v1::FORMAT_PORT_RANGE:
+      return ValueKind::port_range;
+    case v1::FORMAT_MASKED_MAC:
+      return ValueKind::masked_mac;
+    case v1::FORMAT_TCP_FLAGS:
+      return ValueKind::tcp_flags;
+    case v1::FORMAT_ADDRESS_PAIR:
+      return ValueKind::address_pair;
     default:
       break;
   }
@@ -81,6 +93,8 @@ FieldSpec describe_field(const pb::FieldDescriptor& field) {
     if (range.has_min()) spec.min = range.min();
     if (range.has_max()) spec.max = range.max();
   }
+  if (options.HasExtension(v1::max_entries))
+    spec.max_entries = static_cast<int>(options.GetExtension(v1::max_entries));
   if (options.HasExtension(v1::ref)) spec.reference = options.GetExtension(v1::ref).type();
   if (field.enum_type() != nullptr) {
     for (int i = 0; i < field.enum_type()->value_count(); ++i) {
@@ -105,6 +119,7 @@ std::vector<ResourceSpec> build() {
     spec.singular = options.singular();
     spec.help = options.help();
     spec.name_scope.assign(options.name_scope().begin(), options.name_scope().end());
+    if (options.has_max_bytes()) spec.max_bytes = options.max_bytes();
     spec.descriptor = &type;
     for (const v1::ExclusiveFields& e : options.exclusive()) {
       spec.exclusive.push_back({{e.fields().begin(), e.fields().end()}, e.required()});
@@ -241,6 +256,18 @@ std::string get_text(const pb::Message& message, std::string_view field) {
     default:
       return {};
   }
+}
+
+std::vector<std::string> reference_ids(const pb::Message& message, const FieldSpec& field) {
+  const pb::Reflection& r = *message.GetReflection();
+  if (!field.repeated) {
+    if (!r.HasField(message, field.descriptor)) return {};
+    return {r.GetString(message, field.descriptor)};
+  }
+  std::vector<std::string> out;
+  for (int i = 0; i < r.FieldSize(message, field.descriptor); ++i)
+    out.push_back(r.GetRepeatedString(message, field.descriptor, i));
+  return out;
 }
 
 void set_raw(pb::Message& message, std::string_view field, std::string value) {

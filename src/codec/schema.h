@@ -40,6 +40,7 @@ struct FieldSpec {
   bool output_only = false;
   bool secret = false;
   uint32_t min = 0, max = UINT32_MAX;  ///< of a number
+  int max_entries = 256;               ///< of a list
   std::string reference;  ///< message name of the referred-to type: "Bridge"; empty: no reference
   std::vector<std::string> words;  ///< of an enumeration, lower case
   const google::protobuf::FieldDescriptor* descriptor = nullptr;
@@ -63,7 +64,8 @@ struct ResourceSpec {
   std::span<const FieldSpec> fields;  ///< in order of their numbers; never move
   std::vector<ExclusiveSpec> exclusive;
   std::vector<std::string>
-      name_scope;  ///< names are unique among objects that agree in these fields
+      name_scope;                ///< names are unique among objects that agree in these fields
+  size_t max_bytes = 64 * 1024;  ///< of a record
   const google::protobuf::Descriptor* descriptor = nullptr;
 
   [[nodiscard]] const FieldSpec* field(std::string_view name) const;
@@ -89,6 +91,9 @@ struct ResourceSpec {
                                    std::string_view field);
 /// Stored bytes of a bytes or string field; empty if it is not set.
 [[nodiscard]] std::string get_raw(const google::protobuf::Message& message, std::string_view field);
+/// The ids that a reference holds, raw and in its order: of a single one at most one.
+[[nodiscard]] std::vector<std::string> reference_ids(const google::protobuf::Message& message,
+                                                     const FieldSpec& field);
 /// Sets a singular bytes or string field to stored bytes. The field must exist.
 void set_raw(google::protobuf::Message& message, std::string_view field, std::string value);
 /// Unsets a field. The field must exist.
