@@ -12,12 +12,8 @@ namespace plexus::model {
 struct RouteTable::Node {
   IpPrefix prefix;
   std::vector<RouteEntry> entries;  ///< best first; empty where the trie only branches
-  /// By the place of their first entry: the groups of several that share the traffic.
-  struct Group {
-    size_t first = 0, size = 0;
-    std::shared_ptr<const MaglevTable> choice;
-  };
-  std::vector<Group> groups;
+  /// By the place of their first entry; none where there is one entry.
+  std::vector<RouteGroup> groups;
   /// By the first bit after the prefix. A node without entries has both.
   std::shared_ptr<const Node> child[2];
 };
@@ -51,15 +47,15 @@ bool shares(const RouteEntry& a, const RouteEntry& b) {
 void regroup(Node& node) {
   node.groups.clear();
   const auto& entries = node.entries;
+  if (entries.size() < 2) return;
   for (size_t first = 0, next = 0; first < entries.size(); first = next) {
     next = first + 1;
     while (next < entries.size() && shares(entries[first], entries[next])) ++next;
-    // Beyond the metric that is used nothing is.
-    if (first > 0 && entries[first].source == entries[first - 1].source &&
-        !entries[first - 1].unreadable)
-      continue;
     const size_t size = std::min(next - first, kMaxMaglevMembers);
-    if (size < 2) continue;
+    if (size < 2) {
+      node.groups.push_back({first, size, nullptr});
+      continue;
+    }
     std::vector<MaglevMember> members;
     members.reserve(size);
     for (size_t i = first; i < first + size; ++i)
@@ -198,11 +194,16 @@ RouteLookup RouteTable::lookup(const IpAddr& destination, const IpAddr& source) 
     result.entry = &ways.entries[at];
     result.prefix = ways.prefix;
     result.group = {result.entry, 1};
-    for (const Node::Group& group : ways.groups) {
-      if (group.first != at) continue;
-      result.group = {result.entry, group.size};
-      result.choice = group.choice.get();
-    }
+    result.ways = ways.entries.data();
+    const auto group = std::lower_bound(ways.groups.begin(), ways.groups.end(), at,
+                                        [](const RouteGroup& g, size_t i) { return g.first < i; });
+    if (group == ways.groups.end()) break;
+    result.group = result.group_of(*group);
+    result.choice = group->choice.get();
+    const auto end = std::find_if(group + 1, ways.groups.end(), [&](const RouteGroup& g) {
+      return ways.entries[g.first].source != result.entry->source;
+    });
+    if (!result.entry->unreadable) result.spares = {group + 1, end};
     break;
   }
   return result;

@@ -41,6 +41,13 @@ struct RouteEntry {
 /// connected network, a route that drops, the lower id.
 [[nodiscard]] bool preferred(const RouteEntry& a, const RouteEntry& b);
 
+/// Ways of one prefix that are as good as each other: routes that forward, with equal prefixes and metric; any other way is
+/// a group of its own.
+struct RouteGroup {
+  size_t first = 0, size = 0;  ///< among the ways of the prefix; at most kMaxMaglevMembers
+  std::shared_ptr<const MaglevTable> choice;  ///< which of them serves which flow; null: one alone
+};
+
 /// What a lookup found, and how much of the addresses it looked at: every packet that agrees with the one asked for in
 /// the first `bits_read` bits of the destination and the first `source_bits_read` of the source gets the same answer.
 struct RouteLookup {
@@ -53,6 +60,12 @@ struct RouteLookup {
   std::span<const RouteEntry> group;
   /// Which of the group serves which flow; nullptr when the entry is alone.
   const MaglevTable* choice = nullptr;
+  /// What comes after that, for when none of it can be used: ways with equal prefixes, by metric.
+  std::span<const RouteGroup> spares;
+  const RouteEntry* ways = nullptr;  ///< all of the prefix
+  [[nodiscard]] std::span<const RouteEntry> group_of(const RouteGroup& g) const {
+    return {ways + g.first, g.size};
+  }
 };
 
 class RouteTable {

@@ -235,5 +235,41 @@ TEST(RouteTable, AgreesWithAListAndReadsEnough) {
   }
 }
 
+TEST(RouteTable, SparesAreTheWaysOfTheSamePrefixesThatComeAfter) {
+  RouteTable t;
+  const auto way = [](int n, uint32_t metric, RouteKind kind = RouteKind::forward,
+                      const char* from = nullptr) {
+    RouteEntry e;
+    e.id = {Uuid::derived("route", std::to_string(n))};
+    e.kind = kind;
+    e.metric = metric;
+    if (from != nullptr) e.source = *IpPrefix::parse(from);
+    return e;
+  };
+  const IpPrefix all = *IpPrefix::parse("0.0.0.0/0");
+  t.add(all, way(1, 5));
+  EXPECT_TRUE(t.lookup(addr("10.0.0.1")).spares.empty());
+  t.add(all, way(2, 7));
+  t.add(all, way(3, 7));
+  t.add(all, way(4, 9, RouteKind::blackhole));
+  t.add(all, way(5, 1, RouteKind::forward, "10.1.0.0/16"));
+  t.add(all, way(6, 2, RouteKind::forward, "10.1.0.0/16"));
+  const RouteLookup found = t.lookup(addr("10.0.0.1"), addr("10.2.0.1"));
+  EXPECT_EQ(*found.entry, way(1, 5));
+  EXPECT_EQ(found.group.size(), 1u);
+  EXPECT_EQ(found.choice, nullptr);
+  ASSERT_EQ(found.spares.size(), 2u);
+  EXPECT_EQ(found.group_of(found.spares[0]).size(), 2u);
+  EXPECT_EQ(found.group_of(found.spares[0]).front().metric, 7u);
+  EXPECT_NE(found.spares[0].choice, nullptr);
+  EXPECT_EQ(found.group_of(found.spares[1]).front(), way(4, 9, RouteKind::blackhole));
+  EXPECT_EQ(found.spares[1].choice, nullptr);
+  // Ways for a narrower source have spares of their own, never those for all.
+  const RouteLookup narrow = t.lookup(addr("10.0.0.1"), addr("10.1.0.1"));
+  EXPECT_EQ(*narrow.entry, way(5, 1, RouteKind::forward, "10.1.0.0/16"));
+  ASSERT_EQ(narrow.spares.size(), 1u);
+  EXPECT_EQ(narrow.group_of(narrow.spares[0]).front().metric, 2u);
+}
+
 }  // namespace
 }  // namespace plexus::model

@@ -6,6 +6,7 @@
 
 #include "packet/build.h"
 #include "packet/text.h"
+#include "sim/delta_tags.h"
 #include "sim/simulate.h"
 #include "sim/test_cloud.h"
 
@@ -197,6 +198,48 @@ TEST_F(RouterGroup, WhatARouterMakesGoesByItsOwnFlow) {
     ++used[o.generated[0].frame[5]];
   }
   EXPECT_EQ(used.size(), 3u);
+}
+
+TEST_F(RouterGroup, ASpareTakesOverWhenNoneOfTheBestCanBeUsed) {
+  cloud.routes[TestCloud::route_id("default3")].metric = 10;
+  cloud.routes[TestCloud::route_id("default6-3")].metric = 10;
+  for (const bool v6 : {false, true}) {
+    EXPECT_EQ(shares(v6, 200).count(3), 0u) << "a spare is no share";
+    cloud.ports[ups[0]].admin_up = false;
+    EXPECT_EQ(way_of(send(udp(1, v6))), 2);
+    cloud.ports[ups[1]].admin_up = false;
+    const Outcome o = send(udp(1, v6));
+    EXPECT_EQ(way_of(o), 3) << trace.text();
+    EXPECT_TRUE(o.cacheable);
+    // What would bring the others back is among its dependencies.
+    EXPECT_THAT(o.dependencies, testing::IsSupersetOf(
+                                    {Dependency{port_tag(ups[0])}, Dependency{port_tag(ups[1])}}));
+    cloud.ports[ups[0]].admin_up = cloud.ports[ups[1]].admin_up = true;
+  }
+}
+
+TEST_F(RouterGroup, AnIcmpErrorGoesTheWayOfWhatItIsAbout) {
+  for (const bool v6 : {false, true}) {
+    for (uint16_t port = 1; port <= 40; ++port) {
+      const Frame packet = udp(port, v6);
+      // The packet that came back, about which the machine complains.
+      Frame back = udp_packet({.eth_src = *MacAddr::parse("02:00:00:00:01:fe"),
+                               .eth_dst = *MacAddr::parse("02:00:00:00:01:01"),
+                               .src = *IpAddr::parse(v6 ? "2001:db8:ffff::1" : "203.0.113.1"),
+                               .dst = *IpAddr::parse(v6 ? "fd00:1::1" : "10.0.1.1"),
+                               .vlan_tci = {}},
+                              53, port, Frame(100));
+      const auto error = icmp_error({.kind = IcmpErrorKind::port_unreachable,
+                                     .from_mac = *MacAddr::parse("02:00:00:00:01:01"),
+                                     .to_mac = *MacAddr::parse("02:00:00:00:01:fe"),
+                                     .from_ip = *IpAddr::parse(v6 ? "fd00:1::1" : "10.0.1.1")},
+                                    parse_packet(back), back);
+      ASSERT_TRUE(error);
+      const Outcome o = send(*error);
+      EXPECT_EQ(way_of(o), way_of(send(packet)));
+      EXPECT_FALSE(o.cacheable) << "what it quotes is in no key";
+    }
+  }
 }
 
 }  // namespace

@@ -106,7 +106,12 @@ class Simulation {
   [[nodiscard]] const model::RouteEntry& choose(Journey& j, const model::Router& router,
                                                 const model::RouteLookup& found);
   [[nodiscard]] bool usable(const model::Router& router, const model::RouteEntry& entry);
-  [[nodiscard]] static model::FlowIdentity flow_identity(Journey& j);
+  /// The same within one group; nullptr: none of it can be used.
+  [[nodiscard]] const model::RouteEntry* choose_in(Journey& j, const model::Router& router,
+                                                   const model::RouteLookup& found,
+                                                   std::span<const model::RouteEntry> group,
+                                                   const model::MaglevTable* table);
+  [[nodiscard]] model::FlowIdentity flow_identity(Journey& j);
 
   // router_mtu.cc
   /// Sends a routed packet on, if it is small enough for all that comes behind the router.
