@@ -446,6 +446,9 @@ void Topology::replace_effects(PortId id, const PortEffects& before, Delta& delt
     for (const auto& [address, mac] : addresses) {
       change_list(tables.addresses, address, AddressOwner{id, mac}, add);
       delta.addresses.emplace_back(*e.bridge, address);
+      // How many of a group a port has is in no table.
+      if (address.is_v6() && !address.is_multicast())
+        delta.addresses.emplace_back(*e.bridge, solicited_node_of(address));
     }
     for (const LearnedMac& l : learned) {
       change_list(tables.learned, l.mac, LearnedAt{~l.sequence, id}, add);

@@ -54,7 +54,8 @@ void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Po
   }
   const MacAddr mac = j.eth_dst();
   depend(mac_tag(bridge.id, mac));
-  const auto port = snapshot_.port_of_mac(bridge.id, mac);
+  auto port = snapshot_.port_of_mac(bridge.id, mac);
+  if (!port) port = link_towards(bridge.id, mac);
   if (!port) {
     note_at(j, DeviceKind::bridge, bridge, "{} is unknown: to all other ports", mac);
     return flood(j, bridge, &in);

@@ -17,7 +17,35 @@ constexpr unsigned kSolicitedNodesBits = 24;
 
 const IpAddr kNoAddress4 = IpAddr::v4(0), kNoAddress6 = IpAddr::v6({});
 
+/// How many addresses of the solicited-node group are known to be at the port.
+size_t members_at(const model::Snapshot& snapshot, PortId id, const IpAddr& group) {
+  const auto is_member = [&](const IpAddr& a) {
+    return a.is_v6() && !a.is_multicast() && solicited_node_of(a) == group;
+  };
+  const model::Port* port = snapshot.port(id);
+  if (port == nullptr) return 0;
+  auto count = std::count_if(port->addresses.begin(), port->addresses.end(), is_member);
+  if (const model::Port* peer = snapshot.peer(*port);
+      peer != nullptr && std::holds_alternative<RouterId>(peer->device)) {
+    count += std::count_if(peer->networks.begin(), peer->networks.end(),
+                           [&](const IpPrefix& n) { return is_member(n.addr); });
+    if (is_member(link_local_of(peer->mac))) ++count;
+  }
+  return static_cast<size_t>(count);
+}
+
 }  // namespace
+
+/// Answers for two members of one group would be flows with one match, that push each other out.
+bool Simulation::one_of_several(const model::Bridge& bridge, const IpAddr& target) {
+  if (!target.is_v6()) return false;
+  const IpAddr group = solicited_node_of(target);
+  const auto members = place_on_bridges(bridge.id, group), it = place_on_bridges(bridge.id, target);
+  if (!members || !it || members->via != it->via || members->owners.size() != 1) return true;
+  const PortId port = members->owners.front().port;
+  depend(port_tag(port));
+  return members_at(snapshot_, port, group) != 1;
+}
 
 std::optional<IpAddr> Simulation::asked_for(Journey& j, const model::Bridge& bridge) {
   if (j.eth_dst_is(kBroadcastMac)) {
@@ -61,7 +89,7 @@ bool Simulation::answer_on_bridge(Journey& j, const model::Bridge& bridge, const
   const bool cacheable = cacheable_;
   if (target->is_v6()) cacheable_ = false;
   const bool settled = answer_for(j, bridge, in, *target);
-  if (settled && j.fate->copies.size() == 1 &&
+  if (settled && !one_of_several(bridge, *target) && j.fate->copies.size() == 1 &&
       std::holds_alternative<NeighbourAnswer>(j.fate->copies.front().output))
     cacheable_ = cacheable;
   return settled;

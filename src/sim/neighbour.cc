@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who has an address next to a router port: known from the topology, learned, or to be asked for.
-#include <boost/container/static_vector.hpp>
-
 #include <algorithm>
 #include <utility>
 
@@ -10,9 +8,6 @@
 
 namespace plexus::sim {
 namespace {
-
-/// Bridges wired to each other that one search looks at.
-constexpr size_t kMaxBridges = 32;
 
 /// The port's address to ask from: in the network of `target`, else any of its family.
 std::optional<IpAddr> asking_address(const model::Port& port, const IpAddr& target) {
@@ -46,36 +41,6 @@ std::optional<MacAddr> Simulation::mac_in_topology(const model::Port& port, cons
   if (std::holds_alternative<RouterId>(peer->device) && !peer->mac.is_zero() &&
       has_address(*peer, address))
     return peer->mac;
-  return std::nullopt;
-}
-
-std::optional<Simulation::Place> Simulation::place_on_bridges(BridgeId start,
-                                                              const IpAddr& address) {
-  struct Step {
-    BridgeId bridge;
-    PortId via;
-  };
-  boost::container::static_vector<Step, kMaxBridges> steps;
-  steps.push_back({start, PortId{}});
-  for (size_t i = 0; i < steps.size(); ++i) {
-    const auto [here, via] = steps[i];
-    depend(address_tag(here, address));
-    if (const auto owners = snapshot_.address_owners(here, address); !owners.empty())
-      return Place{owners, via};
-    depend(bridge_tag(here));  // also says which links there are
-    for (PortId id : snapshot_.flood_set(here).links) {
-      const model::Port* link = snapshot_.port(id);
-      if (link == nullptr) continue;
-      depend(port_tag(id));
-      depend(port_tag(*link->peer));
-      const model::Port* peer = snapshot_.peer(*link);
-      const auto* next = peer != nullptr ? std::get_if<BridgeId>(&peer->device) : nullptr;
-      if (next == nullptr || steps.size() == kMaxBridges) continue;
-      if (std::none_of(steps.begin(), steps.end(),
-                       [&](const Step& s) { return s.bridge == *next; }))
-        steps.push_back({*next, via.is_nil() ? id : via});
-    }
-  }
   return std::nullopt;
 }
 

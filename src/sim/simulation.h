@@ -83,6 +83,7 @@ class Simulation {
                                 const IpAddr& target);
   /// The address that the frame asks all others for; none: it does not, or nobody with such an address is known.
   [[nodiscard]] std::optional<IpAddr> asked_for(Journey& j, const model::Bridge& bridge);
+  [[nodiscard]] bool one_of_several(const model::Bridge& bridge, const IpAddr& target);
   [[nodiscard]] bool machine_is_there(const model::Port& port);
 
   // router.cc
@@ -155,7 +156,7 @@ class Simulation {
   [[nodiscard]] std::optional<IpAddr> own_address_for(const model::Router& router,
                                                       const model::Port& port, const IpAddr& peer);
 
-  // neighbour.cc
+  // neighbour.cc, bridge_links.cc
   [[nodiscard]] std::optional<MacAddr> resolve(Journey& j, const model::Port& port,
                                                const IpAddr& address);
   [[nodiscard]] std::optional<MacAddr> mac_in_topology(const model::Port& port,
@@ -166,6 +167,12 @@ class Simulation {
     PortId via;  ///< the first bridge's port on the way there; nil: on that bridge itself
   };
   [[nodiscard]] std::optional<Place> place_on_bridges(BridgeId start, const IpAddr& address);
+  /// The port of the bridge by which the way leads to a bridge behind it that knows the MAC; nothing: none does.
+  [[nodiscard]] std::optional<PortId> link_towards(BridgeId start, const MacAddr& mac);
+  /// Calls visit(bridge, via) for the bridge and those wired to it, the nearest first, until it says true; over links for
+  /// which may_pass(port, peer, next bridge).
+  template <typename Visit, typename MayPass>
+  void visit_bridges(BridgeId start, Visit visit, MayPass may_pass);
 
   // egress.cc
   /// The frame leaves its device by the port.
