@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Announcements: when an address of a bridge gets another MAC (a router port's MAC or a machine's was changed, an address
 // went to another port), the machines at this host's ports are told, so that they need not wait until their own entries
-// expire. Every host with ports on the bridge tells its own. Pure.
+// expire. Every host with ports on the bridge tells its own. So they are when a port moves to another host: what stands
+// between them and the port (a bridge inside a guest, a switch outside) has to learn the way anew. Pure.
 #pragma once
 
 #include <vector>
@@ -16,7 +17,8 @@ namespace plexus::sim {
 inline constexpr size_t kMaxAnnounced = 256;
 
 /// A gratuitous ARP request (RFC 5227 3) or an unsolicited neighbour advertisement (RFC 4861 7.2.6) for each address that one
-/// port had before and one has now, with another MAC; out of all local ports of the bridge but the one that has it.
+/// port had before and one has now, with another MAC, or at a port that is at another host now; out of all local ports of the
+/// bridge but the one that has it. For the addresses of a router's uplink that has come here: out of the uplink.
 /// `delta` is what led from `before` to `now`.
 [[nodiscard]] std::vector<Generated> announcements(const model::Snapshot& before,
                                                    const model::Snapshot& now,

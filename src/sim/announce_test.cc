@@ -90,5 +90,30 @@ TEST_F(Announce, WhatIsNewOrGoneOrTheSameIsNotTold) {
   EXPECT_THAT(change(model::PortChange{vm2, other}), IsEmpty());
 }
 
+TEST_F(Announce, AMachineThatGoesToAnotherHostIsToldToTheOthers) {
+  cloud.bind(vm2, h2);
+  const auto away = change(model::BindingChange{vm2, cloud.bindings[vm2]});
+  ASSERT_THAT(away, SizeIs(1));
+  EXPECT_EQ(away[0].frame, arp_request(*MacAddr::parse("02:00:00:00:01:02"),
+                                       *IpAddr::parse("10.0.1.2"), *IpAddr::parse("10.0.1.2")));
+  EXPECT_THAT(away[0].actions.copies, ElementsAre(to(vm1)));
+  // One that is only bound anew at its host has not moved.
+  cloud.bind(vm3, h2);
+  EXPECT_THAT(change(model::BindingChange{vm3, cloud.bindings[vm3]}), IsEmpty());
+}
+
+TEST_F(Announce, AnUplinkThatComesHereIsToldToTheNetworkOutside) {
+  const PortId up =
+      cloud.router_port("up", rt, "02:00:00:00:03:01", {"198.51.100.1/24", "2001:db8::1/64"});
+  cloud.bind(up, h2);
+  EXPECT_THAT(change(model::PortChange{up, cloud.ports[up]}), IsEmpty());
+  EXPECT_THAT(change(model::BindingChange{up, cloud.bindings[up]}), IsEmpty()) << "not here";
+  EXPECT_THAT(change(cloud.local_port_change(up, h2)), IsEmpty());
+  cloud.bind(up, h1);
+  const auto told = change(model::BindingChange{up, cloud.bindings[up]});
+  ASSERT_THAT(told, SizeIs(2));
+  for (const Generated& g : told) EXPECT_THAT(g.actions.copies, ElementsAre(to(up)));
+}
+
 }  // namespace
 }  // namespace plexus::sim
