@@ -142,8 +142,12 @@ std::vector<model::Change> LearnedMacs::age(const model::Snapshot& snapshot, Mon
     const model::Bridge* bridge = learning_bridge(snapshot, id);
     const size_t before = port.entries.size();
     std::erase_if(port.entries, [&](const auto& entry) {
-      return bridge == nullptr || snapshot.configured_port_of_mac(bridge->id, entry.first) ||
-             now - entry.second.seen >= std::chrono::seconds(bridge->mac_age);
+      if (bridge == nullptr || snapshot.configured_port_of_mac(bridge->id, entry.first))
+        return true;
+      // A host that is down still says what it knew before. What is known better here must outlast that, or the old place
+      // would count again; the host takes its own back when it is up.
+      return now - entry.second.seen >= std::chrono::seconds(bridge->mac_age) &&
+             !snapshot.mac_contested(bridge->id, entry.first);
     });
     if (port.entries.size() != before) {
       if (auto change = binding_with(snapshot, id, port)) changes.push_back(std::move(*change));

@@ -4,7 +4,8 @@
 // the host writes where the port is; so tables go along when ports move, and nobody follows more records for them.
 //
 // A MAC that shows up at another port gets the sequence after the one it had. The highest sequence counts everywhere, of
-// equal ones the lowest port; whoever sees that a port of his has lost a MAC takes it out. A host that
+// equal ones the lowest port; whoever sees that a port of his has lost a MAC takes it out, and as long as he has not (his
+// host is down) the other does not forget it. A host that
 // takes a MAC more than kMaxMoves times within kMoveWindow (two machines have the same) leaves it where it is for the rest.
 //
 // Threads: none; its owner's. Time is an argument.

@@ -193,5 +193,23 @@ TEST_F(LearnedMacsTest, ConfiguredMacsAndOtherHostsPortsAreNoneOfOurs) {
   EXPECT_TRUE(one.saw(red, a, mac(3)).empty());
 }
 
+TEST_F(LearnedMacsTest, WhatAHostThatIsDownStillSaysDoesNotWinAgain) {
+  // h2 learned it first and is down now: its table stays in the store. It moved to h1.
+  cloud.bindings[c].learned = {{mac(1), 3}};
+  View one(cloud, h1);
+  ASSERT_EQ(one.where(red, mac(1)), c);
+  one.saw(red, a, mac(1));
+  ASSERT_EQ(one.where(red, mac(1)), a);
+  ASSERT_TRUE(one.say(cloud));
+  one.now = one.now + std::chrono::hours(1);
+  one.topology.apply(one.macs.age(*one.topology.snapshot(), one.now));
+  EXPECT_EQ(one.where(red, mac(1)), a) << "forgotten, it would be thought to be at h2";
+  // h2 comes back and takes out what it has lost.
+  cloud.bindings[c].learned.clear();
+  tell(one);
+  one.topology.apply(one.macs.age(*one.topology.snapshot(), one.now));
+  EXPECT_EQ(one.where(red, mac(1)), std::nullopt);
+}
+
 }  // namespace
 }  // namespace plexus::agent

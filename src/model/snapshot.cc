@@ -41,6 +41,12 @@ std::optional<LearnedAt> Snapshot::learned_mac(BridgeId id, MacAddr mac) const {
   return places->front();
 }
 
+bool Snapshot::mac_contested(BridgeId id, MacAddr mac) const {
+  const BridgeTables* tables = bridge_tables_.find(id);
+  const auto* places = tables != nullptr ? tables->learned.find(mac) : nullptr;
+  return places != nullptr && places->size() > 1;
+}
+
 size_t Snapshot::learned_count(BridgeId id) const {
   const BridgeTables* tables = bridge_tables_.find(id);
   return tables != nullptr ? tables->learned.size() : 0;

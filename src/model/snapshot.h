@@ -107,6 +107,8 @@ class Snapshot {
   [[nodiscard]] std::optional<PortId> configured_port_of_mac(BridgeId id, MacAddr mac) const;
   /// Where it was learned; nothing on a bridge that does not learn.
   [[nodiscard]] std::optional<LearnedAt> learned_mac(BridgeId id, MacAddr mac) const;
+  /// More than one port claims it; on a bridge that learns.
+  [[nodiscard]] bool mac_contested(BridgeId id, MacAddr mac) const;
   /// The port that it is configured at, else the one where it was learned.
   [[nodiscard]] std::optional<PortId> port_of_mac(BridgeId id, MacAddr mac) const;
   /// How many MACs are known to have been learned on the bridge.
