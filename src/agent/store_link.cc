@@ -51,14 +51,20 @@ void StoreLink::unpublish(PortId port) {
 void StoreLink::set_flood_key(BridgeId bridge, bool wanted) {
   wish([&](Wishes& w) { w.floods[bridge] = wanted; });
 }
-void StoreLink::learn(PortId port, const IpAddr& address, const MacAddr& mac) {
+void StoreLink::say(const Neighbour& neighbour) {
   wish([&](Wishes& w) {
     if (w.neighbours.size() >= kMaxNeighbours) {
       ++neighbours_lost_;
     } else {
-      w.neighbours.push_back({port, address, mac});
+      w.neighbours.push_back(neighbour);
     }
   });
+}
+void StoreLink::learn(PortId port, const IpAddr& address, const MacAddr& mac) {
+  say({port, address, mac, false});
+}
+void StoreLink::forget(PortId port, const IpAddr& address, const MacAddr& mac) {
+  say({port, address, mac, true});
 }
 void StoreLink::set_learned(PortId port, std::vector<model::LearnedMac> table) {
   wish([&](Wishes& w) { w.learned[port] = std::move(table); });
@@ -252,7 +258,8 @@ std::optional<Result<void>> StoreLink::do_one() {
     tell(FloodKeyDone{bridge});
   } else if (!now.neighbours.empty()) {
     const Neighbour& n = now.neighbours.front();
-    const auto done = records.learn_neighbour(n.port, n.address, n.mac);
+    const auto done = n.gone ? records.forget_neighbour(n.port, n.address, n.mac)
+                             : records.learn_neighbour(n.port, n.address, n.mac);
     if (!done && later(done.error())) {
       return keep(done.error(), [&](Wishes& w) { w.neighbours.push_front(n); });
     }

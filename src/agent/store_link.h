@@ -88,6 +88,8 @@ class StoreLink {
   void set_flood_key(BridgeId bridge, bool wanted);
   /// Lost, and counted, when too many wait already.
   void learn(PortId port, const IpAddr& address, const MacAddr& mac);
+  /// The neighbour is gone. Lost as learn() is.
+  void forget(PortId port, const IpAddr& address, const MacAddr& mac);
   /// The MACs learned at a port that is here; the latest counts.
   void set_learned(PortId port, std::vector<model::LearnedMac> table);
   void answer(const store::BarrierQuestion& question);
@@ -105,6 +107,7 @@ class StoreLink {
     PortId port;
     IpAddr address;
     MacAddr mac;
+    bool gone = false;
   };
   struct Addresses {
     std::vector<IpAddr> addresses;
@@ -126,6 +129,7 @@ class StoreLink {
     }
   };
 
+  void say(const Neighbour& neighbour);
   template <typename Change>
   void wish(const Change& change);
   void run(std::stop_token stop);

@@ -57,6 +57,7 @@ TopologyThread::TopologyThread(const AgentOptions& options, Start start, StoreLi
       topology_(options.host),
       learned_(learned),
       keeper_(snapshot_path(options)),
+      neighbours_(options.host),
       macs_(options.host),
       thread_([this](std::stop_token stop) { run(stop); }) {}
 
@@ -368,6 +369,7 @@ void TopologyThread::tick(MonoTime now) {
     log_info("agent", "the store has confirmed or replaced what the disk snapshot said");
   }
   keep_learned_macs(now);
+  keep_neighbours(now);
   save_to_disk(now, false);
 }
 
@@ -387,6 +389,21 @@ void TopologyThread::keep_learned_macs(MonoTime now) {
     auto seen = sources_in_use(worker.flows(), worker.snapshot(), since - kStatisticsMayBeOld);
     if (!seen.empty()) (void)box.post(std::move(seen));
   });
+}
+
+/// Asks those that are this host's to ask whether they are still there; who does not answer is forgotten everywhere.
+void TopologyThread::keep_neighbours(MonoTime now) {
+  if (!adopted_) return;
+  auto due = neighbours_.due(*topology_.snapshot(), now);
+  for (const model::Neighbour& gone : due.gone) {
+    const auto known = topology_.snapshot()->neighbours(gone.port);
+    model::NeighboursChange change{gone.port, {known.begin(), known.end()}};
+    std::erase(change.now, gone);
+    const model::Change changes[] = {change};
+    apply(changes);
+    link_.forget(gone.port, gone.address, gone.mac);
+  }
+  send(std::move(due.questions));
 }
 
 // --- the model ---
@@ -438,6 +455,8 @@ void TopologyThread::learn(const std::vector<sim::StateWrite>& writes) {
       continue;
     }
     const auto& learned = std::get<sim::NeighbourLearned>(write);
+    neighbours_.heard(learned.port, learned.address, mono_now());
+    if (topology_.snapshot()->neighbour(learned.port, learned.address) == learned.mac) continue;
     // Into our own model at once, so that waiting packets go; the store tells the other hosts.
     const auto known = topology_.snapshot()->neighbours(learned.port);
     model::NeighboursChange change{learned.port, {known.begin(), known.end()}};
@@ -481,7 +500,10 @@ void TopologyThread::apply(std::span<const model::Change> changes) {
 
 /// Machines here hear at once that a neighbour's MAC is another now. Lost when the worker is too busy: they find out.
 void TopologyThread::announce(const model::Snapshot& before, const model::Delta& delta) {
-  auto frames = sim::announcements(before, *topology_.snapshot(), delta);
+  send(sim::announcements(before, *topology_.snapshot(), delta));
+}
+
+void TopologyThread::send(std::vector<sim::Generated> frames) {
   if (frames.empty()) return;
   (void)worker_.post([frames = std::move(frames)](Worker& worker) {
     for (const sim::Generated& made : frames)

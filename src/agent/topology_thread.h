@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "agent/known_neighbours.h"
 #include "agent/learned_macs.h"
 #include "agent/options.h"
 #include "agent/port_plan.h"
@@ -100,8 +101,10 @@ class TopologyThread {
   void learn(const std::vector<sim::StateWrite>& writes);
   void take_in(store::ClosureBatch batch);
   void keep_learned_macs(MonoTime now);
+  void keep_neighbours(MonoTime now);
   void apply(std::span<const model::Change> changes);
   void announce(const model::Snapshot& before, const model::Delta& delta);
+  void send(std::vector<sim::Generated> frames);
   void hand_to_worker();
   void adopt();
   void publish_status();
@@ -163,6 +166,7 @@ class TopologyThread {
   std::map<PortId, Plug> plugged_;
   std::map<PortId, std::string> port_errors_;
   Asked asked_ports_, asked_floods_;
+  KnownNeighbours neighbours_;
   LearnedMacs macs_;
   bool macs_news_ = false;  ///< something of them may differ from what the store says
   MonoTime macs_said_,

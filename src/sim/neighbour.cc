@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "packet/build.h"
+#include "packet/bytes.h"
 #include "sim/simulation.h"
 
 namespace plexus::sim {
@@ -85,6 +86,38 @@ std::optional<MacAddr> Simulation::resolve(Journey& j, const model::Port& port,
           address);
   missing_.push_back(wanted);
   return std::nullopt;
+}
+
+std::vector<Generated> Simulation::run_neighbour_probe(const model::Neighbour& neighbour) {
+  const model::Port* port = snapshot_.port(neighbour.port);
+  const auto* device = port != nullptr ? std::get_if<RouterId>(&port->device) : nullptr;
+  const model::Router* router = device != nullptr ? snapshot_.router(*device) : nullptr;
+  if (router == nullptr || !router->admin_up || router->unreadable || port->mac.is_zero())
+    return {};
+  const IpAddr& address = neighbour.address;
+  const auto from = asking_address(*port, address);
+  if (!from) return {};
+  Frame frame;
+  if (address.is_v4()) {
+    frame = arp_request(port->mac, *from, address);
+    put_bytes(frame, 0, neighbour.mac.bytes);
+  } else {
+    frame = nd_solicit(port->mac, *from, address);
+    Rewrite to_it_alone;
+    to_it_alone.eth_dst = neighbour.mac;
+    to_it_alone.ip_dst = address;
+    apply_rewrite(to_it_alone, parse_packet(frame), frame);
+  }
+  const Journey cause;
+  send_out(cause, *port, std::move(frame), "neighbour probe");
+  return std::move(generated_);
+}
+
+std::vector<Generated> neighbour_probe(const model::Snapshot& snapshot,
+                                       const model::Neighbour& neighbour) {
+  const Packet none{};
+  Outcome out;
+  return Simulation(none, snapshot, out, nullptr).run_neighbour_probe(neighbour);
 }
 
 }  // namespace plexus::sim

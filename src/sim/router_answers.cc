@@ -98,7 +98,7 @@ void Simulation::arp(Journey& j, const model::Router& router, const model::Port&
     return drop_at(j, DropReason::bad_source_address, DeviceKind::router, router,
                    "{} says that it has the router's address {}", sender_mac, sender);
   }
-  learn(j, router, in, sender, sender_mac);
+  learn(j, router, in, sender, sender_mac, arp->operation() == arp_op::kReply);
   if (arp->operation() == arp_op::kReply) {
     j.fate->consumed = true;
     return note_at(j, DeviceKind::router, router, "takes the ARP reply: {} is at {}", sender,
@@ -140,7 +140,7 @@ void Simulation::neighbour_discovery(Journey& j, const model::Router& router,
                      "keeps {} at {}: the advertisement overrides nothing", nd->target,
                      known->str());
     }
-    learn(j, router, in, nd->target, link_address);
+    learn(j, router, in, nd->target, link_address, nd->solicited);
     return note_at(j, DeviceKind::router, router, "takes the neighbour advertisement: {} is at {}",
                    nd->target, link_address);
   }
@@ -185,7 +185,7 @@ bool Simulation::answer_neighbour(Journey& j, const model::Port& in, const IpAdd
 }
 
 void Simulation::learn(Journey& j, const model::Router& router, const model::Port& in,
-                       const IpAddr& address, const MacAddr& mac) {
+                       const IpAddr& address, const MacAddr& mac, bool answers) {
   if (address.is_unspecified() || address.is_multicast() || address.is_loopback()) return;
   const bool on_link = (address.is_v6() && address.is_link_local()) ||
                        std::any_of(in.networks.begin(), in.networks.end(), [&](const IpPrefix& n) {
@@ -201,8 +201,10 @@ void Simulation::learn(Journey& j, const model::Router& router, const model::Por
   // What is configured stands above what somebody says.
   if (mac_in_topology(in, address)) return;
   depend(neighbour_tag(in.id, address));
-  if (snapshot_.neighbour(in.id, address) == mac) return;
-  note_at(j, DeviceKind::router, router, "learns that {} is at {}", address, mac);
+  const bool known = snapshot_.neighbour(in.id, address) == mac;
+  if (known && !answers) return;
+  note_at(j, DeviceKind::router, router, "{} that {} is at {}", known ? "confirms" : "learns",
+          address, mac);
   const StateWrite write = NeighbourLearned{in.id, address, mac};
   if (std::find(writes_.begin(), writes_.end(), write) == writes_.end()) writes_.push_back(write);
 }

@@ -40,7 +40,8 @@ struct Packet {
 [[nodiscard]] Packet packet_of(std::span<const uint8_t> frame, DpPort in_port,
                                uint32_t tunnel_key = 0, const OffloadLeft& offload = {});
 
-/// A router port has heard of a neighbour. Not told again while the snapshot knows the same.
+/// A router port has heard of a neighbour. Not told again while the snapshot knows the same, unless it was by the answer
+/// to a question: the neighbour is still there then.
 struct NeighbourLearned {
   PortId port;
   IpAddr address;
@@ -141,5 +142,10 @@ void simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime no
 /// ceased to, and says so (6.2.5): as its record is now, but for no time at all.
 [[nodiscard]] std::vector<Generated> router_adverts(const model::Snapshot& snapshot, PortId port,
                                                     bool last = false);
+
+/// The question to a neighbour of a router port whether it still has its address, to it alone: a unicast ARP request
+/// (RFC 1122 2.3.2.1 (2)) or neighbour solicitation (RFC 4861 7.3.3). None when the port cannot ask, or nobody would hear it.
+[[nodiscard]] std::vector<Generated> neighbour_probe(const model::Snapshot& snapshot,
+                                                     const model::Neighbour& neighbour);
 
 }  // namespace plexus::sim

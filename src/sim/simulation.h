@@ -44,6 +44,8 @@ class Simulation {
   void run();
   /// See router_adverts().
   [[nodiscard]] std::vector<Generated> run_router_adverts(PortId port, bool last);
+  /// See neighbour_probe().
+  [[nodiscard]] std::vector<Generated> run_neighbour_probe(const model::Neighbour& neighbour);
 
   /// Devices that one frame may pass in a row, and that one simulation visits in all.
   static constexpr unsigned kMaxDevices = 32, kMaxVisits = 512;
@@ -136,8 +138,9 @@ class Simulation {
                                         const model::Port& in);
   void neighbour_discovery(Journey& j, const model::Router& router, const model::Port& in);
   void to_router(Journey& j, const model::Router& router, const model::Port& in);
+  /// `answers`: it was asked; it is told then even though it is known.
   void learn(Journey& j, const model::Router& router, const model::Port& in, const IpAddr& address,
-             const MacAddr& mac);
+             const MacAddr& mac, bool answers = false);
   /// The question for `target`, an address of `in`, is answered by `reply`: in place, for its whole class, when the
   /// question is a plain one and the reply goes back to where it came from and nowhere else; true then.
   [[nodiscard]] bool answer_neighbour(Journey& j, const model::Port& in, const IpAddr& target,

@@ -175,6 +175,7 @@ Result<void> ScenarioCloud::add_hosts() {
     host->topology = std::make_unique<model::Topology>(host->id);
     host->drops_seen = drops_of(*host);  // what an earlier scenario dropped
     host->macs = std::make_unique<agent::LearnedMacs>(host->id);
+    host->neighbours = std::make_unique<agent::KnownNeighbours>(host->id);
     hosts_[name] = std::move(host);
   }
   uint32_t last = 0;
@@ -333,8 +334,10 @@ Result<void> ScenarioCloud::settle() {
           continue;
         }
         const auto& n = std::get<sim::NeighbourLearned>(write);
-        neighbours_[n.port][n.address] = n.mac;
-        learned = true;
+        host->neighbours->heard(n.port, n.address, now_);
+        MacAddr& known = neighbours_[n.port][n.address];
+        learned |= known != n.mac;
+        known = n.mac;
       }
     }
     learned |= store_learned();
@@ -491,14 +494,20 @@ Result<void> ScenarioCloud::pass(Duration time) {
     const Duration step = std::min<Duration>(left, std::chrono::seconds(1));
     now_ = now_ + step;
     left -= step;
+    bool forgotten = false;
     for (auto& [name, host] : hosts_) {
       host->worker->tick(now_);
       for (const sim::StateWrite& seen :
            agent::sources_in_use(host->worker->flows(), host->worker->snapshot(), now_ - step))
         (void)host->macs->saw(*host->topology->snapshot(), std::get<sim::MacLearned>(seen), now_);
       apply_here(*host, host->macs->age(*host->topology->snapshot(), now_));
+      auto due = host->neighbours->due(*host->topology->snapshot(), now_);
+      for (const sim::Generated& made : due.questions)
+        (void)host->lab->datapath().execute(made.frame, {}, made.actions);
+      for (const model::Neighbour& gone : due.gone) neighbours_[gone.port].erase(gone.address);
+      forgotten |= !due.gone.empty();
     }
-    if (auto done = settle(); !done) return done;
+    if (auto done = forgotten ? sync_and_settle() : settle(); !done) return done;
   }
   return {};
 }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/known_neighbours.h"
 #include "agent/learned_macs.h"
 #include "agent/worker.h"
 #include "base/result.h"
@@ -80,6 +81,7 @@ class ScenarioCloud {
     std::unique_ptr<agent::Worker> worker;
     std::unique_ptr<model::Topology> topology;
     std::unique_ptr<agent::LearnedMacs> macs;
+    std::unique_ptr<agent::KnownNeighbours> neighbours;
     std::set<std::string> unplugged;
     std::map<PortId, std::pair<std::string, uint32_t>> attached;  ///< interface, datapath port
     std::map<PortId, uint32_t> keys;

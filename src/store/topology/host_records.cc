@@ -314,6 +314,25 @@ Result<void> HostRecords::learn_neighbour(PortId id, const IpAddr& address, cons
   return done.ok() ? Result<void>(Ok{}) : Result<void>(done.error());
 }
 
+Result<void> HostRecords::forget_neighbour(PortId id, const IpAddr& address, const MacAddr& mac) {
+  auto done = commit_with_retries<Ok>(store_, [&](Transaction& transaction) -> Result<Ok> {
+    const std::string path = neighbours_path(id.uuid);
+    auto stored = transaction.read_message<v1::NeighbourTable>(path);
+    if (!stored.ok()) return stored.error();
+    if (!*stored) return Ok{};
+    v1::NeighbourTable table = std::move(**stored);
+    auto& entries = *table.mutable_entries();
+    const auto at = std::find_if(entries.begin(), entries.end(), [&](const auto& entry) {
+      return entry.address() == address.raw() && entry.mac() == mac.raw();
+    });
+    if (at == entries.end()) return Ok{};
+    entries.erase(at);
+    transaction.write_message(path, table);
+    return Ok{};
+  });
+  return done.ok() ? Result<void>(Ok{}) : Result<void>(done.error());
+}
+
 Result<void> HostRecords::set_learned(
     const std::vector<std::pair<PortId, std::vector<model::LearnedMac>>>& tables) {
   auto done = commit_with_retries<Ok>(store_, [&](Transaction& transaction) -> Result<Ok> {

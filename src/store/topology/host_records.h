@@ -83,6 +83,9 @@ class HostRecords {
   /// not_found: no such port.
   Result<void> learn_neighbour(PortId port, const IpAddr& address, const MacAddr& mac);
 
+  /// The neighbour is gone. Nothing happens when it is known at another MAC by now, or not at all.
+  Result<void> forget_neighbour(PortId port, const IpAddr& address, const MacAddr& mac);
+
   /// What was learned at ports that are here, in one transaction; ports that are not (any more) are left out.
   Result<void> set_learned(
       const std::vector<std::pair<PortId, std::vector<model::LearnedMac>>>& tables);

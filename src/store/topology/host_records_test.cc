@@ -148,8 +148,18 @@ TEST_F(HostRecordsTest, NeighboursAreKeptSortedAndBounded) {
   EXPECT_EQ(table.entries(4).mac(), mac(9999).raw());
   EXPECT_EQ(one_.learn_neighbour(PortId{Uuid::random()}, IpAddr::v4(1), mac(1)).error().code,
             ErrorCode::not_found);
+  // Gone is who is known at that MAC; who has another one by now stays.
+  ASSERT_TRUE(one_.forget_neighbour(id(port), IpAddr::v4(0x0a000005), mac(5)).ok());
+  ASSERT_TRUE(one_.forget_neighbour(id(port), IpAddr::v4(0x0a000006), mac(6)).ok());
+  ASSERT_TRUE(one_.forget_neighbour(id(port), IpAddr::v4(0x0b000000), mac(6)).ok());
+  ASSERT_TRUE(table.ParseFromString((*store_->get(neighbours_path(id(port).uuid)))->value));
+  ASSERT_EQ(table.entries_size(), static_cast<int>(HostRecords::kMaxNeighbours) - 1);
+  EXPECT_EQ(table.entries(4).address(), IpAddr::v4(0x0a000005).raw());
+  EXPECT_EQ(table.entries(5).address(), IpAddr::v4(0x0a000007).raw());
+  ASSERT_TRUE(one_.learn_neighbour(id(port), *IpAddr::parse("fd00::1"), mac(1)).ok());
   remove<v1::Port>(port.id());
   EXPECT_EQ(*store_->get(neighbours_path(id(port).uuid)), std::nullopt);
+  EXPECT_TRUE(one_.forget_neighbour(id(port), IpAddr::v4(0x0a000005), mac(9999)).ok());
 }
 
 TEST_F(HostRecordsTest, LivenessGoesWithTheProcess) {
