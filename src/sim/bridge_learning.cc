@@ -19,6 +19,11 @@ void Simulation::learn_source(Journey& j, const model::Bridge& bridge, const mod
     return note_at(j, DeviceKind::bridge, bridge,
                    "does not learn that {} is behind port {}: it moves too often", mac, in.name);
   }
+  if (configured_behind_links(bridge.id, mac)) {
+    return note_at(j, DeviceKind::bridge, bridge,
+                   "does not learn that {} is behind port {}: it is configured behind a link", mac,
+                   in.name);
+  }
   depend(learning_tag(in.id));
   if (snapshot_.learning_full(in.id)) {
     return note_at(j, DeviceKind::bridge, bridge,

@@ -62,6 +62,19 @@ std::optional<Simulation::Place> Simulation::place_on_bridges(BridgeId start,
   return found;
 }
 
+bool Simulation::configured_behind_links(BridgeId start, const MacAddr& mac) {
+  bool found = false;
+  visit_bridges(
+      start,
+      [&](BridgeId here, PortId) {
+        depend(mac_tag(here, mac));
+        found = snapshot_.configured_port_of_mac(here, mac).has_value();
+        return found;
+      },
+      [](const model::Port&, const model::Port&, BridgeId) { return true; });
+  return found;
+}
+
 std::optional<PortId> Simulation::link_towards(BridgeId start, const MacAddr& mac) {
   if (snapshot_.flood_set(start).links.empty()) {
     depend(bridge_tag(start));

@@ -172,6 +172,8 @@ class Simulation {
   [[nodiscard]] std::optional<Place> place_on_bridges(BridgeId start, const IpAddr& address);
   /// The port of the bridge by which the way leads to a bridge behind it that knows the MAC; nothing: none does.
   [[nodiscard]] std::optional<PortId> link_towards(BridgeId start, const MacAddr& mac);
+  /// A port of a bridge behind it has the MAC by configuration.
+  [[nodiscard]] bool configured_behind_links(BridgeId start, const MacAddr& mac);
   /// Calls visit(bridge, via) for the bridge and those wired to it, the nearest first, until it says true; over links for
   /// which may_pass(port, peer, next bridge).
   template <typename Visit, typename MayPass>
