@@ -13,6 +13,7 @@ from lab import RUN_DIR, BenchError, run, stop, wait_until
 
 PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovs-vsctl", "ovs-vswitchd", "ovs-ofctl", "ovs-appctl")
 FLOW_LIMIT = 200_000
+PRIORITY = "10"  # real time, as Plexus has here; its threads take turns
 
 
 def missing():
@@ -60,8 +61,8 @@ class OvsUserspace:
         wait_until("ovsdb-server", 10, lambda: os.path.exists(f"{self._dir}/db.sock"))
         self._vsctl("--no-wait", "init")
         self._vsctl("--no-wait", "set", "Open_vSwitch", ".", f"other_config:flow-limit={FLOW_LIMIT}")
-        self._processes.append(self._lab.start("ovs-vswitchd", "ovs-vswitchd", f"unix:{self._dir}/db.sock",
-                                               f"--unixctl={self._dir}/switch.ctl", netns=self._netns))
+        self._processes.append(self._lab.start("ovs-vswitchd", "chrt", "--rr", PRIORITY, "ovs-vswitchd",
+                                               f"unix:{self._dir}/db.sock", f"--unixctl={self._dir}/switch.ctl", netns=self._netns))
         ports = ["tap-sink", *(f"tap{m}" for m in range(self._machines))]
         self._vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev", "fail-mode=secure")
         for port in ports:

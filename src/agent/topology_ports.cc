@@ -69,7 +69,12 @@ void TopologyThread::attach(const Plug& plug) {
   apply(here);
   hand_to_worker();
   const datapath::PortSpec spec{plug.dp_port(), plug.interface};
-  auto attached = worker_.call<Ok>([spec](Worker& worker) -> Result<Ok> {
+  const auto snapshot = topology_.snapshot();
+  const model::Port* port = snapshot->port(plug.port);
+  // A tenant does not change.
+  auto attached = worker_.call<Ok>([spec, tenant = port != nullptr ? port->tenant : std::string()](
+                                       Worker& worker) -> Result<Ok> {
+    worker.set_tenant(spec.number, tenant);
     for (const datapath::PortSpec& known : worker.datapath().ports()) {
       // Attached by an earlier agent and taken over.
       if (known.number == spec.number && known.interface == spec.interface) return Ok{};
@@ -83,8 +88,10 @@ void TopologyThread::attach(const Plug& plug) {
     failed(attached.error());
     const model::Change gone[] = {model::LocalPortChange{plug.port, 0}};
     apply(gone);
-    (void)worker_.post(
-        [number = plug.dp_port()](Worker& worker) { (void)worker.datapath().remove_port(number); });
+    (void)worker_.post([number = plug.dp_port()](Worker& worker) {
+      worker.set_tenant(number, "");
+      (void)worker.datapath().remove_port(number);
+    });
     return;
   }
   port_errors_.erase(plug.port);
@@ -101,6 +108,7 @@ void TopologyThread::detach(const Plug& plug) {
   apply(gone);
   hand_to_worker();
   const auto removed = worker_.call<Ok>([number = plug.dp_port()](Worker& worker) -> Result<Ok> {
+    worker.set_tenant(number, "");
     if (const auto r = worker.datapath().remove_port(number);
         !r && r.error().code != ErrorCode::not_found) {
       return r.error();

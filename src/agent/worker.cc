@@ -32,6 +32,8 @@ Worker::Worker(datapath::Datapath& datapath, WorkerOptions options)
 
 void Worker::publish(std::shared_ptr<const model::Snapshot> snapshot,
                      std::span<const TagChange> changes, uint64_t epoch, MonoTime now) {
+  // Nobody would tell these of the change any more.
+  remove_expired(to_remove_.size());
   snapshot_ = std::move(snapshot);
   epoch_ = epoch;
   size_t asked = 0;
@@ -77,7 +79,25 @@ size_t Worker::run_once(MonoTime now) {
                                               handle(std::move(upcall), 1, now);
                                             });
   finish_batch();
+  if (busy()) go_on_beside(now);
   return received;
+}
+
+void Worker::set_tenant(DpPort port, const std::string& tenant) {
+  // A number is enough: two tenants that share one by chance share their turns.
+  const uint64_t group =
+      tenant.empty() ? 0 : std::max<uint64_t>(1, std::hash<std::string>{}(tenant) >> 1);
+  if (group == 0)
+    tenants_.erase(port.number);
+  else
+    tenants_[port.number] = group;
+  datapath_.set_group(port, group);
+}
+
+/// Ports without a tenant stand for themselves.
+uint64_t Worker::tenant_of(DpPort port) const {
+  const auto it = tenants_.find(port.number);
+  return it == tenants_.end() ? uint64_t{1} << 63 | port.number : it->second;
 }
 
 void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
@@ -244,7 +264,8 @@ void Worker::send_made(const sim::Generated& made) {
 
 void Worker::park(datapath::Upcall&& packet, const std::vector<sim::Missing>& missing,
                   unsigned tries, MonoTime retry_at) {
-  switch (parked_.park({std::move(packet), 0, missing, tries, retry_at})) {
+  const uint64_t tenant = tenant_of(packet.in_port);
+  switch (parked_.park({std::move(packet), tenant, missing, tries, retry_at})) {
     case Parking::Answer::refused:
       return drop(sim::DropReason::too_many_waiting);
     case Parking::Answer::instead_of_another:
@@ -293,20 +314,37 @@ void Worker::tick(MonoTime now) {
     icmp_limiter_.forget_idle(now);
   }
   repair();
-  if (flows_.size() == 0 || now < next_statistics_) return;
+  if (reading_statistics_ || !to_remove_.empty() || flows_.size() == 0 || now < next_statistics_)
+    return;
+  reading_statistics_ = true;
+  statistics_took_ = {};
+  go_on_beside(now);
+}
+
+void Worker::remove_expired(size_t most) {
+  for (size_t n = 0; n < most && !to_remove_.empty(); ++n) {
+    // A packet that its actions were not for may have brought it back meanwhile.
+    if (!flows_.find(to_remove_.back().match)) remove_from_datapath(to_remove_.back());
+    to_remove_.pop_back();
+  }
+}
+
+void Worker::go_on_beside(MonoTime now) {
   const MonoTime began = mono_now();
-  if (const auto all = datapath_.dump_flows(); all) {
-    for (const datapath::FlowEntry& entry : *all) take_stats(entry.flow.match, entry.stats);
-  } else {
-    log_warn("worker", "reading flow statistics: {}", all.error().message);
-    return;  // without statistics nothing may be called idle
+  if (reading_statistics_) {
+    const bool all = datapath_.read_stats(
+        options_.flows_beside,
+        [this](const Match& match, const datapath::FlowStats& stats) { take_stats(match, stats); });
+    if (all) {
+      reading_statistics_ = false;
+      to_remove_ = flows_.expire(now, options_.idle_timeout);
+      counters_.expired += to_remove_.size();
+    }
   }
-  for (const RemovedFlow& flow : flows_.expire(now, options_.idle_timeout)) {
-    remove_from_datapath(flow);
-    ++counters_.expired;
-  }
-  // Reading a full table takes its time: at most a twentieth of the worker's, so that upcalls go on.
-  next_statistics_ = now + 20 * (mono_now() - began);
+  remove_expired(options_.flows_beside);
+  statistics_took_ += mono_now() - began;
+  // Reading a full table takes its time: at most a twentieth of the worker's.
+  if (!busy()) next_statistics_ = now + 20 * statistics_took_;
 }
 
 void Worker::repair() {

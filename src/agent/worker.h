@@ -12,6 +12,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "agent/icmp_limiter.h"
@@ -37,6 +38,8 @@ struct WorkerOptions {
   /// Of these, as many of one port: others need not wait for more than that.
   size_t batch_of_one_port = 8;
   ParkingLimits parking;  ///< packets that wait for an answer (a neighbour's MAC)
+  size_t flows_beside =
+      32;  ///< whose statistics are read, or that are removed as expired, between two batches
   Duration retry_interval = std::chrono::seconds(1);
   unsigned max_tries = 3;
 };
@@ -64,10 +67,16 @@ class Worker {
   void publish(std::shared_ptr<const model::Snapshot> snapshot, std::span<const TagChange> changes,
                uint64_t epoch, MonoTime now);
 
-  /// Handles up to `batch` waiting upcalls; returns how many there were.
-  size_t run_once(MonoTime now);
+  /// Whose a local port is: tenants take turns, and have a share of what may be parked. Empty: nobody's, the port stands for itself.
+  void set_tenant(DpPort port, const std::string& tenant);
 
-  /// Retries parked packets, repairs the datapath, reads flow statistics, expires idle flows. Call about once a second.
+  /// Handles up to `batch` waiting upcalls, and a little of what goes on beside; returns how many there were.
+  size_t run_once(MonoTime now);
+  /// True while something goes on beside the upcalls: run_once() should be called again soon.
+  [[nodiscard]] bool busy() const { return reading_statistics_ || !to_remove_.empty(); }
+
+  /// Retries parked packets, repairs the datapath, begins to read flow statistics, which run_once() goes on with. Call about
+  /// once a second.
   void tick(MonoTime now);
 
   /// Takes over the flows that an earlier agent left in the datapath: an answer that is still right
@@ -117,6 +126,11 @@ class Worker {
   void remove_from_datapath(const RemovedFlow& flow);
   void count_flow_drops(uint8_t reason, uint64_t packets);
   void take_stats(const Match& match, const datapath::FlowStats& stats);
+  /// Reads some statistics, removes some expired flows: never so much that a packet waits for it.
+  void go_on_beside(MonoTime now);
+  /// From the datapath; they have left `flows_`.
+  void remove_expired(size_t most);
+  [[nodiscard]] uint64_t tenant_of(DpPort port) const;
   void repair();
   void give_up(const Parked& p, MonoTime now);
   /// By the actions in the slot's outcome.
@@ -135,6 +149,10 @@ class Worker {
   uint64_t epoch_ = 0;
   uint64_t next_cookie_ = 1;
   MonoTime next_statistics_;
+  bool reading_statistics_ = false;
+  Duration statistics_took_{};                      ///< of the worker's time, this round
+  std::vector<RemovedFlow> to_remove_;              ///< expired, still in the datapath
+  std::unordered_map<uint32_t, uint64_t> tenants_;  ///< by port number: a number for its tenant
   IcmpLimiter icmp_limiter_;
   RouterAdvertiser router_advertiser_;
   FlowTable flows_;

@@ -168,6 +168,111 @@ TEST_F(WorkerTest, TwoMissesOfOneClassInOneBatchInstallOneFlowAndForwardBoth) {
   EXPECT_EQ(worker_.counters().installed, 1u);
 }
 
+TEST_F(WorkerTest, ABatchIsAsGoodAsItsPacketsOneByOne) {
+  // Known and unknown neighbours, requests, drops, several ports, more than one batch of them. The unreachable one makes no flow: its
+  // sender is told each time.
+  learn("core-green", "10.2.0.7", "02:00:00:00:00:07");
+  const std::vector<std::pair<uint32_t, std::string>> packets = {
+      {17, kVm1ToVm2},
+      {18, "eth 02:00:00:00:00:02 > 02:00:00:00:00:01 | ipv4 10.1.0.2 > 10.1.0.1 | udp 1 > 2"},
+      {17, kVm1ToVm5},
+      {17, kVm1ToVm3},
+      {17, "eth 02:00:00:00:00:01 > 02:00:00:00:01:00 | ipv4 10.1.0.1 > 10.2.0.7 | udp 1 > 2"},
+      {17, "eth 02:00:00:00:00:01 > 02:00:00:00:01:00 | ipv4 10.1.0.1 > 203.0.113.1 | udp 1 > 2"},
+      {17, "eth 02:00:00:00:00:01 > 01:80:c2:00:00:0e type 0x88cc | payload hex 0200"}};
+  const auto run = [&](size_t batch) {
+    datapath::FakeDatapath datapath({.clock = [this] { return now_; }});
+    for (const auto& [number, tap] :
+         {std::pair{17u, "tap1"}, std::pair{18u, "tap2"}, std::pair{20u, "tap5"}}) {
+      datapath.add_interface(tap);
+      EXPECT_TRUE(datapath.add_port({DpPort{number}, tap}).ok());
+    }
+    EXPECT_TRUE(datapath.set_tunnel({ip("192.0.2.1"), 4789, {ip("192.0.2.2")}}).ok());
+    WorkerOptions o = options();
+    o.batch = o.batch_of_one_port = batch;
+    Worker worker(datapath, o);
+    worker.publish(topology_.snapshot(), {}, 1, now_);
+    for (int round = 0; round < 30; ++round)
+      for (const auto& [port, text] : packets) datapath.inject(DpPort{port}, frame(text));
+    while (worker.run_once(now_) > 0) {
+    }
+    std::vector<std::string> out;
+    for (const auto& sent : datapath.take_sent()) {
+      const auto* local = std::get_if<LocalOutput>(&sent.output);
+      out.push_back((local != nullptr ? std::to_string(local->port.number) : "tunnel") + " " +
+                    format_frame(sent.frame));
+    }
+    std::vector<std::string> flows;
+    const auto installed = *datapath.dump_flows();
+    for (const auto& entry : installed) flows.push_back(format(entry.flow.actions));
+    std::sort(flows.begin(), flows.end());
+    out.insert(out.end(), flows.begin(), flows.end());
+    out.push_back(std::to_string(worker.counters().installed) + " installed, " +
+                  std::to_string(worker.parked()) + " parked, " +
+                  std::to_string(worker.counters().forwarded) + " forwarded");
+    return out;
+  };
+  const auto one_by_one = run(1);
+  EXPECT_EQ(one_by_one.back(), "5 installed, 8 parked, 120 forwarded");
+  for (const size_t batch : {2u, 7u, 64u, 1000u}) EXPECT_EQ(run(batch), one_by_one) << batch;
+}
+
+TEST_F(WorkerTest, AFlowThatIsPushedOutWithinItsBatchDoesNotStayInTheDatapath) {
+  WorkerOptions o = options();
+  o.max_flows = 10;
+  o.batch = o.batch_of_one_port = 64;
+  Worker small(datapath_, o);
+  small.publish(topology_.snapshot(), {}, 1, now_);
+  for (int i = 0; i < 60; ++i) {
+    char text[160];
+    std::snprintf(
+        text, sizeof text,
+        "eth 02:00:00:00:00:01 > 02:00:00:00:70:%02x | ipv4 10.1.0.1 > 10.1.0.9 | udp 1 > 2", i);
+    datapath_.inject(DpPort{17}, frame(text));
+  }
+  EXPECT_EQ(small.run_once(now_), 60u);
+  EXPECT_EQ(small.flows().size(), 10u);
+  EXPECT_EQ(kernel_flows(), 10u);
+  const auto left = *datapath_.dump_flows();
+  for (const auto& entry : left) EXPECT_TRUE(small.flows().find(entry.flow.match).has_value());
+}
+
+TEST_F(WorkerTest, TenantsTakeTurns) {
+  worker_.set_tenant(DpPort{17}, "acme");
+  worker_.set_tenant(DpPort{18}, "acme");
+  worker_.set_tenant(DpPort{20}, "other");
+  constexpr const char* kFrom[] = {
+      kVm1ToVm2, "eth 02:00:00:00:00:02 > 02:00:00:00:00:01 | ipv4 10.1.0.2 > 10.1.0.1 | udp 1 > 2",
+      "eth 02:00:00:00:00:05 > 02:00:00:00:02:00 | ipv4 10.2.0.5 > 10.1.0.1 | udp 1 > 2"};
+  constexpr uint32_t kPorts[] = {17, 18, 20};
+  for (int i = 0; i < 3; ++i)
+    for (int n = 0; n < 20; ++n) datapath_.inject(DpPort{kPorts[i]}, frame(kFrom[i]));
+  std::map<uint32_t, size_t> got;
+  (void)datapath_.receive(8, [&](datapath::Upcall&& u) { ++got[u.in_port.number]; });
+  EXPECT_EQ(got, (std::map<uint32_t, size_t>{{17, 2}, {18, 2}, {20, 4}}));
+}
+
+TEST_F(WorkerTest, AnExpiredFlowIsGoneBeforeAChangeIsPublished) {
+  WorkerOptions o = options();
+  o.flows_beside = 1;  // so that some are still in the datapath
+  Worker slow(datapath_, o);
+  slow.publish(topology_.snapshot(), {}, 1, now_);
+  for (const char* text : {kVm1ToVm2, kVm1ToVm3}) datapath_.inject(DpPort{17}, frame(text));
+  (void)slow.run_once(now_);
+  (void)datapath_.take_sent();
+  now_ = now_ + 120s;
+  slow.tick(now_);
+  EXPECT_EQ(slow.counters().expired, 2u);
+  EXPECT_TRUE(slow.busy());
+  EXPECT_EQ(kernel_flows(), 1u);
+  bind("vm3", kOther, 78);
+  const auto delta = topology_.apply(pending_);
+  pending_.clear();
+  slow.publish(topology_.snapshot(), sim::tags_of(delta), 2, now_);
+  EXPECT_EQ(kernel_flows(), 0u);
+  EXPECT_FALSE(slow.busy());
+}
+
 TEST_F(WorkerTest, AMovedPortGivesItsFlowsTheirNewAnswerInPlaceAndNoOthers) {
   (void)send(17, kVm1ToVm2);
   auto sent = send(17, kVm1ToVm3);

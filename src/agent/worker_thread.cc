@@ -35,7 +35,8 @@ void WorkerThread::run(std::stop_token stop) {
     const auto until_tick =
         std::chrono::duration_cast<std::chrono::milliseconds>(next_tick - mono_now());
     pollfd fds[] = {{mailbox_.fd(), POLLIN, 0}, {datapath_->upcall_fd(), POLLIN, 0}};
-    ::poll(fds, 2, static_cast<int>(std::max<int64_t>(0, until_tick.count() + 1)));
+    ::poll(fds, 2,
+           worker_.busy() ? 0 : static_cast<int>(std::max<int64_t>(0, until_tick.count() + 1)));
     for (auto& task : mailbox_.take()) {
       task(worker_);
       if (worker_.epoch() == applied_.load(std::memory_order_relaxed)) continue;

@@ -146,6 +146,11 @@ class Datapath {
   /// not_found when it is not there.
   virtual Result<FlowStats> remove_flow(const Match& match) = 0;
   virtual Result<FlowStats> flow_stats(const Match& match) const = 0;
+  /// Reads the statistics of some flows, about `limit`, going on where the last call ended; true when that was the end of a round. A
+  /// flow that is there all through a round is read in it.
+  virtual bool read_stats(
+      size_t limit,
+      const std::function<void(const Match& match, const FlowStats& stats)>& visit) = 0;
   /// All flows with statistics, those left by an earlier agent included.
   virtual Result<std::vector<FlowEntry>> dump_flows() const = 0;
 

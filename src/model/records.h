@@ -62,6 +62,7 @@ struct AddressPair {
 struct Port {
   PortId id;
   std::string name;
+  std::string tenant;  ///< whose it is; empty: nobody's
   bool admin_up = true;
   bool unreadable = false;
   std::variant<std::monostate, BridgeId, RouterId> device;

@@ -456,6 +456,11 @@ Result<FlowStats> EbpfDatapath::flow_stats(const Match& match) const {
   return flows_.stats(match);
 }
 
+bool EbpfDatapath::read_stats(
+    size_t limit, const std::function<void(const Match& match, const FlowStats& stats)>& visit) {
+  return flows_.read_stats(limit, visit);
+}
+
 Result<std::vector<FlowEntry>> EbpfDatapath::dump_flows() const {
   return flows_.dump();
 }

@@ -46,6 +46,9 @@ class EbpfDatapath final : public Datapath {
   void put_flows(std::span<const Flow> flows, std::span<Result<void>> done) override;
   Result<FlowStats> remove_flow(const Match& match) override;
   Result<FlowStats> flow_stats(const Match& match) const override;
+  bool read_stats(
+      size_t limit,
+      const std::function<void(const Match& match, const FlowStats& stats)>& visit) override;
   Result<std::vector<FlowEntry>> dump_flows() const override;
   /// Copies with different rewrites are sent one group after the other.
   Result<void> execute(std::span<const uint8_t> frame, const Offload& offload,

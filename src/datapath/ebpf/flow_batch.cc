@@ -12,6 +12,7 @@ namespace plexus::datapath {
 
 void FlowStore::put_many(std::span<const Flow> flows, std::span<Result<void>> done,
                          const std::function<std::optional<uint32_t>(uint32_t port)>& index_of) {
+  wake_in_time();
   waiting_.clear();
   for (size_t i = 0; i < flows.size(); ++i) {
     const Flow& flow = flows[i];

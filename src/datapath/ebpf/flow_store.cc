@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 
 #include <algorithm>
+#include <system_error>
 
 #include "base/log.h"
 #include "datapath/ebpf/programs.h"
@@ -71,10 +72,45 @@ Result<FlowStore> FlowStore::open(const tc_programs& p, uint32_t max_flows) {
 
 // ---- masks ------------------------------------------------------------------------------------
 
+void FlowStore::start_grace_period() {
+  try {
+    grace_period_ = std::async(std::launch::async, wait_for_readers);
+  } catch (const std::system_error&) {  // no thread to be had
+    wait_for_readers();
+    std::promise<void> over;
+    over.set_value();
+    grace_period_ = over.get_future();
+  }
+}
+
+void FlowStore::wake_in_time() {
+  constexpr size_t kWorthIt = 512;
+  SlotPool* const pools[] = {&free_entries_, &free_stats_, &free_masks_, &free_blocks_};
+  if (rest_ == Rest::none) {
+    if (free_entries_.resting() < kWorthIt) return;
+    for (SlotPool* pool : pools) pool->set_aside();
+    rest_ = Rest::readers_leave;
+    return start_grace_period();
+  }
+  if (grace_period_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+  if (rest_ == Rest::readers_leave) {
+    // Everybody who may have found a resting entry is done. Now everybody forgets, and then that is known everywhere.
+    *class_generation_ = *class_generation_ + 1;
+    rest_ = Rest::readers_forget;
+    return start_grace_period();
+  }
+  for (SlotPool* pool : pools) pool->wake_aside();
+  rest_ = Rest::none;
+}
+
 std::optional<uint32_t> FlowStore::take(SlotPool& pool) {
   if (auto slot = pool.take()) return slot;
+  while (rest_ != Rest::none) {
+    grace_period_.wait();
+    wake_in_time();
+    if (auto slot = pool.take()) return slot;
+  }
   if (pool.resting() == 0) return std::nullopt;
-  // First everybody who may have found a resting entry is done, then everybody forgets, then that is known everywhere.
   wait_for_readers();
   *class_generation_ = *class_generation_ + 1;
   wait_for_readers();
@@ -219,6 +255,7 @@ void FlowStore::delete_refs(const plexus_key& key, bool short_key, bool ipv6_key
 }
 
 Result<void> FlowStore::put(const Flow& flow, uint32_t port_index) {
+  wake_in_time();
   auto compiled = compile(flow);
   if (!compiled) return compiled.error();
 
@@ -328,6 +365,27 @@ void FlowStore::set_stats(const Match& match, const FlowStats& stats) {
   if (it == flows_.end()) return;
   stats_[entries_[it->second.entry].stats] = {stats.packets, stats.bytes,
                                               static_cast<uint64_t>(stats.last_used.ns), 0};
+}
+
+bool FlowStore::read_stats(
+    size_t limit, const std::function<void(const Match& match, const FlowStats& stats)>& visit) {
+  // Entries that are no flow's are passed by quickly, but not for nothing.
+  constexpr size_t kEntriesForAFlow = 16;
+  size_t seen = 0;
+  for (size_t passed = 0; seen < limit && passed < limit * kEntriesForAFlow; ++passed) {
+    if (next_read_ == entries_.size()) {
+      next_read_ = 0;
+      return true;
+    }
+    const uint32_t entry = next_read_++;
+    // The first of a flow's entries, named by a map: others have no in_port.
+    if (entries_[entry].key.in_port == 0) continue;
+    FlowKey key = from_kernel(entries_[entry].key);
+    const uint16_t mask = std::exchange(key.reserved, uint16_t{0});
+    visit({key, from_kernel(masks_[mask])}, read_stats(entry));
+    ++seen;
+  }
+  return false;
 }
 
 std::span<const plexus_output> FlowStore::outputs_of(const plexus_flow& entry) const {

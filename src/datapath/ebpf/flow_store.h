@@ -10,6 +10,7 @@
 // One thread.
 #pragma once
 
+#include <future>
 #include <unordered_map>
 
 #include "datapath/ebpf/compile.h"
@@ -37,6 +38,9 @@ class FlowStore {
   /// Of a flow that no program has met yet.
   void set_stats(const Match& match, const FlowStats& stats);
   [[nodiscard]] std::vector<FlowEntry> dump() const;
+  /// See Datapath::read_stats.
+  bool read_stats(size_t limit,
+                  const std::function<void(const Match& match, const FlowStats& stats)>& visit);
   /// Removes all flows that enter by this port.
   void remove_port(uint32_t port, uint32_t port_index);
 
@@ -74,6 +78,9 @@ class FlowStore {
 
   /// A slot; waits for a grace period when only resting ones are left.
   std::optional<uint32_t> take(SlotPool& pool);
+  /// Takes resting slots through their grace periods while others are still free, so that nobody waits for them.
+  void wake_in_time();
+  void start_grace_period();
   Result<uint16_t> use_mask(const FlowKey& mask);
   void release_mask(const FlowKey& mask);
   void use_in_list(uint32_t list, uint16_t mask);
@@ -124,6 +131,11 @@ class FlowStore {
   MappedArray<plexus_output_block> blocks_;
   volatile uint32_t* class_generation_;  ///< the programs'
   SlotPool free_entries_, free_stats_, free_masks_, free_blocks_;
+  /// Of the slots that are set aside: which of their two grace periods is on, if any.
+  enum class Rest : uint8_t { none, readers_leave, readers_forget };
+  Rest rest_ = Rest::none;
+  std::future<void> grace_period_;
+  uint32_t next_read_ = 0;                ///< the entry where read_stats() goes on
   std::vector<uint32_t> inject_entries_;  ///< taken when first needed, and kept
   /// During put_many(): flows that are prepared but cannot be found yet, by their place in `flows`.
   std::vector<size_t> waiting_;

@@ -28,6 +28,16 @@ void SlotPool::wake() {
   resting_.clear();
 }
 
+void SlotPool::set_aside() {
+  aside_.insert(aside_.end(), resting_.begin(), resting_.end());
+  resting_.clear();
+}
+
+void SlotPool::wake_aside() {
+  free_.insert(free_.end(), aside_.begin(), aside_.end());
+  aside_.clear();
+}
+
 void wait_for_readers() {
   // MEMBARRIER_CMD_GLOBAL is the kernel's synchronize_rcu(). Kernels with nohz_full CPUs refuse it: there, a time that no
   // program's run comes near.

@@ -22,8 +22,12 @@ class SlotPool {
   void wake();
   [[nodiscard]] size_t resting() const { return resting_.size(); }
 
+  /// For a grace period that others need not wait for: the slots that rest now are those that are free when it has ended.
+  void set_aside();
+  void wake_aside();
+
  private:
-  std::vector<uint32_t> free_, resting_;
+  std::vector<uint32_t> free_, resting_, aside_;
 };
 
 /// Returns when every kernel program that ran at the time of the call has ended (an RCU grace period; ~10 ms).

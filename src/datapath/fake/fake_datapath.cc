@@ -136,6 +136,14 @@ Result<FlowStats> FakeDatapath::flow_stats(const Match& match) const {
   return entry->stats;
 }
 
+bool FakeDatapath::read_stats(
+    size_t /*limit*/,
+    const std::function<void(const Match& match, const FlowStats& stats)>& visit) {
+  const auto all = *dump_flows();
+  for (const FlowEntry& entry : all) visit(entry.flow.match, entry.stats);
+  return true;
+}
+
 Result<std::vector<FlowEntry>> FakeDatapath::dump_flows() const {
   std::vector<FlowEntry> out;
   for (const auto& [number, port] : ports_)

@@ -61,6 +61,10 @@ class FakeDatapath final : public Datapath {
   Result<void> put_flow(const Flow& flow) override;
   Result<FlowStats> remove_flow(const Match& match) override;
   Result<FlowStats> flow_stats(const Match& match) const override;
+  /// All at once: memory is quick.
+  bool read_stats(
+      size_t limit,
+      const std::function<void(const Match& match, const FlowStats& stats)>& visit) override;
   Result<std::vector<FlowEntry>> dump_flows() const override;
   Result<void> execute(std::span<const uint8_t> frame, const Offload& offload,
                        const Actions& actions) override;

@@ -100,6 +100,7 @@ model::Port to_model(const v1::Port& record) {
   model::Port port;
   port.id = fields.id<PortId>(record.id());
   port.name = record.name();
+  port.tenant = record.tenant();
   port.admin_up = up(record.has_admin_up(), record.admin_up());
   if (record.has_bridge()) port.device = fields.id<BridgeId>(record.bridge());
   if (record.has_router()) port.device = fields.id<RouterId>(record.router());

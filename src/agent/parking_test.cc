@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/parking.h"
+
+#include <gtest/gtest.h>
+
+namespace plexus::agent {
+namespace {
+
+std::vector<sim::Missing> neighbour(uint32_t n) {
+  return {sim::NeighbourNeeded{PortId{Uuid::derived("port", "r")}, IpAddr::v4(0x0a000000 + n)}};
+}
+
+Parked packet(uint32_t port, uint32_t waits_for, uint64_t tenant = 1, size_t bytes = 60,
+              MonoTime retry_at = {100}) {
+  Parked out;
+  out.packet.in_port = DpPort{port};
+  out.packet.frame.resize(bytes);
+  out.tenant = tenant;
+  out.missing = neighbour(waits_for);
+  out.retry_at = retry_at;
+  return out;
+}
+
+constexpr ParkingLimits kLimits = {.packets = 20,
+                                   .packets_of_tenant = 10,
+                                   .packets_of_port = 5,
+                                   .bytes_of_port = 1000,
+                                   .packets_for_same = 3};
+using Answer = Parking::Answer;
+
+TEST(Parking, OfThoseThatWaitForTheSameTheNewestStayAndTakeOverTheWaiting) {
+  Parking parking(kLimits);
+  Parked oldest = packet(16, 1);
+  oldest.tries = 3;
+  oldest.retry_at = MonoTime{50};
+  EXPECT_EQ(parking.park(std::move(oldest)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(16, 1)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(17, 1)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(18, 1)), Answer::instead_of_another);
+  EXPECT_EQ(parking.size(), 3u);
+  const auto due = parking.take_due(MonoTime{50});
+  ASSERT_EQ(due.size(), 1u);
+  EXPECT_EQ(due.front().packet.in_port, DpPort{18});
+  EXPECT_EQ(due.front().tries, 3u);
+}
+
+TEST(Parking, APortATenantAndAllHaveTheirLimits) {
+  Parking parking(kLimits);
+  uint32_t n = 0;
+  for (; n < 5; ++n) EXPECT_EQ(parking.park(packet(16, n)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(16, ++n)), Answer::refused) << "the port";
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(parking.park(packet(17, ++n)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(18, ++n)), Answer::refused) << "the tenant";
+  EXPECT_EQ(parking.park(packet(18, ++n, 2, 900)), Answer::parked) << "another one";
+  EXPECT_EQ(parking.park(packet(18, ++n, 2, 101)), Answer::refused) << "the port's bytes";
+  for (uint32_t port = 19; parking.size() < 20; ++port)
+    EXPECT_EQ(parking.park(packet(port, ++n, port)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(99, ++n, 99)), Answer::refused) << "all";
+  // Who leaves makes room, whichever way.
+  EXPECT_EQ(parking.take_all().size(), 20u);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(parking.park(packet(16, ++n)), Answer::parked);
+  EXPECT_EQ(parking.take_due(MonoTime{100}).size(), 5u);
+  EXPECT_EQ(parking.size(), 0u);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(parking.park(packet(16, ++n)), Answer::parked);
+}
+
+TEST(Parking, SomebodyWaitsAsLongAsSomebodyDoes) {
+  Parking parking(kLimits);
+  EXPECT_FALSE(parking.somebody_waits_for(neighbour(1)));
+  EXPECT_EQ(parking.park(packet(16, 1, 1, 60, MonoTime{10})), Answer::parked);
+  EXPECT_EQ(parking.park(packet(17, 1, 1, 60, MonoTime{20})), Answer::parked);
+  EXPECT_EQ(parking.park(packet(17, 2, 1, 60, MonoTime{5})), Answer::parked);
+  EXPECT_EQ(parking.take_due(MonoTime{10}).size(), 2u);
+  EXPECT_TRUE(parking.somebody_waits_for(neighbour(1)));
+  EXPECT_FALSE(parking.somebody_waits_for(neighbour(2)));
+  const auto last = parking.take_due(MonoTime{20});
+  ASSERT_EQ(last.size(), 1u);
+  EXPECT_FALSE(parking.somebody_waits_for(neighbour(1)));
+}
+
+}  // namespace
+}  // namespace plexus::agent
