@@ -82,8 +82,9 @@ class OvsUserspace:
         return run("ovs-appctl", "-t", f"{self._dir}/switch.ctl", *arguments, netns=self._netns, timeout=60)
 
     def forget(self):
-        """No flows, and a flow limit that earlier runs have not lowered."""
-        self._ask("dpctl/del-flows")
+        """No flows, neither in the datapath nor in what the switch remembers of it (without the second it would not install them again),
+        and a flow limit that earlier runs have not lowered."""
+        self._ask("revalidator/purge")
         self._ask("upcall/set-flow-limit", str(FLOW_LIMIT))
         wait_until("Open vSwitch without flows", 10, lambda: self.flows() == 0)
         time.sleep(0.2)
