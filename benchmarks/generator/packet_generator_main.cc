@@ -260,7 +260,9 @@ class Sink {
     int err = bpf_tc_hook_create(&sink.hook_);
     if (err != 0 && err != -EEXIST) return errno_error("making the sink's qdisc", -err);
     sink.made_qdisc_ = err == 0;
-    DECLARE_LIBBPF_OPTS(bpf_tc_opts, filter, .prog_fd = bpf_program__fd(programs.progs.sink));
+    // Before all other filters: the system under test may have one on the same interface.
+    DECLARE_LIBBPF_OPTS(bpf_tc_opts, filter, .prog_fd = bpf_program__fd(programs.progs.sink),
+                        .handle = 1, .priority = 1);
     err = bpf_tc_attach(&sink.hook_, &filter);
     if (err != 0) return errno_error("attaching the sink", -err);
     sink.handle_ = filter.handle;

@@ -34,7 +34,7 @@ struct plexus_outer {
   struct plexus_ipv4_header ip;
   __be16 udp_src, udp_dst, udp_length, udp_checksum;
   __be32 vxlan_flags, vxlan_key;
-} __attribute__((packed));
+} __attribute__((packed, aligned(2)));  // or clang would write byte by byte
 _Static_assert(sizeof(struct plexus_outer) == 50, "Ethernet, IPv4, UDP, VXLAN");
 #define PLEXUS_OUTER_IP_BYTES 36  // of the outer headers, those that the underlay's MTU counts
 
@@ -143,7 +143,9 @@ static __always_inline int write_headers(struct __sk_buff* skb, const struct ple
   __u8* data = (__u8*)(long)skb->data;
   if (data + sizeof(struct plexus_outer) + 14 > (__u8*)(long)skb->data_end)
     return PLEXUS_C_output_failed;
-  __builtin_memcpy(data + sizeof(struct plexus_outer), data, 14);
+  // Not aligned, but packets may be written in words anywhere.
+  __builtin_memcpy(__builtin_assume_aligned(data + sizeof(struct plexus_outer), 8),
+                   __builtin_assume_aligned(data, 8), 14);
   struct plexus_outer* o = (struct plexus_outer*)data;
   __u32 length = inner_length + PLEXUS_OUTER_IP_BYTES;
   __u8 tos = p->key.ip_tos & 3;
