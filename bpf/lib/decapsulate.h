@@ -91,26 +91,21 @@ static __always_inline int is_plain(struct __sk_buff* skb, const __u8* h) {
 // The inner frame takes the place of the packet. `h`: as above, void afterwards. 0, or the packet is spoilt.
 static __always_inline long take_off(struct __sk_buff* skb, const __u8* h) {
   const __u64 flags = BPF_F_ADJ_ROOM_NO_CSUM_RESET;
-  const __u8* from = h + PLEXUS_OUTER_BYTES;
-  __be32 ethernet[3] = {word_at(from), word_at(from + 4), word_at(from + 8)};
-  __be16 type = half_at(from + 12);
+  __be32 ethernet[4];
+  for (int i = 0; i < 3; ++i) ethernet[i] = word_at(h + PLEXUS_OUTER_BYTES + 4 * i);
+  ethernet[3] = half_at(h + PLEXUS_OUTER_BYTES + 12);
   // The outer Ethernet header stays, all between it and the inner packet goes.
   long err = -1;
   // Makes skb->protocol what the packet is. Linux 6.1 cannot do that; may_jump() looks.
-  if (type == bpf_htons(PLEXUS_ETH_IPV6))
+  if (ethernet[3] == bpf_htons(PLEXUS_ETH_IPV6))
     err = bpf_skb_adjust_room(skb, -PLEXUS_OUTER_BYTES, BPF_ADJ_ROOM_MAC,
                               flags | BPF_F_ADJ_ROOM_DECAP_L3_IPV6);
   if (err) err = bpf_skb_adjust_room(skb, -PLEXUS_OUTER_BYTES, BPF_ADJ_ROOM_MAC, flags);
   if (err) return err;
   // What hardware says of the outer checksum says nothing of the inner one.
   bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
-  __u8* to = (__u8*)(long)skb->data;
-  if (to + 14 > (__u8*)(long)skb->data_end) return -1;
-  *(__be32*)to = ethernet[0];
-  *(__be32*)(to + 4) = ethernet[1];
-  *(__be32*)(to + 8) = ethernet[2];
-  *(__be16*)(to + 12) = type;
-  return 0;
+  // By the helper: for a program that writes into packets the kernel makes all of them writable, also those that it leaves alone.
+  return bpf_skb_store_bytes(skb, 0, ethernet, 14, 0);
 }
 
 // 0: it was a packet from a peer, the inner frame is in its place, and `tunnel_key` is its key. PLEXUS_NOT_DECAPSULATED: it is as

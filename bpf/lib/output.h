@@ -17,7 +17,7 @@
 // How to send an output.
 #define PLEXUS_SEND_LAST 1          // the packet itself, not a clone
 #define PLEXUS_SEND_PEER 2          // may use bpf_redirect_peer: we are on an interface's way in
-#define PLEXUS_SEND_ENCAPSULATED 4  // may write the tunnel's headers: from a local port
+#define PLEXUS_SEND_ENCAPSULATED 4  // may write the tunnel's headers, or others: from a local port
 
 static __always_inline int is_v4_mapped(const __u8* address) {
   const __u64* words = (const __u64*)address;
@@ -136,21 +136,30 @@ __attribute__((noinline)) int encapsulate_last(struct __sk_buff* skb, const stru
   return encapsulate(skb, p, to, port_index);
 }
 
-// Sends all outputs of an entry that has some; as send_output(). Global: looked at by the verifier once.
-__attribute__((noinline)) int send_outputs(struct __sk_buff* skb, const struct plexus_parsed* p,
-                                           __u32 entry, __u32 port_index, __u32 how) {
-  const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &entry);
-  if (!flow) return drop(port_index, PLEXUS_C_output_failed);
-  __u32 outputs = flow->outputs;
+// Sends copies to the first `n` outputs of an entry. Global: looked at by the verifier once.
+__attribute__((noinline)) int send_copies(struct __sk_buff* skb, __u32 entry, __u32 n,
+                                          __u32 port_index, __u32 how) {
   for (__u32 i = 0; i < PLEXUS_MAX_OUTPUTS; ++i) {
-    if (i + 1 >= outputs) break;
+    if (i >= n) break;
     send_output(skb, entry, i, port_index, how & ~PLEXUS_SEND_LAST);
   }
-  if ((how & PLEXUS_SEND_LAST) && (how & PLEXUS_SEND_ENCAPSULATED)) {
-    int verdict = encapsulate_last(skb, p, entry, port_index);
+  return 0;
+}
+
+// Whether the program writes into packets other than by helpers. Known when compiling: for such a program the kernel first makes every
+// packet writable that somebody else holds a copy of, so those that do it seldom do without.
+static __always_inline int writes(__u32 how) {
+  return how & PLEXUS_SEND_ENCAPSULATED;
+}
+
+// Sends the packet itself to output `i`, an entry's last.
+static __always_inline int send_last(struct __sk_buff* skb, const struct plexus_parsed* parsed,
+                                     __u32 entry, __u32 i, __u32 port_index, __u32 how) {
+  if (writes(how)) {
+    int verdict = encapsulate_last(skb, parsed, entry, port_index);
     if (verdict != PLEXUS_NOT_ENCAPSULATED) return verdict;
   }
-  return send_output(skb, entry, outputs - 1, port_index, how);
+  return send_output(skb, entry, i, port_index, how | PLEXUS_SEND_LAST);
 }
 
 // Runs a flow's actions. `entry` is the flow's, `parsed` describes the packet as it came.
@@ -162,8 +171,8 @@ static __always_inline int run_actions(struct __sk_buff* skb, const struct plexu
   for (int group = 0; group < PLEXUS_MAX_GROUPS; ++group) {
     const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &entry);
     if (!flow) return drop(port_index, PLEXUS_C_output_failed);
-    __u32 next = flow->next, fields = flow->rewrite.fields;
-    if (flow->outputs == 0 || flow->outputs > PLEXUS_MAX_OUTPUTS)
+    __u32 next = flow->next, fields = flow->rewrite.fields, outputs = flow->outputs;
+    if (outputs == 0 || outputs > PLEXUS_MAX_OUTPUTS)
       return drop_by_flow(port_index, flow->drop_reason);
     // The class promises enough TTL; a packet that loops for ever would be the price of believing it.
     if ((fields & PLEXUS_DEC_TTL) && ip && parsed->key.ip_ttl <= flow->rewrite.ttl_decrement) {
@@ -173,12 +182,13 @@ static __always_inline int run_actions(struct __sk_buff* skb, const struct plexu
       int reason = 0;
       if (before)
         reason = rewrite_again(skb, parsed, entry, before);
-      else if (fields)
+      else if (fields && (!writes(how) || rewrite_routed(skb, parsed, &flow->rewrite)))
         reason = rewrite(skb, parsed, &flow->rewrite);
       if (reason) return drop(port_index, reason);
       before = fields;
-      if (!next) return send_outputs(skb, parsed, entry, port_index, how | PLEXUS_SEND_LAST);
-      send_outputs(skb, parsed, entry, port_index, how);
+      __u32 copies = next ? outputs : outputs - 1;
+      if (copies) send_copies(skb, entry, copies, port_index, how);
+      if (!next) return send_last(skb, parsed, entry, outputs - 1, port_index, how);
     }
     entry = next;
   }

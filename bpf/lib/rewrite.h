@@ -161,7 +161,7 @@ static __always_inline long rewrite_vlan(struct __sk_buff* skb, const struct ple
   return err;
 }
 
-// What a router does to an IPv4 packet, MACs and TTL, in one go in the skb's linear part. None of it changes the sum of CHECKSUM_COMPLETE:
+// What a router does to an IPv4 packet, MACs and TTL, written in one go into the skb's linear part. None of it changes the sum of CHECKSUM_COMPLETE:
 // the header's checksum evens the TTL out. 0 when it is done; else nothing is, and the general way has to do it.
 static __always_inline int rewrite_routed(struct __sk_buff* skb, const struct plexus_parsed* p,
                                           const struct plexus_rewrite* r) {
@@ -171,7 +171,10 @@ static __always_inline int rewrite_routed(struct __sk_buff* skb, const struct pl
     return -1;
   __u8* frame = (__u8*)(long)skb->data;
   if (frame + 14 + 20 > (__u8*)(long)skb->data_end) return -1;
-  __builtin_memcpy(frame, r->eth_dst, 12);  // and eth_src, which follows it
+  const __be32* macs = (const __be32*)r->eth_dst;  // and eth_src, which follows it
+  *(__be32*)frame = macs[0];
+  *(__be32*)(frame + 4) = macs[1];
+  *(__be32*)(frame + 8) = macs[2];
   // RFC 1624: the TTL is the high byte of its word.
   __u32 sum = (__u32)(frame[24] << 8 | frame[25]) + ((__u32)r->ttl_decrement << 8);
   if (sum >= 0xffff) ++sum;
@@ -187,8 +190,6 @@ __attribute__((noinline)) int rewrite(struct __sk_buff* skb, const struct plexus
   if (!p || !r) return PLEXUS_C_rewrite_failed;
   __u16 fields = r->fields;
   long err = 0;
-  if (!rewrite_routed(skb, p, r)) return 0;
-
   int v4 = p->key.eth_type == bpf_htons(PLEXUS_ETH_IPV4);
   int v6 = p->key.eth_type == bpf_htons(PLEXUS_ETH_IPV6);
   if ((v4 || v6) && (fields & PLEXUS_REWRITES_IP)) {
