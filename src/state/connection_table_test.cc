@@ -115,6 +115,14 @@ TEST(ConnectionTable, ReInstantiatedWithANewEpochWhenTheMemberLeftThePool) {
   EXPECT_EQ(t.connection(done.number), next);
 }
 
+TEST(ConnectionTable, OfEqualStampsWithOtherTranslationsTheFirstStays) {
+  ConnectionTable t({});
+  ASSERT_TRUE(t.commit(translated(1, 4000), at(100)).created);
+  const auto done = t.commit(translated(1, 5000), at(100));
+  EXPECT_TRUE(done.outdated);
+  EXPECT_EQ(t.connection(done.number), translated(1, 4000));
+}
+
 TEST(ConnectionTable, LateDuplicatesNeverDowngrade) {
   ConnectionTable t({});
   const Connection young = translated(1, 4000), old = answered(young);
@@ -329,6 +337,20 @@ TEST(ConnectionTable, TheEmbryonicMakeRoomForEachOtherAndAnsweredOnesStay) {
   EXPECT_EQ(t.embryonic(), 0u);
   EXPECT_EQ(t.commit(from_client(50), at(122)).refusal, Refusal::table_full);
   EXPECT_EQ(t.size(), 10u);
+}
+
+TEST(ConnectionTable, BeginningAnewKeepsToTheShareOfTheUnanswered) {
+  ConnectionTable t({.total = 10, .embryonic = 2});
+  (void)t.commit(answered(from_client(1)), at(100));
+  (void)t.commit(from_client(2), at(100));
+  (void)t.commit(from_client(3), at(101));
+  Connection anew = from_client(1);
+  anew.stamp.epoch = 2;
+  const auto done = t.commit(anew, at(102));
+  ASSERT_TRUE(done.created);
+  ASSERT_EQ(done.removed.size(), 2u);
+  EXPECT_EQ(done.removed[1].second.original, from_client(2).original);
+  EXPECT_EQ(t.embryonic(), 2u);
 }
 
 TEST(ConnectionTable, APortThatReachesItsLimitPaysWithItsOwn) {

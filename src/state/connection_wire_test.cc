@@ -103,6 +103,14 @@ TEST(ConnectionWire, EveryChangedBitIsRefusedOrIsAnotherConnection) {
   }
 }
 
+TEST(ConnectionWire, TheSameZoneIsNotToldTwice) {
+  std::vector<uint8_t> bytes = encode(samples()[2], at(100));
+  ASSERT_TRUE(decode(bytes, at(100)).ok());
+  const size_t zone = 14 + 16, reply_zone = zone + 3 * 16;
+  std::copy_n(bytes.begin() + zone, 16, bytes.begin() + reply_zone);
+  EXPECT_FALSE(decode(bytes, at(100)).ok());
+}
+
 TEST(ConnectionWire, UnsoundRecordsAreNotRead) {
   // A reply as the original, facts that nobody knows, no facts at all.
   std::vector<uint8_t> bytes = encode(samples()[2], at(100));

@@ -140,6 +140,25 @@ TEST(IcmpError, QuotedUdpWithoutAChecksumStaysWithout) {
   expect_right(error, "outer");
 }
 
+TEST(IcmpError, AQuotedUdpChecksumNeverBecomesZero) {
+  // Among all ports there is one with which the sum comes out as zero, which is written as all ones (RFC 768).
+  Case c = cases()[1];
+  unsigned all_ones = 0;
+  for (unsigned port = 0; port < 65536; ++port) {
+    c.sent.src_port = static_cast<uint16_t>(port);
+    Frame error = error_about(c.delivered, c.router);
+    const ParsedPacket p = parse_packet(error);
+    ASSERT_TRUE(
+        translate_icmp_error(translation_of_error(c.delivered, c.sent, c.router), p, error));
+    const uint16_t sum = be16_at(error, p.l4_offset + size_t{8 + 20 + 6});
+    ASSERT_NE(sum, 0) << port;
+    if (sum != 0xffff) continue;
+    ++all_ones;
+    EXPECT_EQ(error, error_about(c.sent, c.router));
+  }
+  EXPECT_GT(all_ones, 0u);
+}
+
 TEST(IcmpError, TranslatingThereAndBackIsTheIdentity) {
   std::mt19937_64 random(5);
   for (unsigned round = 0; round < 2000; ++round) {

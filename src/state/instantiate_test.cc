@@ -81,8 +81,8 @@ TEST(Instantiate, WhatCanBeginNoConnectionHasNoInstance) {
 TEST(Instantiate, TwoLoadBalancersAndTwoNatsInARow) {
   // Each stage's choice is the next one's input; one record in the end.
   Commit commit = plain();
-  auto second = std::make_shared<const MemberSet>(*members(5));
-  commit.stages.push_back(select_of(members(3)));
+  const auto first = members(3), second = members(5);
+  commit.stages.push_back(select_of(first));
   commit.stages.push_back(select_of(second));
   commit.stages.push_back(lease_of({block_of("192.0.2.1", 1024, 1024)}));
   commit.stages.push_back(FixedTranslation{.device = Uuid::derived("router", "edge"),
@@ -102,10 +102,11 @@ TEST(Instantiate, TwoLoadBalancersAndTwoNatsInARow) {
   EXPECT_EQ(c.final_tuple().src, ip("203.0.113.1"));
   EXPECT_EQ(c.translations.back().kind, TranslationKind::one_to_one);
   // The second choice depends on what the first one chose.
-  const Member& first =
-      *std::find_if(members(3)->members.begin(), members(3)->members.end(),
-                    [&](const Member& m) { return m.id == c.translations[0].choice; });
-  EXPECT_EQ(along[1].dst, first.address);
+  const auto chosen =
+      std::find_if(first->members.begin(), first->members.end(),
+                   [&](const Member& m) { return m.id == c.translations[0].choice; });
+  ASSERT_NE(chosen, first->members.end());
+  EXPECT_EQ(along[1].dst, chosen->address);
   const uint64_t hash = model::flow_hash(
       Uuid::derived("vip", "v"), {t.src, along[1].dst, t.protocol, t.src_port, along[1].dst_port});
   EXPECT_EQ(along[2].dst, second->members[second->table.member(hash)].address);
