@@ -271,8 +271,7 @@ void ConnectionFile::write(Slot slot, std::span<const uint8_t> record, MonoTime 
 Result<ConnectionFile::Slot> ConnectionFile::keep(std::optional<Slot> old,
                                                   const state::Connection& connection,
                                                   MonoTime now) {
-  // With `old` there is one more for a moment.
-  if (used_ >= limit_ + (old ? 1 : 0)) {
+  if (!old && used_ >= limit_) {
     return Error{ErrorCode::no_space, "the file of connections has " + std::to_string(used_) +
                                           " of " + std::to_string(limit_)};
   }

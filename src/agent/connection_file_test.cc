@@ -225,6 +225,12 @@ TEST_F(ConnectionFileTest, HasALimit) {
   EXPECT_TRUE(o.file->keep(*second, state::answered(number(2)), state::at(100)).ok())
       << "in its place";
   EXPECT_EQ(o.file->size(), 2u);
+  o.file.reset();
+  o = open(100, kBoot, kHost, 1);
+  ASSERT_EQ(o.connections.size(), 2u) << "more than a limit that is lower now";
+  EXPECT_TRUE(
+      o.file->keep(o.connections[0].slot, o.connections[0].connection, state::at(100)).ok());
+  EXPECT_FALSE(o.file->keep({}, number(3), state::at(100)).ok());
 }
 
 /// A disk that has no more room, as far as this process is concerned.

@@ -51,6 +51,8 @@ std::string_view to_string(Refusal refusal) {
       return "tuple_taken";
     case Refusal::unsound:
       return "unsound";
+    case Refusal::expired:
+      return "expired";
   }
   return "unknown";
 }
@@ -445,6 +447,10 @@ ConnectionTable::Committed ConnectionTable::commit(const Connection& c, MonoTime
   Committed done;
   if (!is_sound(c)) {
     done.refusal = Refusal::unsound;
+    return done;
+  }
+  if (c.last_seen + timeout_of(c.original.protocol, c.seen, timeouts_) <= now) {
+    done.refusal = Refusal::expired;
     return done;
   }
   const Tuple answer = c.entering(Direction::reply);

@@ -43,6 +43,7 @@ enum class Refusal : uint8_t {
   /// Another connection has one of the two tuples in its zone.
   tuple_taken,
   unsound,  ///< is_sound() says no
+  expired,  ///< it has been without a packet for too long
 };
 [[nodiscard]] std::string_view to_string(Refusal refusal);
 

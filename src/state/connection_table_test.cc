@@ -208,7 +208,9 @@ TEST(ConnectionTable, AReplyTupleIsNeverTwoConnections) {
   greedy.stamp.epoch = 9;
   EXPECT_EQ(t.commit(greedy, at(100)).refusal, Refusal::tuple_taken);
   // An expired one is not there.
-  EXPECT_TRUE(t.commit(translated(2, 4000), at(100 + 31)).created);
+  Connection later = translated(2, 4000);
+  later.last_seen = at(131);
+  EXPECT_TRUE(t.commit(later, at(131)).created);
 }
 
 TEST(ConnectionTable, ReusedFromTheOtherSideWhenItIsOver) {
@@ -237,6 +239,15 @@ TEST(ConnectionTable, UnsoundRecordsAreRefused) {
   c.seen = {};
   EXPECT_EQ(t.commit(c, at(1)).refusal, Refusal::unsound);
   EXPECT_EQ(t.size(), 0u);
+}
+
+TEST(ConnectionTable, WhatHasExpiredElsewhereTakesNobodysPlace) {
+  ConnectionTable t({.total = 1, .embryonic = 1});
+  Connection there = from_client(1), late = from_client(2);
+  there.last_seen = at(130);
+  ASSERT_TRUE(t.commit(there, at(130)).created);
+  EXPECT_EQ(t.commit(late, at(130)).refusal, Refusal::expired);
+  EXPECT_TRUE(t.find(there.zone, there.original, at(130)));
 }
 
 TEST(ConnectionTable, TimeoutsFollowTheState) {
