@@ -154,7 +154,10 @@ void run_table(const Names& names, const std::vector<Connection>& all) {
   }
   {  // A flood of connections that nobody answers: each pushes out an older one.
     std::vector<Connection> flood;
-    for (size_t i = 0; i < n / 4; ++i) flood.push_back(connection_number(names, i, false));
+    for (size_t i = 0; i < n / 4; ++i) {
+      flood.push_back(connection_number(names, i, false));
+      flood.back().last_seen = at(8000);
+    }
     for (const Connection& c : flood) (void)table->commit(c, at(8000));
     for (Connection& c : flood) c.original.dst_port = 444;
     for (Connection& c : flood)
