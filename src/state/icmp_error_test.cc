@@ -87,7 +87,7 @@ TEST(IcmpError, AboutAFragmentOrCutOffBeforeThePortsQuotesNobody) {
     EXPECT_EQ(s.tuple.src.is_none(), quote < 24) << quote;
   }
   const Frame six = error_about(echo("fd00::1", "fd00::2", 3), ip("fd00::9"));
-  for (size_t quote = 0; quote < 60; ++quote)
+  for (size_t quote = 0; quote <= 40 + 8 + 7; ++quote)
     EXPECT_EQ(sighting_of(cut(six, quote)).tuple.src.is_none(), quote < 46) << quote;
   Frame later = whole;
   later[14 + 20 + 8 + 7] = 5;  // the quoted packet's fragment offset
