@@ -293,7 +293,7 @@ Result<void> ScenarioCloud::settle() {
   const auto run = [&](VirtualHost& host, bool by_tunnel) {
     do {
       lab_.settle();
-    } while (host.worker->run_once(now_) > 0);
+    } while (host.worker->run_once(now_) > 0 || host.worker->busy());
     for (Left& left : host.lab->take_left()) {
       if (!left.interface.empty()) {
         results_.push_back(host.name + "/" + left.interface + " " + format_frame(left.frame));

@@ -56,11 +56,22 @@ class HostDatapath final : public datapath::Datapath {
     return real_.set_tunnel(tunnel);
   }
   Result<void> put_flow(const datapath::Flow& flow) override { return real_.put_flow(flow); }
+  void put_flows(std::span<const datapath::Flow> flows, std::span<Result<void>> done) override {
+    real_.put_flows(flows, done);
+  }
   Result<datapath::FlowStats> remove_flow(const Match& match) override {
     return translated(real_.remove_flow(match));
   }
   Result<datapath::FlowStats> flow_stats(const Match& match) const override {
     return translated(real_.flow_stats(match));
+  }
+  bool read_stats(
+      size_t limit,
+      const std::function<void(const Match&, const datapath::FlowStats&)>& visit) override {
+    return real_.read_stats(limit, [&](const Match& match, datapath::FlowStats stats) {
+      stats.last_used = translated(stats.last_used);
+      visit(match, stats);
+    });
   }
   Result<std::vector<datapath::FlowEntry>> dump_flows() const override {
     auto all = real_.dump_flows();
@@ -73,14 +84,21 @@ class HostDatapath final : public datapath::Datapath {
                        const Actions& actions) override {
     return real_.execute(frame, offload, actions);
   }
+  void execute_many(std::span<const datapath::Execution> packets,
+                    std::span<Result<void>> done) override {
+    const datapath::InNamespace there(home_);
+    real_.execute_many(packets, done);
+  }
   Result<size_t> repair() override {
     const datapath::InNamespace there(home_);
     return real_.repair();
   }
   [[nodiscard]] int upcall_fd() const override { return real_.upcall_fd(); }
-  size_t receive(size_t limit, const std::function<void(datapath::Upcall&&)>& sink) override {
-    return real_.receive(limit, sink);
+  size_t receive(datapath::Quota quota,
+                 const std::function<void(datapath::Upcall&&)>& sink) override {
+    return real_.receive(quota, sink);
   }
+  void set_group(DpPort port, uint64_t group) override { real_.set_group(port, group); }
   [[nodiscard]] datapath::Counters counters() const override { return real_.counters(); }
 
  private:

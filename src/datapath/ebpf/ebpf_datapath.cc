@@ -356,7 +356,7 @@ Result<void> EbpfDatapath::remove_port(DpPort number) {
   if (it == ports_.end())
     return Error{ErrorCode::not_found, "no port " + std::to_string(number.number)};
   detach_port(number.number, it->second);
-  flows_.remove_port(number.number, it->second.index);
+  flows_.remove_port(it->second.index);
   ring_->set_group(number, 0);
   ports_.erase(it);
   return {};

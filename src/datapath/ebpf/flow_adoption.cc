@@ -59,17 +59,23 @@ Result<void> FlowStore::adopt(
     FlowKey flow_key = from_kernel(key);
     flow_key.reserved = 0;
     const FlowKey mask = from_kernel(masks_[mask_id]);
-    auto [it, fresh] =
-        flows_.try_emplace(Match{flow_key, mask}, Installed{slot, mask_id, *index, false, false});
+    // Two masks of equal bits: no agent makes them.
+    const auto mask_use = mask_uses_.find(mask);
+    if (mask_use != mask_uses_.end() && mask_use->second.id != mask_id) {
+      ++refused;
+      bpf_map_delete_elem(fd, &key);
+      return;
+    }
+    const auto have = find({flow_key, mask});
+    const bool fresh = !have;
     // A replacement that was cut short: one map names the new entry, the other the old one. Both are whole; the first found
     // wins.
-    if (!fresh && it->second.entry != slot) {
-      const plexus_flow_ref ref{it->second.entry, 0};
+    if (have && *have != slot) {
+      const plexus_flow_ref ref{*have, 0};
       bpf_map_update_elem(fd, &key, &ref, BPF_EXIST);
       // Nobody names it any more, and the programs may remember it.
       __atomic_store_n(&entries_[slot].key.in_port, 0u, __ATOMIC_RELEASE);
     }
-    (ipv6 ? it->second.ipv6_key : it->second.short_key) = true;
     if (fresh) {
       used_stats[entry.stats] = used_masks[mask_id] = true;
       for_each_group(slot, [&](uint32_t group) {
@@ -80,7 +86,10 @@ Result<void> FlowStore::adopt(
       });
       auto use = mask_uses_.try_emplace(mask, MaskUse{mask_id, 0}).first;
       ++use->second.flows;
+      keep({slot, mask_id, *index, false, false});
     }
+    Kept& kept = kept_[have.value_or(slot)];
+    (ipv6 ? kept.ipv6_key : kept.short_key) = true;
     const uint32_t list = *index * 2 + (ipv6 ? 1 : 0);
     ++list_uses_[uint64_t{list} << 16 | mask_id];
   };

@@ -14,6 +14,7 @@ void FlowStore::put_many(std::span<const Flow> flows, std::span<Result<void>> do
                          const std::function<std::optional<uint32_t>(uint32_t port)>& index_of) {
   wake_in_time();
   waiting_.clear();
+  waiting_entries_.clear();
   for (size_t i = 0; i < flows.size(); ++i) {
     const Flow& flow = flows[i];
     if (auto valid = check_flow(flow); !valid) {
@@ -25,8 +26,8 @@ void FlowStore::put_many(std::span<const Flow> flows, std::span<Result<void>> do
       done[i] = Error{ErrorCode::not_found, "no port " + std::to_string(flow.match.key.in_port)};
       continue;
     }
-    if (flows_.contains(flow.match)) {
-      insert_waiting(flows, done);  // it may be one of them
+    if (find(flow.match)) {
+      insert_waiting(done);  // it may be one of them
       done[i] = put(flow, *port_index);
       continue;
     }
@@ -41,31 +42,30 @@ void FlowStore::put_many(std::span<const Flow> flows, std::span<Result<void>> do
       continue;
     }
     done[i] = {};
-    flows_.emplace(flow.match, *prepared);
+    keep(*prepared);
     waiting_.push_back(i);
+    waiting_entries_.push_back(prepared->entry);
   }
-  insert_waiting(flows, done);
+  insert_waiting(done);
 }
 
-void FlowStore::insert_waiting(std::span<const Flow> flows, std::span<Result<void>> done) {
-  insert_waiting(false, flows, done);
-  insert_waiting(true, flows, done);
-  for (const size_t i : waiting_)
-    if (!done[i].ok()) {
-      const auto it = flows_.find(flows[i].match);
-      if (it != flows_.end()) erase(it);
-    }
+void FlowStore::insert_waiting(std::span<Result<void>> done) {
+  insert_waiting(false, done);
+  insert_waiting(true, done);
+  for (size_t n = 0; n < waiting_.size(); ++n)
+    if (!done[waiting_[n]].ok()) erase(waiting_entries_[n]);
+  waiting_entries_.clear();
   waiting_.clear();
 }
 
-void FlowStore::insert_waiting(bool ipv6, std::span<const Flow> flows,
-                               std::span<Result<void>> done) {
+void FlowStore::insert_waiting(bool ipv6, std::span<Result<void>> done) {
   keys_.clear();
   short_keys_.clear();
   refs_.clear();
   places_.clear();
-  for (const size_t i : waiting_) {
-    const Installed& flow = flows_.find(flows[i].match)->second;
+  for (size_t n = 0; n < waiting_.size(); ++n) {
+    const size_t i = waiting_[n];
+    const Installed flow = installed(waiting_entries_[n]);
     if (!done[i].ok() || !(ipv6 ? flow.ipv6_key : flow.short_key)) continue;
     const plexus_key& key = entries_[flow.entry].key;
     if (ipv6)

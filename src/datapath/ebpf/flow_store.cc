@@ -4,10 +4,12 @@
 #include <bpf/bpf.h>
 
 #include <algorithm>
+#include <random>
 #include <system_error>
 
 #include "base/log.h"
 #include "datapath/ebpf/programs.h"
+#include "flow/seeded_hash.h"
 #include "tc_programs.skel.h"
 
 namespace plexus::datapath {
@@ -52,7 +54,49 @@ FlowStore::FlowStore(Fds fds, uint32_t max_flows, MappedArray<plexus_key> masks,
       free_entries_(PLEXUS_INJECT_ENTRIES, entries_.size()),
       free_stats_(0, stats_.size()),
       free_masks_(0, masks_.size()),
-      free_blocks_(kFirstBlock, blocks_.size()) {}
+      free_blocks_(kFirstBlock, blocks_.size()),
+      kept_(entries_.size()),
+      seed_(std::random_device{}()),
+      flows_(HashOfEntry{&entries_[0], seed_}) {
+  flows_.reserve(max_flows);  // growing would hold packets up
+}
+
+// ---- index ------------------------------------------------------------------------------------
+
+uint64_t FlowStore::hash_of_key(const plexus_key& key, uint64_t seed) {
+  return hash_of(from_kernel(key), 0, seed);
+}
+
+std::optional<uint32_t> FlowStore::find(const Match& match) const {
+  const auto mask = mask_uses_.find(match.mask);
+  if (mask == mask_uses_.end()) return std::nullopt;
+  const plexus_key key = with_mask_number(match.key, mask->second.id);
+  const uint32_t entry = flows_.find(hash_of_key(key, seed_), [&](uint32_t candidate) {
+    return std::memcmp(&entries_[candidate].key, &key, sizeof key) == 0;
+  });
+  return entry == flows_.kNone ? std::nullopt : std::optional(entry);
+}
+
+FlowStore::Installed FlowStore::installed(uint32_t entry) const {
+  const Kept& kept = kept_[entry];
+  return {entry, entries_[entry].key.reserved, kept.port_index, kept.short_key, kept.ipv6_key};
+}
+
+Match FlowStore::match_of_entry(uint32_t entry) const {
+  FlowKey key = from_kernel(entries_[entry].key);
+  const uint16_t mask = std::exchange(key.reserved, uint16_t{0});
+  return {key, from_kernel(masks_[mask])};
+}
+
+void FlowStore::keep(const Installed& flow) {
+  kept_[flow.entry] = {static_cast<uint16_t>(flow.port_index), flow.short_key, flow.ipv6_key};
+  flows_.insert(flow.entry);
+}
+
+void FlowStore::let_go(uint32_t entry) {
+  flows_.erase(entry);
+  kept_[entry] = {};
+}
 
 Result<FlowStore> FlowStore::open(const tc_programs& p, uint32_t max_flows) {
   auto masks = MappedArray<plexus_key>::map(bpf_map__fd(p.maps.masks));
@@ -259,8 +303,8 @@ Result<void> FlowStore::put(const Flow& flow, uint32_t port_index) {
   auto compiled = compile(flow);
   if (!compiled) return compiled.error();
 
-  if (const auto it = flows_.find(flow.match); it != flows_.end()) {
-    Installed& old = it->second;
+  if (const auto at = find(flow.match)) {
+    Installed old = installed(*at);
     auto entry = write_entry(flow, *compiled, old.mask, entries_[old.entry].stats);
     if (!entry) return entry.error();
     if (auto done = insert_refs(entries_[*entry].key, *compiled, *entry); !done) {
@@ -268,17 +312,19 @@ Result<void> FlowStore::put(const Flow& flow, uint32_t port_index) {
       give_back_entry(*entry);
       return done;
     }
+    let_go(old.entry);
     give_back_entry(std::exchange(old.entry, *entry));
+    keep(old);
     return {};
   }
 
   auto prepared = prepare(flow, *compiled, port_index);
   if (!prepared) return prepared.error();
   if (auto done = insert_refs(entries_[prepared->entry].key, *compiled, prepared->entry); !done) {
-    give_up(flow.match, *prepared);
+    give_up(*prepared);
     return done;
   }
-  flows_.emplace(flow.match, *prepared);
+  keep(*prepared);
   return {};
 }
 
@@ -312,33 +358,31 @@ Result<FlowStore::Installed> FlowStore::prepare(const Flow& flow, const Compiled
   return Installed{*entry, *mask, port_index, compiled.short_key, compiled.ipv6_key};
 }
 
-void FlowStore::give_up(const Match& match, const Installed& flow) {
+void FlowStore::give_up(const Installed& flow) {
   delete_refs(entries_[flow.entry].key, flow.short_key, flow.ipv6_key);
   if (flow.short_key) release_from_list(list_of(flow.port_index, false), flow.mask);
   if (flow.ipv6_key) release_from_list(list_of(flow.port_index, true), flow.mask);
-  release_mask(match.mask);
+  release_mask(from_kernel(masks_[flow.mask]));
   free_stats_.give_back(entries_[flow.entry].stats);
   give_back_entry(flow.entry);
 }
 
-void FlowStore::erase(std::unordered_map<Match, Installed, MatchHash>::iterator it) {
-  give_up(it->first, it->second);
-  flows_.erase(it);
+void FlowStore::erase(uint32_t entry) {
+  const Installed flow = installed(entry);
+  let_go(entry);
+  give_up(flow);
 }
 
 Result<FlowStats> FlowStore::remove(const Match& match) {
-  const auto it = flows_.find(match);
-  if (it == flows_.end()) return Error{ErrorCode::not_found, "no such flow"};
-  const uint32_t entry = it->second.entry;
-  erase(it);
-  return read_stats(entry);  // the slot rests, nobody has it yet
+  const auto entry = find(match);
+  if (!entry) return Error{ErrorCode::not_found, "no such flow"};
+  erase(*entry);
+  return read_stats(*entry);  // the slot rests, nobody has it yet
 }
 
-void FlowStore::remove_port(uint32_t port, uint32_t port_index) {
-  for (auto it = flows_.begin(); it != flows_.end();) {
-    const auto here = it++;
-    if (here->first.key.in_port == port) erase(here);
-  }
+void FlowStore::remove_port(uint32_t port_index) {
+  for (uint32_t entry = 0; entry < kept_.size(); ++entry)
+    if (kept_[entry].port_index == port_index) erase(entry);
   publish(lists_[list_of(port_index, false)].count, 0u);
   publish(lists_[list_of(port_index, true)].count, 0u);
 }
@@ -355,22 +399,22 @@ FlowStats FlowStore::read_stats(uint32_t entry) const {
 }
 
 Result<FlowStats> FlowStore::stats(const Match& match) const {
-  const auto it = flows_.find(match);
-  if (it == flows_.end()) return Error{ErrorCode::not_found, "no such flow"};
-  return read_stats(it->second.entry);
+  const auto entry = find(match);
+  if (!entry) return Error{ErrorCode::not_found, "no such flow"};
+  return read_stats(*entry);
 }
 
 void FlowStore::set_stats(const Match& match, const FlowStats& stats) {
-  const auto it = flows_.find(match);
-  if (it == flows_.end()) return;
-  stats_[entries_[it->second.entry].stats] = {stats.packets, stats.bytes,
-                                              static_cast<uint64_t>(stats.last_used.ns), 0};
+  const auto entry = find(match);
+  if (!entry) return;
+  stats_[entries_[*entry].stats] = {stats.packets, stats.bytes,
+                                    static_cast<uint64_t>(stats.last_used.ns), 0};
 }
 
 bool FlowStore::read_stats(
     size_t limit, const std::function<void(const Match& match, const FlowStats& stats)>& visit) {
   // Entries that are no flow's are passed by quickly, but not for nothing.
-  constexpr size_t kEntriesForAFlow = 16;
+  constexpr size_t kEntriesForAFlow = 256;
   size_t seen = 0;
   for (size_t passed = 0; seen < limit && passed < limit * kEntriesForAFlow; ++passed) {
     if (next_read_ == entries_.size()) {
@@ -378,11 +422,8 @@ bool FlowStore::read_stats(
       return true;
     }
     const uint32_t entry = next_read_++;
-    // The first of a flow's entries, named by a map: others have no in_port.
-    if (entries_[entry].key.in_port == 0) continue;
-    FlowKey key = from_kernel(entries_[entry].key);
-    const uint16_t mask = std::exchange(key.reserved, uint16_t{0});
-    visit({key, from_kernel(masks_[mask])}, read_stats(entry));
+    if (kept_[entry].port_index == kNoPort) continue;
+    visit(match_of_entry(entry), read_stats(entry));
     ++seen;
   }
   return false;
@@ -409,10 +450,12 @@ sim::DropReason FlowStore::reason_of(uint32_t slot) const {
 std::vector<FlowEntry> FlowStore::dump() const {
   std::vector<FlowEntry> out;
   out.reserve(flows_.size());
-  for (const auto& [match, flow] : flows_)
+  for (uint32_t entry = 0; entry < kept_.size(); ++entry) {
+    if (kept_[entry].port_index == kNoPort) continue;
     out.push_back(
-        {{match, actions_of(flow.entry), entries_[flow.entry].cookie, reason_of(flow.entry)},
-         read_stats(flow.entry)});
+        {{match_of_entry(entry), actions_of(entry), entries_[entry].cookie, reason_of(entry)},
+         read_stats(entry)});
+  }
   return out;
 }
 

@@ -16,6 +16,7 @@
 #include "datapath/ebpf/compile.h"
 #include "datapath/ebpf/mapped_array.h"
 #include "datapath/ebpf/slot_pool.h"
+#include "flow/interned.h"
 
 struct tc_programs;
 
@@ -42,7 +43,7 @@ class FlowStore {
   bool read_stats(size_t limit,
                   const std::function<void(const Match& match, const FlowStats& stats)>& visit);
   /// Removes all flows that enter by this port.
-  void remove_port(uint32_t port, uint32_t port_index);
+  void remove_port(uint32_t port_index);
 
   /// Fills the injection entry: what the program from_agent does with the next frame. Actions of one group.
   void set_injection(const CompiledFlow& actions);
@@ -51,17 +52,25 @@ class FlowStore {
   std::optional<uint32_t> set_injection(size_t n, const CompiledFlow& actions);
 
  private:
-  struct MatchHash {
-    size_t operator()(const Match& m) const noexcept {
-      return std::hash<FlowKey>{}(m.key) ^ (std::hash<FlowKey>{}(m.mask) * 3);
-    }
-  };
   struct Installed {
     uint32_t entry = 0;
     uint16_t mask = 0;
     uint32_t port_index = 0;
     bool short_key = false, ipv6_key = false;
   };
+  /// What is known of the flow of an entry besides the entry itself. kNoPort: none is installed.
+  static constexpr uint16_t kNoPort = 0xffff;
+  struct Kept {
+    uint16_t port_index = kNoPort;
+    bool short_key = false, ipv6_key = false;
+  };
+  struct HashOfEntry {
+    const plexus_flow* entries;
+    uint64_t seed;
+    size_t operator()(uint32_t entry) const { return hash_of_key(entries[entry].key, seed); }
+  };
+  /// Of a key with its mask's number.
+  static uint64_t hash_of_key(const plexus_key& key, uint64_t seed);
   /// How many flows use a mask, in all and in each list.
   struct MaskUse {
     uint16_t id = 0;
@@ -111,14 +120,21 @@ class FlowStore {
   [[nodiscard]] bool whole(uint32_t slot) const;
   /// What put() does before and after the flow can be found.
   Result<Installed> prepare(const Flow& flow, const CompiledFlow& compiled, uint32_t port_index);
-  void give_up(const Match& match, const Installed& prepared);
-  /// Names flows [first, end) of `waiting_` in the map of one key size.
-  void insert_waiting(bool ipv6, std::span<const Flow> flows, std::span<Result<void>> done);
-  void insert_waiting(std::span<const Flow> flows, std::span<Result<void>> done);
+  void give_up(const Installed& prepared);
+  /// Names the waiting flows in the map of one key size; in both, and forgets those that the kernel has refused.
+  void insert_waiting(bool ipv6, std::span<Result<void>> done);
+  void insert_waiting(std::span<Result<void>> done);
   Result<void> insert_refs(const plexus_key& key, const CompiledFlow& compiled,
                            uint32_t entry) const;
   void delete_refs(const plexus_key& key, bool short_key, bool ipv6_key) const;
-  void erase(std::unordered_map<Match, Installed, MatchHash>::iterator it);
+  /// The entry of the flow with this match.
+  [[nodiscard]] std::optional<uint32_t> find(const Match& match) const;
+  [[nodiscard]] Installed installed(uint32_t entry) const;
+  [[nodiscard]] Match match_of_entry(uint32_t entry) const;
+  void keep(const Installed& flow);
+  /// From the agent's own index only.
+  void let_go(uint32_t entry);
+  void erase(uint32_t entry);
   [[nodiscard]] FlowStats read_stats(uint32_t entry) const;
   [[nodiscard]] std::span<const plexus_output> outputs_of(const plexus_flow& entry) const;
 
@@ -139,12 +155,15 @@ class FlowStore {
   std::vector<uint32_t> inject_entries_;  ///< taken when first needed, and kept
   /// During put_many(): flows that are prepared but cannot be found yet, by their place in `flows`.
   std::vector<size_t> waiting_;
+  std::vector<uint32_t> waiting_entries_;
   std::vector<plexus_key> keys_;
   std::vector<plexus_key_short> short_keys_;
   std::vector<plexus_flow_ref> refs_;
   std::vector<size_t> places_;
-  uint32_t chained_ = 0;  ///< entries that are not the first of their flow
-  std::unordered_map<Match, Installed, MatchHash> flows_;
+  uint32_t chained_ = 0;    ///< entries that are not the first of their flow
+  std::vector<Kept> kept_;  ///< by entry
+  uint64_t seed_;
+  NumberSet<HashOfEntry> flows_;  ///< entries, by key and mask
   std::unordered_map<FlowKey, MaskUse> mask_uses_;
   std::unordered_map<uint64_t, uint32_t> list_uses_;  ///< list << 16 | mask id -> flows
 };
