@@ -169,7 +169,7 @@ TEST_F(DecapsulationTest, DamagedPacketsFareAsWithTheDevice) {
     const Frame marker = in_tunnel(udp(false, 8), be16_at(in_tunnel(inner), 34));
     std::vector<Frame> seen[2];
     for (Host* host : {&own, &device}) {
-      auto& list = seen[host == &device];
+      auto& list = seen[host == &device ? 1 : 0];
       host->fabric_sends(outer);
       host->fabric_sends(marker);
       while (auto got = host->received()) {
@@ -177,6 +177,11 @@ TEST_F(DecapsulationTest, DamagedPacketsFareAsWithTheDevice) {
         list.push_back(std::move(*got));
       }
     }
+    // Behind the device a TCP packet may wait for others to be joined with, while the marker overtakes it.
+    if (seen[0] != seen[1])
+      for (Host* host : {&own, &device})
+        while (auto got = host->received(100))
+          seen[host == &device ? 1 : 0].push_back(std::move(*got));
     arrived += seen[0].size();
     ASSERT_EQ(seen[0], seen[1]) << "seed " << seed << ", packet " << i;
   }
