@@ -15,7 +15,7 @@ from collections.abc import Callable
 import frames
 import linux_peers
 import tcp
-from lab import Lab, BenchError
+from lab import GENERATOR_CPU, SYSTEM_CPU, BenchError, Lab
 from path import Generator, Path
 from plexus_cloud import PlexusCloud
 from quiet import Patience, load
@@ -24,7 +24,7 @@ from rows import Report, make_row
 SUITE = "datapath"
 PACKETS, QUICK_PACKETS = 500_000, 200_000
 RUNS, QUICK_RUNS = 7, 3
-TCP_SECONDS, QUICK_TCP_SECONDS = 5, 2
+TCP_TURNS, QUICK_TCP_TURNS = 40, 15
 # Time spent on waiting for quiet and on repeating disturbed runs, in all.
 PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS = 300, 20
 
@@ -41,11 +41,12 @@ class PacketCase:
 
 @dataclasses.dataclass(frozen=True)
 class TcpCase:
-    """Each end: namespace of the client, of the server, address of the server."""
+    """Each end: namespace of the client, of the server, address of the server. CPUs: the client's, the server's."""
     name: str
     ends: tuple[str, str, str] | None
     peer: str
     peer_ends: tuple[str, str, str]
+    cpus: tuple[int, int]
 
 
 class Bench:
@@ -93,8 +94,9 @@ class Bench:
     def tcp_cases(self):
         vxlan = self.bridge_vxlan
         peer = (vxlan.client, vxlan.server, vxlan.server_address)
-        yield TcpCase("tcp_l2_vxlan", self.plexus and self.plexus.tcp_l2(), vxlan.name, peer)
-        yield TcpCase("tcp_l3_vxlan", self.plexus and self.plexus.tcp_l3(), vxlan.name, peer)
+        for way, ends in (("l2", self.plexus and self.plexus.tcp_l2()), ("l3", self.plexus and self.plexus.tcp_l3())):
+            for place, cpus in (("one_cpu", (GENERATOR_CPU, GENERATOR_CPU)), ("two_cpus", (GENERATOR_CPU, SYSTEM_CPU))):
+                yield TcpCase(f"tcp_{way}_vxlan_{place}", ends, vxlan.name, peer, cpus)
 
     def run_packets(self, case):
         """Rounds of generator alone, Plexus, peer. From all runs the generator's median is taken off."""
@@ -114,17 +116,20 @@ class Bench:
                         system=None if case.peer else "no system")
 
     def run_tcp(self, case):
-        def once(ends):
-            return ends and (lambda: tcp.gbits(self.lab, *ends, self.options.tcp_seconds))
-
-        def in_quiet(measure):
-            self.patience.quiet_moment()
-            return measure()
-
-        speeds, disturbed, load_then, error = self._rounds(
-            {PlexusCloud.name: once(case.ends), case.peer: once(case.peer_ends)}, in_quiet)
+        """Runs with new streams, in which the contenders take turns: nothing is repeated, a disturbance meets all."""
+        ends = {case.peer: case.peer_ends}
+        if case.ends:
+            ends = {PlexusCloud.name: case.ends} | ends
+        speeds, load_then, error = {PlexusCloud.name: [], case.peer: []}, load(), None
+        try:
+            for _ in range(self.options.runs):
+                for name, speed in tcp.gbits(self.lab, ends, case.cpus, self.options.tcp_turns).items():
+                    speeds[name].append(speed)
+        except BenchError as problem:
+            error = str(problem)
+            speeds = {name: [] for name in speeds}
         self.report.add(make_row(SUITE, case.name, "Gbit/s", speeds[PlexusCloud.name], case.peer, speeds[case.peer],
-                                 error, load=load_then, disturbed=disturbed))
+                                 error, load=load_then))
 
     def _rounds(self, contenders, measured):
         """As many rounds as asked for, each contender once in each; those that are None are left out. A contender that
@@ -169,7 +174,7 @@ def parse(arguments):
         options.runs = QUICK_RUNS if options.quick else RUNS
     if options.packets is None:
         options.packets = QUICK_PACKETS if options.quick else PACKETS
-    options.tcp_seconds = QUICK_TCP_SECONDS if options.quick else TCP_SECONDS
+    options.tcp_turns = QUICK_TCP_TURNS if options.quick else TCP_TURNS
     if options.patience is None:
         options.patience = QUICK_PATIENCE_SECONDS if options.quick else PATIENCE_SECONDS
     if options.runs < 1 or options.packets < 1000:

@@ -12,12 +12,6 @@ def load():
         return float(file.read().split()[0])
 
 
-def _busy_seconds():
-    with open("/proc/stat", encoding="utf-8") as file:
-        user, nice, system, _, _, irq, softirq, steal = (int(x) for x in file.readline().split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / 100
-
-
 class Patience:
     """How long, in all, we wait and repeat for the sake of quiet."""
 
@@ -36,18 +30,6 @@ class Patience:
                 self.disturbed += 1
                 return result
             self._wait(time.monotonic() - start)
-
-    def quiet_moment(self):
-        """Waits until the machine is idle; for measurements that use all CPUs themselves."""
-        while True:
-            before = _busy_seconds()
-            time.sleep(0.3)
-            if _busy_seconds() - before < 0.05:
-                return
-            if self._left <= 0:
-                self.disturbed += 1
-                return
-            self._wait(0.3)
 
     def _wait(self, spent):
         self._left -= spent + 0.5
