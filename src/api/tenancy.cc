@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "store/topology/index.h"
@@ -24,8 +25,21 @@ std::string join_path(const std::string& path, const std::string& field) {
   return path.empty() ? field : path + "." + field;
 }
 
+/// Of a single reference.
 Uuid reference_of(const Message& message, const FieldSpec& field) {
   return Uuid::from_bytes(codec::get_raw(message, field.name)).value_or(Uuid{});
+}
+
+/// The ids that `now` refers to, and `before` did not.
+std::vector<Uuid> added(const Message* before, const Message& now, const FieldSpec& field) {
+  std::vector<std::string> had;
+  if (before != nullptr) had = codec::reference_ids(*before, field);
+  std::vector<Uuid> out;
+  for (const std::string& raw : codec::reference_ids(now, field)) {
+    const auto id = Uuid::from_bytes(raw);
+    if (id && std::find(had.begin(), had.end(), raw) == had.end()) out.push_back(*id);
+  }
+  return out;
 }
 
 Error missing(const ResourceSpec& resource, const Uuid& id) {
@@ -85,8 +99,10 @@ Result<Problems> Tenancy::check_new(const ResourceSpec& resource, Message& messa
       problems.push_back(
           {join_path(path, field.name), 0, "an administrator decides this", "leave the field out"});
     } else if (field.is_reference()) {
-      auto done = check_reference(field, message, id, join_path(path, field.name), problems);
-      if (!done) return done.error();
+      for (const Uuid& to : added(nullptr, message, field)) {
+        auto done = check_reference(field, to, id, join_path(path, field.name), problems);
+        if (!done) return done.error();
+      }
     }
   }
   if (!id.is_nil()) {
@@ -107,7 +123,7 @@ Result<Problems> Tenancy::check_change(const ResourceSpec& resource, const Messa
   const Uuid id = store::id_of(before);
   for (const FieldSpec& field : resource.fields) {
     const std::string was = codec::get_raw(before, field.name);
-    if (codec::get_raw(now, field.name) == was) continue;
+    if (!field.repeated && codec::get_raw(now, field.name) == was) continue;
     const std::string place = join_path(path, field.name);
     if (is_placement(field)) {
       if (body.find(field.name) == nullptr) {
@@ -127,16 +143,16 @@ Result<Problems> Tenancy::check_change(const ResourceSpec& resource, const Messa
         continue;
       }
     }
-    auto done = check_reference(field, now, id, place, problems);
-    if (!done) return done.error();
+    for (const Uuid& to : added(&before, now, field)) {
+      auto done = check_reference(field, to, id, place, problems);
+      if (!done) return done.error();
+    }
   }
   return problems;
 }
 
-Result<void> Tenancy::check_reference(const FieldSpec& field, const Message& message,
-                                      const Uuid& from, const std::string& path,
-                                      Problems& problems) {
-  const Uuid to = reference_of(message, field);
+Result<void> Tenancy::check_reference(const FieldSpec& field, const Uuid& to, const Uuid& from,
+                                      const std::string& path, Problems& problems) {
   if (to.is_nil()) return Ok{};
   const auto mine = own(field.target(), to);
   if (!mine) return mine.error();

@@ -48,8 +48,7 @@ class Tenancy {
 
  private:
   Result<bool> own(const codec::ResourceSpec& resource, const Uuid& id);
-  Result<void> check_reference(const codec::FieldSpec& field,
-                               const google::protobuf::Message& message, const Uuid& from,
+  Result<void> check_reference(const codec::FieldSpec& field, const Uuid& to, const Uuid& from,
                                const std::string& path, codec::Problems& problems);
   Result<bool> foreign_dependents(const codec::ResourceSpec& resource, const Uuid& id, int depth);
 

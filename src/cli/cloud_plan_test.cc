@@ -72,8 +72,9 @@ class Cloud {
       EXPECT_TRUE(codec::decode(step.body, {}, *m).empty());
       EXPECT_TRUE(codec::validate(*m).empty()) << codec::write_json(step.body);
       for (const codec::FieldSpec& f : step.resource->fields) {
-        if (f.is_reference() && codec::has_field(*m, f.name)) {
-          EXPECT_TRUE(objects_.contains(codec::get_text(*m, f.name)))
+        if (!f.is_reference()) continue;
+        for (const std::string& raw : codec::reference_ids(*m, f)) {
+          EXPECT_TRUE(objects_.contains(codec::text_form(f.kind, raw)))
               << step.label << "." << f.name << " dangles";
         }
       }
@@ -112,6 +113,53 @@ TEST(CloudPlan, TheSecondTimeNothingIsToDo) {
   Cloud cloud;
   EXPECT_EQ(summary(cloud.apply(kCloud)), "ccccccccc");
   EXPECT_EQ(summary(cloud.apply(kCloud)), "---------");
+}
+
+constexpr char kGroups[] = R"(
+bridges: [{name: net}]
+security-groups: [{name: web}, {name: ssh}, {name: db}]
+port-groups: [{name: racks}]
+address-groups: [{name: offices, prefixes: [192.0.2.0/24, 10.0.0.0/8]}]
+ports:
+  - {name: vm1, bridge: net, security_groups: [web, ssh], port_groups: [racks], allowed_pairs: [10.0.0.5]}
+chains: [{name: in}, {name: more}]
+rules:
+  - {chain: in, position: 1, action: jump, jump_chain: more, protocol: 6, destination_ports: [443]}
+  - {name: last, chain: more, position: 9, action: drop, source_group: offices, inverted: [source_group]}
+security-rules:
+  - {security_group: web, direction: ingress, remote_group: db}
+)";
+
+TEST(CloudPlan, ListsOfReferencesAreNamesInAnyOrder) {
+  Cloud cloud;
+  EXPECT_EQ(summary(cloud.apply(kGroups)), "cccccccccccc");
+  EXPECT_EQ(summary(cloud.apply(kGroups)), "------------");
+  // The order says nothing; a member more does.
+  EXPECT_EQ(summary(cloud.apply("ports: [{name: vm1, security_groups: [ssh, web]}]\n")), "-");
+  const auto steps = cloud.apply("ports: [{name: vm1, security_groups: [web, db]}]\n");
+  ASSERT_EQ(summary(steps), "u");
+  ASSERT_EQ(steps[0].changes.size(), 1u);
+  EXPECT_EQ(steps[0].changes[0].before, "ssh, web");
+  EXPECT_EQ(steps[0].changes[0].after, "db, web");
+  // By name and by id at once; a name that is nobody's.
+  codec::Problems problems;
+  cloud.plan("ports: [{name: vm2, bridge: net, security_groups: [web, " + cloud.text("web", "id") +
+                 "]}]\n",
+             problems);
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_NE(problems[0].what.find("appears twice"), std::string::npos) << problems[0].str();
+  problems.clear();
+  cloud.plan("ports: [{name: vm1, security_groups: [web, dbb]}]\n", problems);
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_EQ(problems[0].field, "ports[0].security_groups");
+  EXPECT_NE(problems[0].remedy.find("db"), std::string::npos);
+}
+
+TEST(CloudPlan, PruningWaitsForListsThatStillRefer) {
+  Cloud cloud;
+  cloud.apply(kGroups);
+  // vm1 stays as it is, and is in it: the server will refuse, after all else is done.
+  EXPECT_EQ(cloud.pruned("security-groups: [{name: db}, {name: web}]\n"), "| security-group ssh,");
 }
 
 TEST(CloudPlan, OnlyWhatDiffersIsSent) {

@@ -230,8 +230,8 @@ TEST(References, AListOfFortyThousandNetworksIsTaken) {
   std::string text = R"({"name":"big","prefixes":[)";
   const int kMost = find_type("AddressGroup")->field("prefixes")->max_entries;
   for (int i = 0; i < kMost; ++i) {
-    text += (i > 0 ? ",\"" : "\"") + std::string("fd00:0:0:") + std::to_string(i % 10000) + ":" +
-            std::to_string(i / 10000) + "::/80\"";
+    text += (i > 0 ? ",\"" : "\"") + std::string("10.") + std::to_string(i / 256 % 256) + "." +
+            std::to_string(i % 256) + ".0/24\"";
   }
   Problems problems;
   v1::AddressGroup group;

@@ -152,6 +152,13 @@ int main(int argc, char** argv) {
        R"({"operations": [{"op": "create", "collection": "bridges", "body": {"name": "a"}},
   {"op": "update", "collection": "ports", "id": "11111111-1111-4111-8111-111111111111", "body": {"mac": "02:00:00:00:00:01", "addresses": ["10.0.0.1"], "peer": null}, "if_match": "\"3\""},
   {"op": "delete", "collection": "routes", "id": "11111111-1111-4111-8111-111111111111"}]})",
+       "security-groups:\n  - name: web\nports:\n  - {name: vm1, bridge: blue, security_groups: "
+       "[web], "
+       "port_security: true, allowed_pairs: [10.0.0.0/24, \"10.0.0.5/32@02:00:00:00:00:01\"]}\n"
+       "rules:\n  - {chain: c, position: 1, action: drop, protocol: tcp, destination_ports: [22, "
+       "8000-8080], tcp_flags: +syn-ack, src_mac: 02:00:00:00:00:00/ff:00:00:00:00:00, ethertype: "
+       "ipv4, inverted: [tcp_flags]}\n",
+       R"({"chain": "11111111-1111-4111-8111-111111111111", "position": 1, "action": "drop", "protocol": 6, "source_ports": [80, "1-2"], "ethertype": "0x88cc", "tcp_flags": "+syn-ack", "src_mac": "02:00:00:00:00:00/8", "inverted": ["protocol"], "allowed_pairs": ["fd00::5@02:00:00:00:00:01"]})",
        R"({"name": "b", "admin_up": false, "metric": 7, "kind": "blackhole", "destination": "10.0.0.0/8", "role": "admin"})"})
     subject.seeds.push_back(fuzz::bytes_of(text));
   subject.words = {"\n  - ", ": ",   "{",     "}",       "[",       "]",      "\"",    "'",

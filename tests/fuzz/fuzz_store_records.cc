@@ -59,8 +59,12 @@ uint64_t run(std::span<const uint8_t> bytes) {
   uint64_t reached = 0;
   for (const uint64_t kind :
        {read_record<v1::Bridge>(text), read_record<v1::Router>(text), read_record<v1::Port>(text),
-        read_record<v1::Route>(text), read_record<v1::Binding>(text)})
+        read_record<v1::Route>(text), read_record<v1::Binding>(text),
+        read_record<v1::AddressGroup>(text), read_record<v1::Chain>(text),
+        read_record<v1::Rule>(text), read_record<v1::SecurityRule>(text)})
     reached = reached << 2 | kind;
+  if (v1::RefBucket bucket; bucket.ParseFromString(std::string(text)))
+    reached = reached << 4 | std::min<size_t>(to_members(bucket).size(), 15);
   if (v1::HostState state; state.ParseFromString(std::string(text)))
     reached = reached << 4 | std::min<size_t>(to_model(state, "h").tunnel_addresses.size(), 15);
   if (v1::NeighbourTable table; table.ParseFromString(std::string(text)))
@@ -101,8 +105,38 @@ int main(int argc, char** argv) {
   route.set_destination(v4 + "\x18");
   route.set_port(id);
   route.set_next_hop(v4);
+  port.add_security_groups(id);
+  port.add_port_groups(id);
+  port.add_allowed_pairs(v4 + "\x20" + mac);
+  v1::AddressGroup group;
+  group.set_id(id);
+  group.add_prefixes(v4 + "\x20");
+  v1::Rule rule;
+  rule.set_id(id);
+  rule.set_chain(id);
+  rule.set_position(10);
+  rule.set_action(v1::Rule::JUMP);
+  rule.set_jump_chain(id);
+  rule.set_src_mac(mac + std::string(6, '\xff'));
+  rule.set_source(v4 + "\x20");
+  rule.set_protocol("\x06");
+  rule.add_destination_ports(std::string("\0\x16\0\x50", 4));
+  rule.set_tcp_flags("\x02\x12");
+  rule.set_fragment(v1::Rule::WITH_HEADER);
+  rule.add_inverted(v1::Rule::SOURCE);
+  v1::SecurityRule allowed;
+  allowed.set_id(id);
+  allowed.set_security_group(id);
+  allowed.set_direction(v1::SecurityRule::INGRESS);
+  allowed.set_protocol("\x06");
+  allowed.set_ports(std::string("\0\x16\0\x16", 4));
+  allowed.set_remote_group(id);
+  v1::RefBucket bucket;
+  bucket.add_entries()->set_id(id);
+  bucket.mutable_entries(0)->add_addresses(v4);
   for (const google::protobuf::Message* message :
-       std::initializer_list<const google::protobuf::Message*>{&bridge, &router, &port, &route})
+       std::initializer_list<const google::protobuf::Message*>{&bridge, &router, &port, &route,
+                                                               &group, &rule, &allowed, &bucket})
     store::add(subject, message->SerializeAsString());
   store::ClosureFileWriter writer(store::kSelf, Uuid{}, store::Revision{7}, 1'700'000'000'000);
   const std::string value = bridge.SerializeAsString();

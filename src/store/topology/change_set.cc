@@ -7,6 +7,7 @@
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
 #include "store/topology/belongings.h"
+#include "store/topology/filter_rules.h"
 #include "store/topology/index.h"
 #include "store/topology/layout.h"
 #include "store/topology/level.h"
@@ -17,8 +18,8 @@
 namespace plexus::store {
 namespace {
 
-Uuid target_of(const google::protobuf::Message* message, const ReferenceField& reference) {
-  return message == nullptr ? Uuid{} : uuid_field(*message, *reference.field);
+bool contains(const std::vector<Uuid>& sorted, const Uuid& id) {
+  return std::binary_search(sorted.begin(), sorted.end(), id);
 }
 
 std::string index_of(const ReferenceField& reference, const Uuid& target) {
@@ -62,39 +63,47 @@ const ChangeSet::Object* ChangeSet::loaded(const Descriptor& type, const Uuid& i
 Result<void> ChangeSet::check_references(const Object& object) {
   if (!object.now) return Ok{};
   for (const ReferenceField& reference : references_from(*object.type)) {
-    const Uuid target = target_of(object.now.get(), reference);
-    if (target.is_nil()) continue;
-    const bool fresh = target_of(object.before.get(), reference) != target;
-    // An old reference was checked when it was made; but its target may go in this very set.
-    const auto known = objects_.find(object_path(options_of(*reference.target).singular(), target));
-    if (!fresh && known == objects_.end()) continue;
-    auto found = load(*reference.target, target);
-    if (!found.ok()) return found.error();
-    if ((*found)->now) {
-      if (!fresh || !is_deleting(*(*found)->now)) continue;
-      return field_error(*object.now, reference.field->name(),
-                         describe(*(*found)->now) + " is being removed: name another");
+    const auto before = targets_of(object.before.get(), reference);
+    for (const Uuid& target : targets_of(object.now.get(), reference)) {
+      auto ok = check_reference(object, reference, target, !contains(before, target));
+      if (!ok.ok()) return ok;
     }
-    const std::string& singular = options_of(*reference.target).singular();
-    return field_error(
-        *object.now, reference.field->name(),
-        "there is no " + singular + " " + target.str() + ": create it first, or name another");
   }
   return Ok{};
+}
+
+Result<void> ChangeSet::check_reference(const Object& object, const ReferenceField& reference,
+                                        const Uuid& target, bool fresh) {
+  const std::string& singular = options_of(*reference.target).singular();
+  // An old reference was checked when it was made; but its target may go in this very set.
+  if (!fresh && !objects_.contains(object_path(singular, target))) return Ok{};
+  auto found = load(*reference.target, target);
+  if (!found.ok()) return found.error();
+  if ((*found)->now) {
+    if (!fresh || !is_deleting(*(*found)->now)) return Ok{};
+    return field_error(*object.now, reference.field->name(),
+                       describe(*(*found)->now) + " is being removed: name another");
+  }
+  return field_error(
+      *object.now, reference.field->name(),
+      "there is no " + singular + " " + target.str() + ": create it first, or name another");
 }
 
 Result<void> ChangeSet::move_references(const Object& object) {
   for (const ReferenceField& reference : references_from(*object.type)) {
     if (reference.symmetric) continue;
-    const Uuid before = target_of(object.before.get(), reference);
-    const Uuid now = target_of(object.now.get(), reference);
-    if (before == now) continue;
-    if (!before.is_nil()) {
-      auto done = index_remove(transaction_, index_of(reference, before), object.id);
+    const auto before = targets_of(object.before.get(), reference);
+    const auto now = targets_of(object.now.get(), reference);
+    const auto facts = facts_of(object.now.get(), reference);
+    const bool other_facts = !same_facts(facts, facts_of(object.before.get(), reference));
+    for (const Uuid& target : before) {
+      if (contains(now, target)) continue;
+      auto done = index_remove(transaction_, index_of(reference, target), object.id);
       if (!done.ok()) return done;
     }
-    if (!now.is_nil()) {
-      auto done = index_add(transaction_, index_of(reference, now), object.id);
+    for (const Uuid& target : now) {
+      if (!other_facts && contains(before, target)) continue;
+      auto done = index_add(transaction_, index_of(reference, target), object.id, facts);
       if (!done.ok()) return done;
     }
   }
@@ -206,6 +215,16 @@ Result<void> ChangeSet::finish(const Author& author) {
   for (Object* object : all) {
     blamed_ = object->operation;
     if (auto done = move_references(*object); !done.ok()) return done;
+  }
+  // When all jumps of the set are in the indexes: two rules of one batch may close a circle.
+  for (Object* object : all) {
+    const auto* rule = dynamic_cast<const v1::Rule*>(object->now.get());
+    const auto* before =
+        static_cast<const v1::Rule*>(rule != nullptr ? object->before.get() : nullptr);
+    if (rule == nullptr || !rule->has_jump_chain()) continue;
+    if (before != nullptr && before->jump_chain() == rule->jump_chain()) continue;
+    blamed_ = object->operation;
+    if (auto ok = check_jumps(transaction_, *rule); !ok.ok()) return ok;
   }
   const Object* over_quota = nullptr;
   if (auto done = keep_usage(transaction_, all, &over_quota); !done.ok()) {

@@ -63,6 +63,8 @@ class ChangeSet {
  private:
   std::vector<Object*> touched();
   Result<void> check_references(const Object& object);
+  Result<void> check_reference(const Object& object, const ReferenceField& reference,
+                               const Uuid& target, bool fresh);
   Result<void> move_claims(const std::vector<Object*>& touched);
   Result<void> move_references(const Object& object);
   Result<std::vector<Claim>> claims(const Message* message);

@@ -52,6 +52,7 @@ class Check {
     check_log();
     check_usage();
     check_removals();
+    check_circles();
     std::sort(report_.problems.begin(), report_.problems.end());
     report_.records = records_.size();
     report_.resources = objects_.size();
@@ -59,6 +60,9 @@ class Check {
   }
 
  private:
+  /// Who refers to an object, and the facts about each.
+  using Listed = std::map<Uuid, v1::RefEntry>;
+
   template <typename... Args>
   void problem(fmt::format_string<Args...> format, Args&&... args) {
     report_.problems.push_back(fmt::format(format, std::forward<Args>(args)...));
@@ -203,25 +207,27 @@ class Check {
         problem("{}: {}", path, ok.error().message);
     }
     for (const ReferenceField& reference : references_from(*object.GetDescriptor())) {
-      const Uuid target = uuid_field(object, *reference.field);
-      if (target.is_nil()) continue;
-      const Message* other = find(*reference.target, target);
-      if (other == nullptr) {
-        problem("{}: {} refers by {} to {}, which does not exist", path, describe(object),
-                reference.field->name(), target.str());
-      } else if (reference.symmetric) {
-        if (uuid_field(*other, *reference.field) != id_of(object)) {
-          problem("{}: {} refers by {} to {}, but not the other way round", path, describe(object),
-                  reference.field->name(), describe(*other));
-        }
-      } else {
-        expected_[index_path(options_of(*reference.target).singular(), target,
-                             reference.index_name())]
-            .insert(id_of(object));
+      for (const Uuid& target : targets_of(&object, reference)) {
+        check_reference(path, object, reference, target);
       }
     }
     if (const auto* route = dynamic_cast<const v1::Route*>(&object)) check_route(path, *route);
     expect_claims(path, object);
+  }
+
+  void check_reference(const std::string& path, const Message& object,
+                       const ReferenceField& reference, const Uuid& target) {
+    const Message* other = find(*reference.target, target);
+    if (other == nullptr) {
+      problem("{}: {} refers by {} to {}, which does not exist", path, describe(object),
+              reference.field->name(), target.str());
+    } else if (!reference.symmetric) {
+      expected_[index_path(options_of(*reference.target).singular(), target,
+                           reference.index_name())][id_of(object)] = facts_of(&object, reference);
+    } else if (uuid_field(*other, *reference.field) != id_of(object)) {
+      problem("{}: {} refers by {} to {}, but not the other way round", path, describe(object),
+              reference.field->name(), describe(*other));
+    }
   }
 
   void check_route(const std::string& path, const v1::Route& route) {
@@ -268,7 +274,7 @@ class Check {
       for (uint32_t b = 0; index.depth <= kMaxDepth && b < 1u << index.depth; ++b) {
         if (!index.buckets.contains(b)) problem("{}: bucket {} is missing", directory, b);
       }
-      std::set<Uuid> listed;
+      Listed listed;
       for (const auto& [number, bucket] : index.buckets) {
         if (index.depth > kMaxDepth || number >= 1u << index.depth) {
           problem("{}: bucket {} at depth {}", directory, number, index.depth);
@@ -282,7 +288,7 @@ class Check {
           }
           if (entry.id() <= last) problem("{}: bucket {} is not sorted", directory, number);
           last = entry.id();
-          listed.insert(listed_id);
+          listed[listed_id] = entry;
         }
       }
       compare(directory, expected_[directory], listed);
@@ -292,12 +298,16 @@ class Check {
     }
   }
 
-  void compare(const std::string& directory, const std::set<Uuid>& expected,
-               const std::set<Uuid>& listed) {
-    for (const Uuid& id : expected) {
-      if (!listed.contains(id)) problem("{}: {} is missing", directory, id.str());
+  void compare(const std::string& directory, const Listed& expected, const Listed& listed) {
+    for (const auto& [id, facts] : expected) {
+      const auto found = listed.find(id);
+      if (found == listed.end()) {
+        problem("{}: {} is missing", directory, id.str());
+      } else if (!same_facts(found->second, facts)) {
+        problem("{}: what it says of {} is not so", directory, id.str());
+      }
     }
-    for (const Uuid& id : listed) {
+    for (const auto& [id, facts] : listed) {
       if (!expected.contains(id)) problem("{}: {} does not refer to it", directory, id.str());
     }
   }
@@ -427,6 +437,28 @@ class Check {
     }
   }
 
+  /// A packet must come out of every chain.
+  void check_circles() {
+    std::map<std::string, std::set<std::string>> jumps;
+    for (const auto& [path, object] : objects_) {
+      const auto* rule = dynamic_cast<const v1::Rule*>(object.get());
+      if (rule != nullptr && rule->has_jump_chain())
+        jumps[rule->chain()].insert(rule->jump_chain());
+    }
+    // What leads to nothing that is left is in no circle.
+    for (bool some = true; some;) {
+      some = false;
+      for (auto it = jumps.begin(); it != jumps.end();) {
+        std::erase_if(it->second, [&](const std::string& next) { return !jumps.contains(next); });
+        some |= it->second.empty();
+        it = it->second.empty() ? jumps.erase(it) : std::next(it);
+      }
+    }
+    for (const auto& [chain, next] : jumps) {
+      problem("{}: its rules lead to a circle of chains", object_path("chain", uuid_of(chain)));
+    }
+  }
+
   void check_removals() {
     std::set<const Message*> going;
     for (const auto& [path, removal] : removals_) {
@@ -466,7 +498,7 @@ class Check {
   CheckReport report_;
   std::map<std::string, std::unique_ptr<Message>> objects_;
   std::map<std::string, IndexRecords> indexes_;
-  std::map<std::string, std::set<Uuid>> expected_;
+  std::map<std::string, Listed> expected_;
   std::map<std::string, Uuid> claims_, expected_claims_;
   std::map<std::string, v1::RouterNetworks> networks_;
   std::map<std::string, v1::HostState> host_states_;

@@ -19,6 +19,12 @@ std::string index_directory(const ClosureKey& key) {
       return index_path("router", key.id, "port.router");
     case ClosureKey::Index::router_routes:
       return index_path("router", key.id, "route.router");
+    case ClosureKey::Index::chain_rules:
+      return index_path("chain", key.id, "rule.chain");
+    case ClosureKey::Index::group_rules:
+      return index_path("security-group", key.id, "security-rule.security_group");
+    case ClosureKey::Index::group_members:
+      return index_path("security-group", key.id, "port.security_groups");
     case ClosureKey::Index::none:
       break;
   }
@@ -51,6 +57,18 @@ std::string path_of(const ClosureKey& key) {
       return index_bucket_path(index_directory(key), key.bucket);
     case ClosureKey::Kind::tunnel_keys:
       return tunnel_keys_path(key.id);
+    case ClosureKey::Kind::chain:
+      return object_path("chain", key.id);
+    case ClosureKey::Kind::rule:
+      return object_path("rule", key.id);
+    case ClosureKey::Kind::address_group:
+      return object_path("address-group", key.id);
+    case ClosureKey::Kind::port_group:
+      return object_path("port-group", key.id);
+    case ClosureKey::Kind::security_group:
+      return object_path("security-group", key.id);
+    case ClosureKey::Kind::security_rule:
+      return object_path("security-rule", key.id);
   }
   PLEXUS_CHECK(false, "a key of no kind");
 }

@@ -25,8 +25,14 @@ struct ClosureKey {
     head = 8,
     bucket = 9,
     tunnel_keys = 10,
+    chain = 11,
+    rule = 12,
+    address_group = 13,
+    port_group = 14,
+    security_group = 15,
+    security_rule = 16,
   };
-  static constexpr Kind kLastKind = Kind::tunnel_keys;
+  static constexpr Kind kLastKind = Kind::security_rule;
   /// The indexes that a closure follows. `none` for keys that are not part of one.
   enum class Index : uint8_t {
     none = 0,
@@ -35,8 +41,11 @@ struct ClosureKey {
     router_ports = 3,
     router_routes = 4,
     migrating_ports = 5,
+    chain_rules = 6,
+    group_rules = 7,    ///< security rules of a security group
+    group_members = 8,  ///< ports of a security group, with their addresses
   };
-  static constexpr Index kLastIndex = Index::migrating_ports;
+  static constexpr Index kLastIndex = Index::group_members;
 
   Kind kind = Kind::host;
   Index index = Index::none;

@@ -76,7 +76,8 @@ TEST(Concurrent, WhateverManyDoTheTopologyStaysWhole) {
   EXPECT_TRUE(resume_removals(**store, {}).ok());
   // Everything can be removed again, and nothing is left.
   TopologyWriter writer(**store);
-  for (const char* type : {"route", "port", "bridge", "router", "host"}) {
+  for (const char* type : {"rule", "security-rule", "route", "port", "bridge", "router", "host",
+                           "chain", "security-group", "port-group", "address-group"}) {
     const auto all = writer.list(*find_resource_type(type));
     ASSERT_TRUE(all.ok());
     for (const auto& resource : *all) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "store/topology/match_values.h"
 #include "store/topology/schema.h"
 
 namespace plexus::store {
@@ -53,15 +54,37 @@ class Fields {
   }
   IpAddr address(const std::string& raw) { return need(IpAddr::from_bytes(raw)); }
   IpPrefix prefix(const std::string& raw) { return need(IpPrefix::from_bytes(raw)); }
-  [[nodiscard]] bool unreadable() const { return unreadable_; }
-
- private:
+  /// Sorted, each once.
+  template <typename IdType, typename List>
+  std::vector<IdType> ids(const List& list) {
+    std::vector<IdType> out;
+    for (const std::string& raw : list) out.push_back(id<IdType>(raw));
+    std::sort(out.begin(), out.end());
+    out.erase(std::unique(out.begin(), out.end()), out.end());
+    return out;
+  }
+  /// A value that `parse` reads, where the field is set.
+  template <typename T>
+  std::optional<T> optional(bool has, const std::string& raw,
+                            std::optional<T> (*parse)(std::string_view)) {
+    if (!has) return std::nullopt;
+    return need(parse(raw));
+  }
+  std::optional<uint8_t> byte(bool has, uint32_t value) {
+    if (!has) return std::nullopt;
+    refuse_unless(value <= 0xff);
+    return static_cast<uint8_t>(value);
+  }
+  void refuse_unless(bool possible) { unreadable_ |= !possible; }
   template <typename T>
   T need(std::optional<T> value) {
     if (value) return *value;
     unreadable_ = true;
     return T{};
   }
+  [[nodiscard]] bool unreadable() const { return unreadable_; }
+
+ private:
   bool unreadable_;
 };
 
@@ -80,6 +103,8 @@ model::Bridge to_model(const v1::Bridge& record) {
   bridge.learning = up(record.has_learning(), record.learning());
   if (record.has_mac_age()) bridge.mac_age = record.mac_age();
   if (record.has_macs_per_port()) bridge.macs_per_port = record.macs_per_port();
+  bridge.in_chain = fields.optional_id<ChainId>(record.has_in_chain(), record.in_chain());
+  bridge.out_chain = fields.optional_id<ChainId>(record.has_out_chain(), record.out_chain());
   bridge.unreadable = fields.unreadable();
   return bridge;
 }
@@ -91,6 +116,8 @@ model::Router to_model(const v1::Router& record) {
   router.name = record.name();
   router.admin_up = up(record.has_admin_up(), record.admin_up());
   if (record.has_icmp_rate()) router.icmp_rate = record.icmp_rate();
+  router.in_chain = fields.optional_id<ChainId>(record.has_in_chain(), record.in_chain());
+  router.out_chain = fields.optional_id<ChainId>(record.has_out_chain(), record.out_chain());
   router.unreadable = fields.unreadable();
   return router;
 }
@@ -120,6 +147,14 @@ model::Port to_model(const v1::Port& record) {
     advertising.other = record.advertise_other();
     advertising.autonomous = up(record.has_advertise_autonomous(), record.advertise_autonomous());
     port.advertising = advertising;
+  }
+  port.in_chain = fields.optional_id<ChainId>(record.has_in_chain(), record.in_chain());
+  port.out_chain = fields.optional_id<ChainId>(record.has_out_chain(), record.out_chain());
+  port.security_groups = fields.ids<SecurityGroupId>(record.security_groups());
+  port.port_groups = fields.ids<PortGroupId>(record.port_groups());
+  port.port_security = record.port_security();
+  for (const std::string& raw : record.allowed_pairs()) {
+    port.allowed_pairs.push_back(fields.need(address_pair_of(raw)));
   }
   // One device, and not wired and plugged in at once: anything else we would have to guess.
   port.unreadable = fields.unreadable() || record.has_bridge() == record.has_router() ||
@@ -155,6 +190,168 @@ model::Route to_model(const v1::Route& record) {
       fields.unreadable() ||
       (record.has_source() && route.source.addr.family != route.destination.addr.family);
   return route;
+}
+
+model::AddressGroup to_model(const v1::AddressGroup& record) {
+  Fields fields(fully_known(record));
+  model::AddressGroup group;
+  group.id = fields.id<AddressGroupId>(record.id());
+  group.name = record.name();
+  for (const std::string& raw : record.prefixes()) {
+    group.prefixes.push_back(fields.need(network_of(raw)));
+  }
+  std::sort(group.prefixes.begin(), group.prefixes.end());
+  group.prefixes.erase(std::unique(group.prefixes.begin(), group.prefixes.end()),
+                       group.prefixes.end());
+  group.unreadable = fields.unreadable();
+  return group;
+}
+
+model::PortGroup to_model(const v1::PortGroup& record) {
+  Fields fields(fully_known(record));
+  model::PortGroup group;
+  group.id = fields.id<PortGroupId>(record.id());
+  group.name = record.name();
+  group.unreadable = fields.unreadable();
+  return group;
+}
+
+model::Chain to_model(const v1::Chain& record) {
+  Fields fields(fully_known(record));
+  model::Chain chain;
+  chain.id = fields.id<ChainId>(record.id());
+  chain.name = record.name();
+  chain.unreadable = fields.unreadable();
+  return chain;
+}
+
+model::SecurityGroup to_model(const v1::SecurityGroup& record) {
+  Fields fields(fully_known(record));
+  model::SecurityGroup group;
+  group.id = fields.id<SecurityGroupId>(record.id());
+  group.name = record.name();
+  group.unreadable = fields.unreadable();
+  return group;
+}
+
+namespace {
+
+// The words of the schema in its order, without the zeroth, which says nothing. A number that this build does not know makes
+// a record unreadable.
+static_assert(static_cast<int>(model::RuleAction::accept) + 1 == v1::Rule::ACCEPT);
+static_assert(static_cast<int>(model::RuleAction::drop) + 1 == v1::Rule::DROP);
+static_assert(static_cast<int>(model::RuleAction::reject) + 1 == v1::Rule::REJECT);
+static_assert(static_cast<int>(model::RuleAction::jump) + 1 == v1::Rule::JUMP);
+static_assert(static_cast<int>(model::RuleAction::return_) + 1 == v1::Rule::RETURN);
+static_assert(static_cast<int>(model::RuleAction::continue_) + 1 == v1::Rule::CONTINUE);
+static_assert(static_cast<int>(model::FragmentClass::whole) + 1 == v1::Rule::WHOLE);
+static_assert(static_cast<int>(model::FragmentClass::first) + 1 == v1::Rule::FIRST);
+static_assert(static_cast<int>(model::FragmentClass::later) + 1 == v1::Rule::LATER);
+static_assert(static_cast<int>(model::FragmentClass::any_fragment) + 1 == v1::Rule::ANY_FRAGMENT);
+static_assert(static_cast<int>(model::FragmentClass::with_header) + 1 == v1::Rule::WITH_HEADER);
+static_assert(static_cast<int>(model::Condition::ethertype) + 1 == v1::Rule::ETHERTYPE);
+static_assert(static_cast<int>(model::Condition::tcp_flags) + 1 == v1::Rule::TCP_FLAGS);
+static_assert(static_cast<int>(model::Condition::fragment) + 1 == v1::Rule::FRAGMENT);
+static_assert(static_cast<int>(model::Condition::out_port_group) + 1 == v1::Rule::OUT_PORT_GROUP);
+
+template <typename List>
+std::vector<model::PortRange> port_ranges(Fields& fields, const List& list) {
+  std::vector<model::PortRange> out;
+  for (const std::string& raw : list) out.push_back(fields.need(port_range_of(raw)));
+  return out;
+}
+
+}  // namespace
+
+model::Rule to_model(const v1::Rule& record) {
+  Fields fields(fully_known(record));
+  model::Rule rule;
+  rule.id = fields.id<RuleId>(record.id());
+  rule.chain = fields.id<ChainId>(record.chain());
+  rule.name = record.name();
+  rule.position = record.position();
+  const bool known = record.action() >= v1::Rule::ACCEPT && record.action() <= v1::Rule::CONTINUE;
+  fields.refuse_unless(known);
+  rule.action =
+      known ? static_cast<model::RuleAction>(record.action() - 1) : model::RuleAction::drop;
+  rule.jump_chain = fields.optional_id<ChainId>(record.has_jump_chain(), record.jump_chain());
+  fields.refuse_unless((rule.action == model::RuleAction::jump) == rule.jump_chain.has_value());
+  rule.ethertype = fields.optional(record.has_ethertype(), record.ethertype(), &ethertype_of);
+  rule.src_mac = fields.optional(record.has_src_mac(), record.src_mac(), &masked_mac_of);
+  rule.dst_mac = fields.optional(record.has_dst_mac(), record.dst_mac(), &masked_mac_of);
+  rule.source = fields.optional(record.has_source(), record.source(), &network_of);
+  rule.destination = fields.optional(record.has_destination(), record.destination(), &network_of);
+  rule.source_group =
+      fields.optional_id<AddressGroupId>(record.has_source_group(), record.source_group());
+  rule.destination_group = fields.optional_id<AddressGroupId>(record.has_destination_group(),
+                                                              record.destination_group());
+  rule.protocol = fields.optional(record.has_protocol(), record.protocol(), &protocol_of);
+  rule.source_ports = port_ranges(fields, record.source_ports());
+  rule.destination_ports = port_ranges(fields, record.destination_ports());
+  rule.tcp_flags = fields.optional(record.has_tcp_flags(), record.tcp_flags(), &tcp_flags_of);
+  rule.icmp_type = fields.byte(record.has_icmp_type(), record.icmp_type());
+  rule.icmp_code = fields.byte(record.has_icmp_code(), record.icmp_code());
+  rule.dscp = fields.byte(record.has_dscp(), record.dscp());
+  fields.refuse_unless(record.dscp() < 64);
+  if (record.has_fragment() && v1::Rule::Fragment_IsValid(record.fragment()) &&
+      record.fragment() != v1::Rule::FRAGMENT_UNSPECIFIED) {
+    rule.fragment = static_cast<model::FragmentClass>(record.fragment() - 1);
+  }
+  rule.in_port = fields.optional_id<PortId>(record.has_in_port(), record.in_port());
+  rule.out_port = fields.optional_id<PortId>(record.has_out_port(), record.out_port());
+  rule.in_port_group =
+      fields.optional_id<PortGroupId>(record.has_in_port_group(), record.in_port_group());
+  rule.out_port_group =
+      fields.optional_id<PortGroupId>(record.has_out_port_group(), record.out_port_group());
+  for (const int condition : record.inverted()) {
+    if (condition > 0 && v1::Rule::Condition_IsValid(condition))
+      rule.inverted |= 1u << static_cast<unsigned>(condition - 1);
+  }
+  rule.unreadable = fields.unreadable();
+  return rule;
+}
+
+model::SecurityRule to_model(const v1::SecurityRule& record) {
+  Fields fields(fully_known(record));
+  model::SecurityRule rule;
+  rule.id = fields.id<SecurityRuleId>(record.id());
+  rule.group = fields.id<SecurityGroupId>(record.security_group());
+  rule.name = record.name();
+  fields.refuse_unless(record.direction() == v1::SecurityRule::INGRESS ||
+                       record.direction() == v1::SecurityRule::EGRESS);
+  rule.ingress = record.direction() == v1::SecurityRule::INGRESS;
+  rule.ethertype = fields.optional(record.has_ethertype(), record.ethertype(), &ethertype_of);
+  rule.protocol = fields.optional(record.has_protocol(), record.protocol(), &protocol_of);
+  rule.ports = fields.optional(record.has_ports(), record.ports(), &port_range_of);
+  rule.icmp_type = fields.byte(record.has_icmp_type(), record.icmp_type());
+  rule.icmp_code = fields.byte(record.has_icmp_code(), record.icmp_code());
+  rule.remote_prefix =
+      fields.optional(record.has_remote_prefix(), record.remote_prefix(), &network_of);
+  rule.remote_group =
+      fields.optional_id<SecurityGroupId>(record.has_remote_group(), record.remote_group());
+  rule.remote_address_group = fields.optional_id<AddressGroupId>(record.has_remote_address_group(),
+                                                                 record.remote_address_group());
+  // Of two remotes the narrower might be meant, or both.
+  fields.refuse_unless(record.has_remote_prefix() + record.has_remote_group() +
+                           record.has_remote_address_group() <=
+                       1);
+  rule.unreadable = fields.unreadable();
+  return rule;
+}
+
+std::vector<model::GroupMember> to_members(const v1::RefBucket& bucket) {
+  std::vector<model::GroupMember> members;
+  for (const v1::RefEntry& entry : bucket.entries()) {
+    const auto port = Uuid::from_bytes(entry.id());
+    if (!port) continue;
+    model::GroupMember member{PortId{*port}, {}};
+    for (const std::string& raw : entry.addresses()) {
+      if (const auto address = IpAddr::from_bytes(raw)) member.addresses.push_back(*address);
+    }
+    members.push_back(std::move(member));
+  }
+  std::sort(members.begin(), members.end());
+  return members;
 }
 
 model::Binding to_model(const v1::Binding& record) {

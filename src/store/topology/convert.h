@@ -25,6 +25,15 @@ namespace plexus::store {
 [[nodiscard]] model::Port to_model(const v1::Port& record);
 [[nodiscard]] model::Route to_model(const v1::Route& record);
 
+[[nodiscard]] model::AddressGroup to_model(const v1::AddressGroup& record);
+[[nodiscard]] model::PortGroup to_model(const v1::PortGroup& record);
+/// Without their rules, which the store's indexes list.
+[[nodiscard]] model::Chain to_model(const v1::Chain& record);
+[[nodiscard]] model::SecurityGroup to_model(const v1::SecurityGroup& record);
+[[nodiscard]] model::Rule to_model(const v1::Rule& record);
+[[nodiscard]] model::SecurityRule to_model(const v1::SecurityRule& record);
+/// A bucket of the index port.security_groups: sorted by port. Entries that cannot be read are nobody's.
+[[nodiscard]] std::vector<model::GroupMember> to_members(const v1::RefBucket& bucket);
 [[nodiscard]] model::Binding to_model(const v1::Binding& record);
 /// `name` comes from the Host resource, the rest from what the host itself wrote.
 [[nodiscard]] model::Host to_model(const v1::HostState& record, std::string name);

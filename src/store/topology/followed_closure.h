@@ -23,6 +23,13 @@ struct ModelView {
   std::map<PortId, model::Binding> bindings;
   std::map<HostId, model::Host> hosts;
   std::map<PortId, std::vector<model::Neighbour>> neighbours;
+  std::map<ChainId, model::Chain> chains;
+  std::map<RuleId, model::Rule> rules;
+  std::map<AddressGroupId, model::AddressGroup> address_groups;
+  std::map<PortGroupId, model::PortGroup> port_groups;
+  std::map<SecurityGroupId, model::SecurityGroup> security_groups;
+  std::map<SecurityRuleId, model::SecurityRule> security_rules;
+  std::map<std::pair<SecurityGroupId, uint32_t>, std::vector<model::GroupMember>> members;
   bool operator==(const ModelView&) const = default;
 
   void apply(const model::Change& change) {
@@ -39,6 +46,22 @@ struct ModelView {
     if (const auto* route = std::get_if<model::RouteChange>(&change)) set(routes, *route);
     if (const auto* binding = std::get_if<model::BindingChange>(&change)) set(bindings, *binding);
     if (const auto* host = std::get_if<model::HostChange>(&change)) set(hosts, *host);
+    if (const auto* chain = std::get_if<model::ChainChange>(&change)) set(chains, *chain);
+    if (const auto* rule = std::get_if<model::RuleChange>(&change)) set(rules, *rule);
+    if (const auto* group = std::get_if<model::AddressGroupChange>(&change))
+      set(address_groups, *group);
+    if (const auto* group = std::get_if<model::PortGroupChange>(&change)) set(port_groups, *group);
+    if (const auto* group = std::get_if<model::SecurityGroupChange>(&change))
+      set(security_groups, *group);
+    if (const auto* rule = std::get_if<model::SecurityRuleChange>(&change))
+      set(security_rules, *rule);
+    if (const auto* part = std::get_if<model::GroupMembersChange>(&change)) {
+      if (part->now.empty()) {
+        members.erase({part->group, part->part});
+      } else {
+        members[{part->group, part->part}] = part->now;
+      }
+    }
     if (const auto* table = std::get_if<model::NeighboursChange>(&change)) {
       if (table->now.empty()) {
         neighbours.erase(table->port);

@@ -18,10 +18,6 @@ namespace {
 
 using google::protobuf::Message;
 
-Uuid target_of(const Message* message, const ReferenceField& reference) {
-  return message == nullptr ? Uuid{} : uuid_field(*message, *reference.field);
-}
-
 const v1::Port* as_port(const Message* message) {
   return dynamic_cast<const v1::Port*>(message);
 }
@@ -44,23 +40,7 @@ void Foresight::change(const Message* before, const Message* now) {
   const auto& type = *either.GetDescriptor();
   const Uuid id = id_of(either);
   want(object_path(options_of(type).singular(), id));
-  for (const ReferenceField& reference : references_from(type)) {
-    const Uuid was = target_of(before, reference), is = target_of(now, reference);
-    const std::string& target = options_of(*reference.target).singular();
-    if (!is.is_nil() && (was != is || type.name() == "Route")) want(object_path(target, is));
-    for (const Uuid& end : {was, is}) {
-      if (end.is_nil() || (was == is && !reference.symmetric)) continue;
-      if (!reference.symmetric) {
-        buckets_.push_back({index_path(target, end, reference.index_name()), id});
-        want(index_head_path(buckets_.back().index));
-        continue;
-      }
-      Link link{object_path(target, end), std::shared_ptr<Message>(either.New())};
-      link.port->CopyFrom(end == is && now != nullptr ? *now : *before);
-      want(link.peer_path);
-      links_.push_back(std::move(link));
-    }
-  }
+  references(before, now);
   if (as_port(now) != nullptr) {
     auto& port = ports_[object_path(options_of(type).singular(), id)];
     port.reset(now->New());
@@ -83,6 +63,47 @@ void Foresight::change(const Message* before, const Message* now) {
   }
 }
 
+void Foresight::references(const Message* before, const Message* now) {
+  const Message& either = now != nullptr ? *now : *before;
+  const Uuid id = id_of(either);
+  for (const ReferenceField& reference : references_from(*either.GetDescriptor())) {
+    if (reference.symmetric) {
+      link(before, now, reference);
+      continue;
+    }
+    const auto was = targets_of(before, reference), is = targets_of(now, reference);
+    const bool same = same_facts(facts_of(before, reference), facts_of(now, reference));
+    const std::string& target = options_of(*reference.target).singular();
+    std::vector<Uuid> ends;
+    std::set_union(was.begin(), was.end(), is.begin(), is.end(), std::back_inserter(ends));
+    for (const Uuid& end : ends) {
+      const bool was_it = std::binary_search(was.begin(), was.end(), end);
+      const bool is_it = std::binary_search(is.begin(), is.end(), end);
+      // The rules look at what a route leaves by, whether it changed or not.
+      if (is_it && (!was_it || either.GetDescriptor() == v1::Route::descriptor()))
+        want(object_path(target, end));
+      if (was_it && is_it && same) continue;
+      buckets_.push_back({index_path(target, end, reference.index_name()), id});
+      want(index_head_path(buckets_.back().index));
+    }
+  }
+}
+
+void Foresight::link(const Message* before, const Message* now, const ReferenceField& reference) {
+  const auto was = targets_of(before, reference), is = targets_of(now, reference);
+  for (const auto& [ends, message] : {std::pair(was, before), std::pair(is, now)}) {
+    for (const Uuid& end : ends) {
+      // Of one that stays, its other end as it will be.
+      if (message == before && now != nullptr && was == is) continue;
+      Link link{object_path(options_of(*reference.target).singular(), end),
+                std::shared_ptr<Message>(message->New())};
+      link.port->CopyFrom(*message);
+      want(link.peer_path);
+      links_.push_back(std::move(link));
+    }
+  }
+}
+
 void Foresight::removal(const Message& object) {
   change(&object, nullptr);
   const auto& type = *object.GetDescriptor();
@@ -93,8 +114,7 @@ void Foresight::removal(const Message& object) {
     want(index_head_path(index));
     buckets_.push_back({index, Uuid{}});
     if (reference.on_delete == v1::CASCADE || reference.on_delete == v1::CLEAR) {
-      dependents_.push_back(
-          {index, id_of(object), reference.field, reference.on_delete == v1::CASCADE});
+      dependents_.push_back({index, id_of(object), reference});
     }
   }
 }
@@ -149,7 +169,8 @@ void Foresight::follow_tenant(const std::string& claim) {
 
 std::vector<std::string> Foresight::users_of(const Dependents& dependents) const {
   // The buckets have been fetched, as many as a removal reads at once.
-  const std::string& singular = options_of(*dependents.field->containing_type()).singular();
+  const std::string& singular =
+      options_of(*dependents.reference.field->containing_type()).singular();
   std::vector<std::string> paths;
   for (uint32_t b = 0;; ++b) {
     const std::string* raw = transaction_.peek(index_bucket_path(dependents.index, b));
@@ -164,15 +185,15 @@ std::vector<std::string> Foresight::users_of(const Dependents& dependents) const
 void Foresight::follow(const Dependents& dependents) {
   for (const std::string& path : users_of(dependents)) {
     const std::string* raw = transaction_.peek(path);
-    auto user = new_message(*dependents.field->containing_type());
+    auto user = new_message(*dependents.reference.field->containing_type());
     if (raw == nullptr || !user->ParseFromString(*raw)) continue;
-    if (dependents.cascade) {
+    if (dependents.reference.on_delete == v1::CASCADE) {
       removal(*user);
       continue;
     }
     std::unique_ptr<Message> cleared(user->New());
     cleared->CopyFrom(*user);
-    cleared->GetReflection()->ClearField(cleared.get(), dependents.field);
+    clear_reference(*cleared, dependents.reference, dependents.target);
     change(user.get(), cleared.get());
   }
 }

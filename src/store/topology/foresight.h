@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "store/topology/schema.h"
 #include "store/topology/transaction.h"
 
 namespace plexus::store {
@@ -43,8 +44,7 @@ class Foresight {
   struct Dependents {
     std::string index;
     Uuid target;
-    const google::protobuf::FieldDescriptor* field;
-    bool cascade;
+    ReferenceField reference;
   };
   /// A port whose claims depend on what its peer is.
   struct Link {
@@ -52,6 +52,8 @@ class Foresight {
     std::shared_ptr<Message> port;
   };
 
+  void references(const Message* before, const Message* now);
+  void link(const Message* before, const Message* now, const ReferenceField& reference);
   void want(std::string path) { wanted_.push_back(std::move(path)); }
   Result<void> fetch_wanted();
   void follow(const Bucket& bucket);

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "plexus/v1/state.pb.h"
 #include "store/topology/layout.h"
+#include "store/topology/schema.h"
 
 namespace plexus::store {
 namespace {
@@ -28,6 +28,11 @@ std::vector<std::string> bucket_paths(const std::string& index, uint32_t depth) 
   std::vector<std::string> paths;
   for (uint32_t b = 0; b < 1u << depth; ++b) paths.push_back(index_bucket_path(index, b));
   return paths;
+}
+
+bool too_full(const v1::RefBucket& bucket) {
+  return bucket.entries_size() > kSplitAt ||
+         (bucket.entries_size() > 1 && bucket.ByteSizeLong() > kSplitBytes);
 }
 
 int position(const v1::RefBucket& bucket, const std::string& id) {
@@ -79,7 +84,8 @@ uint32_t bucket_of(const Uuid& id, uint32_t depth) {
   return static_cast<uint32_t>((h ^ (h >> 32)) & ((1ULL << depth) - 1));
 }
 
-Result<void> index_add(Transaction& transaction, const std::string& index, const Uuid& id) {
+Result<void> index_add(Transaction& transaction, const std::string& index, const Uuid& id,
+                       const v1::RefEntry& facts) {
   const auto depth = depth_of(transaction, index);
   if (!depth.ok()) return depth.error();
   const std::string path = index_bucket_path(index, bucket_of(id, *depth));
@@ -88,13 +94,22 @@ Result<void> index_add(Transaction& transaction, const std::string& index, const
   const std::string raw = id.raw();
   const int at = position(*bucket, raw);
   auto& entries = *bucket->mutable_entries();
-  if (at < entries.size() && entries[at].id() == raw) return Ok{};
-  entries.Add()->set_id(raw);
-  std::rotate(entries.begin() + at, entries.end() - 1, entries.end());
+  if (at == entries.size() || entries[at].id() != raw) {
+    entries.Add()->set_id(raw);
+    std::rotate(entries.begin() + at, entries.end() - 1, entries.end());
+  } else if (same_facts(entries[at], facts)) {
+    return Ok{};
+  }
+  entries[at] = facts;
+  entries[at].set_id(raw);
   transaction.write_message(path, *bucket);
   if (auto made = make_head(transaction, index); !made.ok()) return made;
-  if (entries.size() > kSplitAt && *depth < kMaxDepth) return split(transaction, index, *depth);
-  return Ok{};
+  if (!too_full(*bucket) || *depth == kMaxDepth) return Ok{};
+  // All buckets are written anew. Where there is no room for that, as when a port joins sixteen groups of the same members,
+  // one that comes later does it.
+  const size_t all = bucket->ByteSizeLong() << *depth;
+  if (transaction.bytes() + all > kMaxTransactionBytes / 2) return Ok{};
+  return split(transaction, index, *depth);
 }
 
 Result<void> index_remove(Transaction& transaction, const std::string& index, const Uuid& id) {
@@ -110,6 +125,23 @@ Result<void> index_remove(Transaction& transaction, const std::string& index, co
   entries.DeleteSubrange(at, 1);
   transaction.write_message(path, *bucket);
   return Ok{};
+}
+
+Result<std::vector<v1::RefEntry>> index_facts(Transaction& transaction, const std::string& index) {
+  std::vector<v1::RefEntry> all;
+  auto head = transaction.read(index_head_path(index));
+  if (!head.ok()) return head.error();
+  if (*head == nullptr) return all;  // who adds an entry makes the head
+  const auto depth = depth_of(transaction, index);
+  if (!depth.ok()) return depth.error();
+  const auto paths = bucket_paths(index, *depth);
+  if (auto done = transaction.prefetch(paths); !done.ok()) return done.error();
+  for (const std::string& path : paths) {
+    auto bucket = read_bucket(transaction, path);
+    if (!bucket.ok()) return bucket.error();
+    for (auto& entry : *bucket->mutable_entries()) all.push_back(std::move(entry));
+  }
+  return all;
 }
 
 Result<std::vector<Uuid>> index_entries(Transaction& transaction, const std::string& index) {

@@ -5,8 +5,9 @@
 //   <index>/<b>  RefBucket, b in 0 .. 2^depth - 1
 // The first entry makes the head: only an index without any is absent, and reading one that is there
 // makes no check of an absent record.
-// A bucket that grows beyond kSplitAt entries doubles their number; they never merge. An emptied
-// bucket stays until the object goes (see Transaction).
+// A bucket that grows beyond kSplitAt entries doubles their number, as soon as a transaction has room for it; they never
+// merge. An emptied bucket stays until the object goes (see Transaction).
+// Entries carry facts about who refers (RefEntry), so that readers of the index need not read them.
 #pragma once
 
 #include <string>
@@ -14,19 +15,25 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "plexus/v1/state.pb.h"
 #include "store/topology/transaction.h"
 
 namespace plexus::store {
 
-inline constexpr int kSplitAt = 128;       ///< entries: about 4 KB with facts
-inline constexpr uint32_t kMaxDepth = 10;  ///< beyond 1,024 buckets they just grow
+inline constexpr int kSplitAt = 128;              ///< entries: about 4 KB with one address each
+inline constexpr size_t kSplitBytes = 16 * 1024;  ///< of entries with many addresses
+inline constexpr uint32_t kMaxDepth = 10;         ///< beyond 1,024 buckets they just grow
 
 /// Which bucket holds `id`. Fixed for ever: all readers and writers must agree.
 [[nodiscard]] uint32_t bucket_of(const Uuid& id, uint32_t depth);
 
 /// `index`: its directory, from index_path().
-Result<void> index_add(Transaction& transaction, const std::string& index, const Uuid& id);
+/// Adds the entry, or gives the one that is there these facts.
+Result<void> index_add(Transaction& transaction, const std::string& index, const Uuid& id,
+                       const v1::RefEntry& facts = {});
 Result<void> index_remove(Transaction& transaction, const std::string& index, const Uuid& id);
+/// All entries, in no order. From here on the transaction stands on nobody being added or removed, and on the facts.
+Result<std::vector<v1::RefEntry>> index_facts(Transaction& transaction, const std::string& index);
 /// All ids, sorted. From here on the transaction stands on nobody being added or removed.
 Result<std::vector<Uuid>> index_entries(Transaction& transaction, const std::string& index);
 /// Of a large index some: at least `limit` ids, or all; whole buckets, so that who removes them

@@ -24,11 +24,13 @@ using Index = ClosureKey::Index;
 struct ModelName {
   Kind kind = Kind::host;
   Uuid id;
+  uint32_t part = 0;  ///< kind bucket: of the members of a group
   bool operator==(const ModelName&) const = default;
 };
 struct ModelNameHash {
   size_t operator()(const ModelName& name) const {
-    return std::hash<Uuid>{}(name.id) ^ (static_cast<size_t>(name.kind) * 0x9e3779b97f4a7c15ULL);
+    return std::hash<Uuid>{}(name.id) ^ (static_cast<size_t>(name.kind) * 0x9e3779b97f4a7c15ULL +
+                                         name.part * 0xc4ceb9fe1a85ec53ULL);
   }
 };
 
@@ -45,6 +47,13 @@ std::optional<ModelName> model_of(const ClosureKey& name) {
         case Index::router_ports:
         case Index::router_routes:
           return ModelName{Kind::router, name.id};
+        case Index::chain_rules:
+          return ModelName{Kind::chain, name.id};
+        case Index::group_rules:
+          return ModelName{Kind::security_group, name.id};
+        case Index::group_members:
+          if (name.kind == Kind::head) return std::nullopt;
+          return ModelName{Kind::bucket, name.id, name.bucket};
         case Index::wanted_ports:
         case Index::migrating_ports:
         case Index::none:
@@ -55,6 +64,20 @@ std::optional<ModelName> model_of(const ClosureKey& name) {
       return std::nullopt;
     default:
       return ModelName{name.kind, name.id};
+  }
+}
+
+/// What the entries of an index are.
+Kind listed_by(Index index) {
+  switch (index) {
+    case Index::router_routes:
+      return Kind::route;
+    case Index::chain_rules:
+      return Kind::rule;
+    case Index::group_rules:
+      return Kind::security_rule;
+    default:
+      return Kind::port;
   }
 }
 
@@ -126,6 +149,7 @@ class ClosureReader::Closure {
   void publish(bool consistent);
   [[nodiscard]] std::optional<model::Change> change_of(const ModelName& name);
   [[nodiscard]] const Entry* find(Kind kind, const Uuid& id) const;
+  [[nodiscard]] const Entry* find_members(const Uuid& group, uint32_t part) const;
   /// The ids that an index of `id` lists, sorted.
   template <typename IdType>
   std::vector<IdType> listed(Index index, const Uuid& id) const;
@@ -259,15 +283,54 @@ std::vector<ClosureKey> ClosureReader::Closure::next_of(const Entry& key) const 
   }
   if (!key.value) return next;
   switch (key.name.kind) {
-    case Kind::bridge:
+    case Kind::bridge: {
+      const auto bridge = decode<v1::Bridge>(key).first;
+      add(Kind::chain, uuid_of(bridge.in_chain()));
+      add(Kind::chain, uuid_of(bridge.out_chain()));
       add_index(Index::bridge_ports);
       break;
-    case Kind::router:
+    }
+    case Kind::router: {
+      const auto router = decode<v1::Router>(key).first;
+      add(Kind::chain, uuid_of(router.in_chain()));
+      add(Kind::chain, uuid_of(router.out_chain()));
       add_index(Index::router_ports);
       add_index(Index::router_routes);
       break;
+    }
+    case Kind::chain:
+      add_index(Index::chain_rules);
+      break;
+    case Kind::rule: {
+      // Not in_port and out_port: a port of another device never comes or goes here.
+      const auto rule = decode<v1::Rule>(key).first;
+      add(Kind::chain, uuid_of(rule.jump_chain()));
+      for (const std::string* group : {&rule.source_group(), &rule.destination_group()})
+        add(Kind::address_group, uuid_of(*group));
+      for (const std::string* group : {&rule.in_port_group(), &rule.out_port_group()})
+        add(Kind::port_group, uuid_of(*group));
+      break;
+    }
+    case Kind::security_group:
+      add_index(Index::group_rules);
+      break;
+    case Kind::security_rule: {
+      const auto rule = decode<v1::SecurityRule>(key).first;
+      add(Kind::address_group, uuid_of(rule.remote_address_group()));
+      // Its members only: its rules are for them, wherever they are.
+      if (const Uuid remote = uuid_of(rule.remote_group()); !remote.is_nil()) {
+        add(Kind::head, remote, Index::group_members);
+        add(Kind::bucket, remote, Index::group_members, 0);
+      }
+      break;
+    }
     case Kind::port: {
       const auto port = decode<v1::Port>(key).first;
+      add(Kind::chain, uuid_of(port.in_chain()));
+      add(Kind::chain, uuid_of(port.out_chain()));
+      for (const std::string& group : port.security_groups())
+        add(Kind::security_group, uuid_of(group));
+      for (const std::string& group : port.port_groups()) add(Kind::port_group, uuid_of(group));
       add(Kind::bridge, uuid_of(port.bridge()));
       add(Kind::router, uuid_of(port.router()));
       add(Kind::port, uuid_of(port.peer()));
@@ -282,7 +345,8 @@ std::vector<ClosureKey> ClosureReader::Closure::next_of(const Entry& key) const 
       break;
     }
     case Kind::bucket: {
-      const Kind listed = key.name.index == Index::router_routes ? Kind::route : Kind::port;
+      if (key.name.index == Index::group_members) break;
+      const Kind listed = listed_by(key.name.index);
       const auto bucket = decode<v1::RefBucket>(key).first;
       for (const auto& entry : bucket.entries()) add(listed, uuid_of(entry.id()));
       break;
@@ -362,6 +426,12 @@ const ClosureReader::Closure::Entry* ClosureReader::Closure::find(Kind kind, con
   return found == keys_.end() ? nullptr : found->second.get();
 }
 
+const ClosureReader::Closure::Entry* ClosureReader::Closure::find_members(const Uuid& group,
+                                                                          uint32_t part) const {
+  const auto found = keys_.find({Kind::bucket, Index::group_members, part, group});
+  return found == keys_.end() ? nullptr : found->second.get();
+}
+
 template <typename IdType>
 std::vector<IdType> ClosureReader::Closure::listed(Index index, const Uuid& id) const {
   std::vector<IdType> ids;
@@ -381,7 +451,8 @@ std::vector<IdType> ClosureReader::Closure::listed(Index index, const Uuid& id) 
 }
 
 std::optional<model::Change> ClosureReader::Closure::change_of(const ModelName& name) {
-  const Entry* key = find(name.kind, name.id);
+  const Entry* key =
+      name.kind == Kind::bucket ? find_members(name.id, name.part) : find(name.kind, name.id);
   if (key != nullptr && !key->read) return std::nullopt;  // its time comes
   const bool present = key != nullptr && key->value.has_value();
   if (!present && published_.erase(name) == 0) return std::nullopt;
@@ -417,6 +488,36 @@ std::optional<model::Change> ClosureReader::Closure::change_of(const ModelName& 
       return device(v1::Port(), model::PortChange{PortId{name.id}, std::nullopt});
     case Kind::route:
       return device(v1::Route(), model::RouteChange{RouteId{name.id}, std::nullopt});
+    case Kind::chain: {
+      auto change = device(v1::Chain(), model::ChainChange{ChainId{name.id}, std::nullopt});
+      if (auto& now = std::get<model::ChainChange>(change).now) {
+        now->rules = listed<RuleId>(Index::chain_rules, name.id);
+      }
+      return change;
+    }
+    case Kind::rule:
+      return device(v1::Rule(), model::RuleChange{RuleId{name.id}, std::nullopt});
+    case Kind::address_group:
+      return device(v1::AddressGroup(),
+                    model::AddressGroupChange{AddressGroupId{name.id}, std::nullopt});
+    case Kind::port_group:
+      return device(v1::PortGroup(), model::PortGroupChange{PortGroupId{name.id}, std::nullopt});
+    case Kind::security_group: {
+      auto change = device(v1::SecurityGroup(),
+                           model::SecurityGroupChange{SecurityGroupId{name.id}, std::nullopt});
+      if (auto& now = std::get<model::SecurityGroupChange>(change).now) {
+        now->rules = listed<SecurityRuleId>(Index::group_rules, name.id);
+      }
+      return change;
+    }
+    case Kind::security_rule:
+      return device(v1::SecurityRule(),
+                    model::SecurityRuleChange{SecurityRuleId{name.id}, std::nullopt});
+    case Kind::bucket: {
+      model::GroupMembersChange change{SecurityGroupId{name.id}, name.part, {}};
+      if (present) change.now = to_members(decode<v1::RefBucket>(*key).first);
+      return change;
+    }
     case Kind::binding: {
       model::BindingChange change{PortId{name.id}, std::nullopt};
       if (present) {

@@ -2,7 +2,9 @@
 // ClosureReader: follows the part of the topology that one host needs, its closure, and reports it
 // as batches of model changes. The closure: the ports wanted on this host, their devices, all ports
 // of these devices, what those are wired to, and so on; the routes of the routers; the bindings of
-// all these ports and the hosts they are on; what routers have learned. It watches exact keys only.
+// all these ports and the hosts they are on; what routers have learned; what filters there: chains and where they jump, rules,
+// groups. Of a security group that a rule names as the remote one, the buckets that list its members with their addresses,
+// never the members themselves: they may be anywhere. It watches exact keys only.
 //
 // A batch is one consistent state of the store: it is reported when the store has nothing more to
 // say and every key of the closure has been read. When that takes longer than kMaxDelay after a

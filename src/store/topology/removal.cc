@@ -47,7 +47,7 @@ Result<bool> Removal::refused_by(const ChangeSet::Object& object, const Referenc
   std::vector<Uuid> left;
   for (const Uuid& id : *users) {
     const ChangeSet::Object* user = changes_.loaded(*reference.field->containing_type(), id);
-    if (user != nullptr && (!user->now || uuid_field(*user->now, *reference.field) != object.id)) {
+    if (user != nullptr && (!user->now || !refers_to(*user->now, reference, object.id))) {
       continue;
     }
     left.push_back(id);
@@ -86,11 +86,11 @@ Result<void> Removal::unlink(const ChangeSet::Object& object, const ReferenceFie
 
 Result<void> Removal::clear(ChangeSet::Object& user, const ReferenceField& reference,
                             const Uuid& target) {
-  if (!user.now || uuid_field(*user.now, *reference.field) != target) return Ok{};
+  if (!user.now || !refers_to(*user.now, reference, target)) return Ok{};
   if (user.before) {
     if (auto ok = check_writable(*user.before); !ok.ok()) return ok;
   }
-  user.now->GetReflection()->ClearField(user.now.get(), reference.field);
+  clear_reference(*user.now, reference, target);
   clear_what_follows(*user.now);
   ++cleared_;
   return Ok{};

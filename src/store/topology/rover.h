@@ -41,6 +41,8 @@ class Rover {
         &Rover::link_port,     &Rover::remove_port,  &Rover::remove_device, &Rover::remove_route,
         &Rover::register_host, &Rover::publish_port, &Rover::publish_port,  &Rover::learn,
         &Rover::rename_device, &Rover::remove_host,  &Rover::batch,         &Rover::batch,
+        &Rover::create_group,  &Rover::create_group, &Rover::join_groups,   &Rover::join_groups,
+        &Rover::create_rule,   &Rover::create_rule,  &Rover::change_rule,   &Rover::remove_group,
     };
     (this->*kOperations[pick(kOperations.size())])();
   }
@@ -228,6 +230,102 @@ class Rover {
     auto renamed = *bridge;
     renamed.set_name(name());
     outcome("rename bridge", writer_.update(renamed));
+  }
+  template <typename M>
+  void create_named(const char* what) {
+    M m;
+    m.set_name(name());
+    outcome(what, writer_.create(m));
+  }
+  void create_group() {
+    switch (pick(4)) {
+      case 0:
+        return create_named<v1::PortGroup>("create port group");
+      case 1:
+        return create_named<v1::SecurityGroup>("create security group");
+      case 2:
+        return create_named<v1::AddressGroup>("create address group");
+      default:
+        return create_named<v1::Chain>("create chain");
+    }
+  }
+  void join_groups() {
+    const auto port = any<v1::Port>();
+    if (!port || !port->has_bridge()) return;
+    const auto one = any<v1::SecurityGroup>(), other = any<v1::SecurityGroup>();
+    const auto ports = any<v1::PortGroup>();
+    const auto chain = any<v1::Chain>();
+    outcome("join groups", writer_.modify(*v1::Port::descriptor(), id_of(*port),
+                                          [&](google::protobuf::Message& message) -> Result<void> {
+                                            auto& p = static_cast<v1::Port&>(message);
+                                            p.clear_security_groups();
+                                            p.clear_port_groups();
+                                            p.clear_in_chain();
+                                            if (one && pick(3) > 0)
+                                              p.add_security_groups(one->id());
+                                            if (other && one->id() != other->id())
+                                              p.add_security_groups(other->id());
+                                            if (ports && pick(3) > 0)
+                                              p.add_port_groups(ports->id());
+                                            if (chain && pick(3) == 0) p.set_in_chain(chain->id());
+                                            return Ok{};
+                                          }));
+  }
+  void create_rule() {
+    if (pick(2) == 0) {
+      const auto group = any<v1::SecurityGroup>(), remote = any<v1::SecurityGroup>();
+      if (!group || !remote) return;
+      v1::SecurityRule rule;
+      rule.set_security_group(group->id());
+      rule.set_direction(v1::SecurityRule::INGRESS);
+      if (pick(2) == 0) rule.set_remote_group(remote->id());
+      return outcome("create security rule", writer_.create(rule));
+    }
+    const auto chain = any<v1::Chain>(), next = any<v1::Chain>();
+    if (!chain || !next) return;
+    v1::Rule rule;
+    rule.set_chain(chain->id());
+    rule.set_position(static_cast<uint32_t>(pick(9)));
+    rule.set_action(v1::Rule::ACCEPT);
+    if (pick(2) == 0) {
+      rule.set_action(v1::Rule::JUMP);
+      rule.set_jump_chain(next->id());
+    }
+    if (const auto port = any<v1::Port>(); port && pick(2) == 0) rule.set_in_port(port->id());
+    if (const auto group = any<v1::AddressGroup>(); group && pick(2) == 0)
+      rule.set_source_group(group->id());
+    outcome("create rule", writer_.create(rule));
+  }
+  void change_rule() {
+    const auto rule = any<v1::Rule>();
+    const auto next = any<v1::Chain>();
+    if (!rule || !next) return;
+    outcome("change rule", writer_.modify(*v1::Rule::descriptor(), id_of(*rule),
+                                          [&](google::protobuf::Message& message) -> Result<void> {
+                                            auto& r = static_cast<v1::Rule&>(message);
+                                            if (r.has_jump_chain()) {
+                                              r.set_action(v1::Rule::RETURN);
+                                              r.clear_jump_chain();
+                                            } else {
+                                              r.set_action(v1::Rule::JUMP);
+                                              r.set_jump_chain(next->id());
+                                            }
+                                            return Ok{};
+                                          }));
+  }
+  void remove_group() {
+    switch (pick(5)) {
+      case 0:
+        return remove_any<v1::PortGroup>("remove port group");
+      case 1:
+        return remove_any<v1::SecurityGroup>("remove security group");
+      case 2:
+        return remove_any<v1::AddressGroup>("remove address group");
+      case 3:
+        return remove_any<v1::Rule>("remove rule");
+      default:
+        return remove_any<v1::Chain>("remove chain");
+    }
   }
   HostRecords records() { return {store_, HostId{kHosts[pick(3)]}}; }
   void register_host() {

@@ -6,6 +6,7 @@
 #include "packet/addr.h"
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
+#include "store/topology/filter_rules.h"
 #include "store/topology/index.h"
 #include "store/topology/layout.h"
 #include "store/topology/validate.h"
@@ -252,6 +253,7 @@ Result<void> check_next_hops(ChangeSet& changes, const ChangeSet::Object& object
 }  // namespace
 
 void fill_in_defaults(Message& resource) {
+  sort_references(resource);
   auto* port = dynamic_cast<v1::Port*>(&resource);
   if (port == nullptr || !port->has_router() || port->has_mac()) return;
   // 46 random bits with the "locally administered" bit set and the group bit clear.
@@ -271,12 +273,19 @@ Result<void> apply_rules(ChangeSet& changes, ChangeSet::Object& object) {
       port->clear_migrating_to();
     }
     if (auto ok = check_port_alone(*port); !ok.ok()) return ok;
+    if (auto ok = check_port_filters(*port); !ok.ok()) return ok;
     if (auto ok = check_hosts(changes, object); !ok.ok()) return ok;
     if (auto ok = link(changes, object); !ok.ok()) return ok;
     return check_next_hops(changes, object);
   }
   if (const auto* route = dynamic_cast<const v1::Route*>(object.now.get())) {
     return check_route(changes, *route);
+  }
+  if (const auto* rule = dynamic_cast<const v1::Rule*>(object.now.get())) {
+    return check_rule(*rule);
+  }
+  if (const auto* rule = dynamic_cast<const v1::SecurityRule*>(object.now.get())) {
+    return check_security_rule(*rule);
   }
   return Ok{};
 }

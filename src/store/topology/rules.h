@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What must hold for ports and routes beyond what the options of the schema say.
+// What must hold for resources beyond what the options of the schema say.
 #pragma once
 
 #include "base/result.h"
@@ -7,7 +7,7 @@
 
 namespace plexus::store {
 
-/// Fills in what the system chooses: a router port's MAC.
+/// Fills in what the system chooses: a router port's MAC, the order of references in a list.
 void fill_in_defaults(google::protobuf::Message& resource);
 
 /// Checks `object` as it is now, and changes what must change with it: the other end of a link.

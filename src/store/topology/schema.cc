@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/topology/schema.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/check.h"
@@ -66,7 +67,8 @@ const References& all_references() {
         const v1::Reference& option = field->options().GetExtension(v1::ref);
         const Descriptor* target = find_resource_type(option.type());
         PLEXUS_CHECK(target != nullptr, "a reference to an unknown type: " + field->full_name());
-        PLEXUS_CHECK(!field->is_repeated(), "repeated references: " + field->full_name());
+        PLEXUS_CHECK(!field->is_repeated() || !option.symmetric(),
+                     "a list that both ends hold: " + field->full_name());
         const ReferenceField reference{field, target, option.on_delete(), option.symmetric()};
         found.from[type].push_back(reference);
         found.to[target].push_back(reference);
@@ -129,6 +131,85 @@ void set_deleting(Message& resource) {
 void set_id(Message& resource, const Uuid& id) {
   resource.GetReflection()->SetString(&resource, resource.GetDescriptor()->FindFieldByName("id"),
                                       id.raw());
+}
+
+namespace {
+
+std::vector<std::string> entries_of(const Message& resource, const FieldDescriptor& field) {
+  const auto& r = *resource.GetReflection();
+  std::vector<std::string> entries;
+  for (int i = 0; i < r.FieldSize(resource, &field); ++i)
+    entries.push_back(r.GetRepeatedString(resource, &field, i));
+  return entries;
+}
+
+}  // namespace
+
+std::vector<Uuid> targets_of(const Message* resource, const ReferenceField& reference) {
+  std::vector<Uuid> targets;
+  if (resource == nullptr) return targets;
+  const FieldDescriptor& field = *reference.field;
+  if (!field.is_repeated()) {
+    targets.push_back(uuid_field(*resource, field));
+  } else {
+    for (const std::string& entry : entries_of(*resource, field))
+      targets.push_back(Uuid::from_bytes(entry).value_or(Uuid{}));
+    std::sort(targets.begin(), targets.end());
+    targets.erase(std::unique(targets.begin(), targets.end()), targets.end());
+  }
+  std::erase(targets, Uuid{});
+  return targets;
+}
+
+bool refers_to(const Message& resource, const ReferenceField& reference, const Uuid& target) {
+  const auto targets = targets_of(&resource, reference);
+  return std::find(targets.begin(), targets.end(), target) != targets.end();
+}
+
+void clear_reference(Message& resource, const ReferenceField& reference, const Uuid& target) {
+  const auto& r = *resource.GetReflection();
+  const FieldDescriptor& field = *reference.field;
+  if (!field.is_repeated()) {
+    if (uuid_field(resource, field) == target) r.ClearField(&resource, &field);
+    return;
+  }
+  const std::vector<std::string> entries = entries_of(resource, field);
+  r.ClearField(&resource, &field);
+  for (const std::string& entry : entries) {
+    if (entry != target.raw()) r.AddString(&resource, &field, entry);
+  }
+}
+
+void sort_references(Message& resource) {
+  const auto& r = *resource.GetReflection();
+  for (const ReferenceField& reference : references_from(*resource.GetDescriptor())) {
+    if (!reference.field->is_repeated()) continue;
+    std::vector<std::string> entries = entries_of(resource, *reference.field);
+    std::sort(entries.begin(), entries.end());
+    r.ClearField(&resource, reference.field);
+    for (std::string& entry : entries) r.AddString(&resource, reference.field, std::move(entry));
+  }
+}
+
+v1::RefEntry facts_of(const Message* resource, const ReferenceField& reference) {
+  v1::RefEntry facts;
+  if (const auto* port = dynamic_cast<const v1::Port*>(resource)) {
+    // Members of a remote group are known without their records.
+    if (reference.field->number() == v1::Port::kSecurityGroupsFieldNumber)
+      *facts.mutable_addresses() = port->addresses();
+  } else if (const auto* rule = dynamic_cast<const v1::Rule*>(resource)) {
+    // Who looks for circles of chains goes from chain to chain.
+    const int field = reference.field->number();
+    if (field == v1::Rule::kChainFieldNumber && rule->has_jump_chain())
+      facts.set_chain(rule->jump_chain());
+    if (field == v1::Rule::kJumpChainFieldNumber) facts.set_chain(rule->chain());
+  }
+  return facts;
+}
+
+bool same_facts(const v1::RefEntry& a, const v1::RefEntry& b) {
+  return a.chain() == b.chain() && std::equal(a.addresses().begin(), a.addresses().end(),
+                                              b.addresses().begin(), b.addresses().end());
 }
 
 std::string describe(const Message& resource) {

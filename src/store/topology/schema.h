@@ -12,6 +12,7 @@
 
 #include "base/ids.h"
 #include "plexus/v1/options.pb.h"
+#include "plexus/v1/state.pb.h"
 
 namespace plexus::store {
 
@@ -56,6 +57,22 @@ void set_id(google::protobuf::Message& resource, const Uuid& id);
 /// A bytes field that holds an id; nil when unset or not 16 bytes.
 [[nodiscard]] Uuid uuid_field(const google::protobuf::Message& resource,
                               const google::protobuf::FieldDescriptor& field);
+
+/// The ids that a reference leads to, sorted: of a single one at most one. null: none.
+[[nodiscard]] std::vector<Uuid> targets_of(const google::protobuf::Message* resource,
+                                           const ReferenceField& reference);
+[[nodiscard]] bool refers_to(const google::protobuf::Message& resource,
+                             const ReferenceField& reference, const Uuid& target);
+/// Unsets the reference to `target`: of a list that one entry.
+void clear_reference(google::protobuf::Message& resource, const ReferenceField& reference,
+                     const Uuid& target);
+/// Gives lists of references the order in which they are stored.
+void sort_references(google::protobuf::Message& resource);
+/// What the entry of `resource` says of it in the index of this reference; no id. null: nothing.
+[[nodiscard]] v1::RefEntry facts_of(const google::protobuf::Message* resource,
+                                    const ReferenceField& reference);
+/// Two entries say the same, their ids aside.
+[[nodiscard]] bool same_facts(const v1::RefEntry& a, const v1::RefEntry& b);
 
 /// "port vm1 (01234567-...)": how errors call a resource.
 [[nodiscard]] std::string describe(const google::protobuf::Message& resource);

@@ -209,6 +209,23 @@ class NewerSchemaTest : public TopologyTest {
     all.push_back(std::make_unique<v1::Router>(core));
     all.push_back(std::make_unique<v1::Port>(port));
     all.push_back(std::make_unique<v1::Route>(create(named_route)));
+    const auto addresses = create(named<v1::AddressGroup>("addresses"));
+    const auto chain = create(named<v1::Chain>("chain"));
+    const auto group = create(named<v1::SecurityGroup>("group"));
+    v1::Rule rule;
+    rule.set_chain(chain.id());
+    rule.set_position(1);
+    rule.set_action(v1::Rule::ACCEPT);
+    rule.set_source_group(addresses.id());
+    v1::SecurityRule allowed;
+    allowed.set_security_group(group.id());
+    allowed.set_direction(v1::SecurityRule::EGRESS);
+    all.push_back(std::make_unique<v1::AddressGroup>(addresses));
+    all.push_back(std::make_unique<v1::PortGroup>(create(named<v1::PortGroup>("ports"))));
+    all.push_back(std::make_unique<v1::Chain>(chain));
+    all.push_back(std::make_unique<v1::Rule>(create(rule)));
+    all.push_back(std::make_unique<v1::SecurityGroup>(group));
+    all.push_back(std::make_unique<v1::SecurityRule>(create(allowed)));
     EXPECT_EQ(all.size(), resource_types().size()) << "a new type wants a line here";
     return all;
   }
@@ -269,6 +286,24 @@ TEST_F(NewerSchemaTest, DecidingRecordsFailClosed) {
         return to_model(*m).unreadable;
       }
       if (const auto* m = dynamic_cast<const v1::Route*>(resource.get())) {
+        return to_model(*m).unreadable;
+      }
+      if (const auto* m = dynamic_cast<const v1::AddressGroup*>(resource.get())) {
+        return to_model(*m).unreadable;
+      }
+      if (const auto* m = dynamic_cast<const v1::PortGroup*>(resource.get())) {
+        return to_model(*m).unreadable;
+      }
+      if (const auto* m = dynamic_cast<const v1::Chain*>(resource.get())) {
+        return to_model(*m).unreadable;
+      }
+      if (const auto* m = dynamic_cast<const v1::Rule*>(resource.get())) {
+        return to_model(*m).unreadable;
+      }
+      if (const auto* m = dynamic_cast<const v1::SecurityGroup*>(resource.get())) {
+        return to_model(*m).unreadable;
+      }
+      if (const auto* m = dynamic_cast<const v1::SecurityRule*>(resource.get())) {
         return to_model(*m).unreadable;
       }
       return std::nullopt;  // decides about no packet by itself

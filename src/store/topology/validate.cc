@@ -6,6 +6,7 @@
 #include <set>
 
 #include "packet/addr.h"
+#include "store/topology/match_values.h"
 #include "store/topology/schema.h"
 
 namespace plexus::store {
@@ -67,6 +68,18 @@ std::string format_error(v1::Format format, const std::string& value) {
       }
       return "";
     }
+    case v1::FORMAT_IP_PROTOCOL:
+      return value.size() == 1 ? "" : "want one byte: the number of an IP protocol";
+    case v1::FORMAT_ETHERTYPE:
+      return ethertype_of(value) ? "" : "want an ethertype from 0x0600 on";
+    case v1::FORMAT_PORT_RANGE:
+      return port_range_of(value) ? "" : "want a range of ports, the first not above the last";
+    case v1::FORMAT_MASKED_MAC:
+      return masked_mac_of(value) ? "" : "want a MAC address and its mask, no bit outside the mask";
+    case v1::FORMAT_TCP_FLAGS:
+      return tcp_flags_of(value) ? "" : "want the flags that are set among those looked at";
+    case v1::FORMAT_ADDRESS_PAIR:
+      return address_pair_of(value) ? "" : "want a network, and perhaps a MAC address";
     default:
       return "";
   }
@@ -107,6 +120,27 @@ Result<void> check_value(const Message& m, const FieldDescriptor& field, int ind
   }
 }
 
+int max_entries_of(const FieldDescriptor& field) {
+  constexpr int kUnlessSaid = 256;
+  const auto& options = field.options();
+  return options.HasExtension(v1::max_entries)
+             ? static_cast<int>(options.GetExtension(v1::max_entries))
+             : kUnlessSaid;
+}
+
+/// Tells the entries of a list apart.
+std::string entry_text(const Message& m, const FieldDescriptor& field, int index) {
+  const Reflection& r = *m.GetReflection();
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_STRING:
+      return r.GetRepeatedString(m, &field, index);
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return std::to_string(r.GetRepeatedEnumValue(m, &field, index));
+    default:
+      return std::to_string(index);
+  }
+}
+
 Result<void> check_field(const Message& m, const FieldDescriptor& field) {
   const Reflection& r = *m.GetReflection();
   if (!field.is_repeated()) {
@@ -120,15 +154,15 @@ Result<void> check_field(const Message& m, const FieldDescriptor& field) {
   if (size == 0 && field.options().GetExtension(v1::required)) {
     return field_error(m, field.name(), "is required");
   }
-  if (size > kMaxRepeated) {
+  const int most = max_entries_of(field);
+  if (size > most) {
     return field_error(m, field.name(),
-                       std::to_string(size) + " entries; at most " + std::to_string(kMaxRepeated));
+                       std::to_string(size) + " entries; at most " + std::to_string(most));
   }
   std::set<std::string> seen;
   for (int i = 0; i < size; ++i) {
     if (auto ok = check_value(m, field, i); !ok.ok()) return ok;
-    if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING &&
-        !seen.insert(r.GetRepeatedString(m, &field, i)).second) {
+    if (!seen.insert(entry_text(m, field, i)).second) {
       return field_error(m, field.name(), "the same value is there twice");
     }
   }
@@ -166,9 +200,12 @@ Result<void> validate_resource(const Message& resource) {
     if (auto ok = check_field(resource, *type.field(i)); !ok.ok()) return ok;
   }
   if (auto ok = check_exclusive(resource); !ok.ok()) return ok;
-  if (resource.ByteSizeLong() > kMaxResourceBytes) {
-    return Error{ErrorCode::invalid, describe(resource) + " is too large: at most " +
-                                         std::to_string(kMaxResourceBytes) + " bytes"};
+  constexpr uint32_t kUnlessSaid = 64 * 1024;
+  const auto& options = options_of(type);
+  const uint32_t most = options.has_max_bytes() ? options.max_bytes() : kUnlessSaid;
+  if (resource.ByteSizeLong() > most) {
+    return Error{ErrorCode::invalid,
+                 describe(resource) + " is too large: at most " + std::to_string(most) + " bytes"};
   }
   return Ok{};
 }

@@ -8,9 +8,6 @@
 
 namespace plexus::store {
 
-inline constexpr int kMaxRepeated = 256;
-inline constexpr size_t kMaxResourceBytes = 64 * 1024;
-
 /// Required fields, formats, ranges, enums, exclusive groups, sizes. invalid: names the resource,
 /// the field and the remedy.
 Result<void> validate_resource(const google::protobuf::Message& resource);

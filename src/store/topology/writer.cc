@@ -400,11 +400,20 @@ Result<Removed> TopologyWriter::remove(const Descriptor& type, const Uuid& id,
                                        std::optional<int64_t> version) {
   if (auto ok = known_type(type); !ok.ok()) return ok.error();
   Removed removed;
+  size_t batch = removal_batch_;
   for (bool first = true;; first = false) {
-    auto round = commit_with_retries<Round>(store_, [&](Transaction& transaction) {
-      return removal_round(transaction, type, id, first ? version : std::nullopt, removal_batch_,
-                           author_);
-    });
+    bool fits = true;
+    const auto body = [&](Transaction& transaction) -> Result<Round> {
+      auto done =
+          removal_round(transaction, type, id, first ? version : std::nullopt, batch, author_);
+      fits = !done.ok() || transaction.bytes() <= kMaxTransactionBytes;
+      return fits ? std::move(done) : Result<Round>(too_large(transaction.bytes()));
+    };
+    auto round = commit_with_retries<Round>(store_, body);
+    // Those that go may stand in large buckets, each in others.
+    for (; !round.ok() && !fits && batch > 1; round = commit_with_retries<Round>(store_, body)) {
+      batch /= 2;
+    }
     if (!round.ok()) {
       // Somebody else went on with it, and was done first.
       if (!first && round.error().code == ErrorCode::not_found) return removed;
