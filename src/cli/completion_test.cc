@@ -44,7 +44,7 @@ TEST(Completion, FollowsTheCommandTree) {
       {{"watch", "ports", "rou"}, "routers routes"},
       {{"completion", ""}, "bash zsh fish"},
       {{"store", "dump", ""}, ":files"},
-      {{"nonsense", "por"}, "port"},
+      {{"nonsense", "por"}, "port-group port"},
       {{"port", "create", "--nonsense", "--na"}, "--name"},
       {{"__com"}, ""},
       {{"bridge", "show", "--he"}, "--help"},

@@ -253,6 +253,17 @@ class ResourceCommand {
     if (!objects) return fail(objects.error(), terminal_);
     std::stable_sort(objects->begin(), objects->end(),
                      [](const Object& a, const Object& b) { return a.name() < b.name(); });
+    // What has a place among others is read in that order.
+    if (resource_.field("position") != nullptr) {
+      const auto place = [&](const Object& o) {
+        const std::string position = codec::get_text(*o.message, "position");
+        return std::pair(codec::get_raw(*o.message, resource_.name_scope.at(0)),
+                         codec::parse_number(position).value_or(0));
+      };
+      std::stable_sort(objects->begin(), objects->end(), [&](const Object& a, const Object& b) {
+        return place(a) < place(b);
+      });
+    }
     if (in_.output == Output::name) {
       for (const Object& o : *objects) terminal_.out << name_or_id(o) << "\n";
       return kOk;

@@ -20,6 +20,7 @@ import time
 import unittest
 
 BIN = pathlib.Path(os.environ["PLEXUS_BIN"])
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 CLOUD = """\
 bridges:
@@ -225,6 +226,39 @@ class EndToEnd(unittest.TestCase):
         done = self.bad("apply", "-f", "-", text=cloud, says="standard input:434: port p430: ")
         self.assertIn("400 created, 0 updated, 0 unchanged\n", done.stdout)
         self.assertIn("52 created, 0 updated, 400 unchanged\n", self.apply(cloud.replace("interface: t7}\n- {name: p431", "interface: x}\n- {name: p431")))
+
+    def test_filters(self):
+        example = (ROOT / "examples/security/cloud.yaml").read_text()
+        self.assertIn("0 updated, 0 unchanged\n", self.apply(example))
+        self.assertIn("0 created, 0 updated, ", self.apply(example), "a second time nothing is to do")
+        # A chain is read in the order of its rules.
+        self.assertEqual(self.good("rule", "list", "--chain", "keep-out", "-o", "name").split(), ["jump-hosts", "others", "scans", "telnet"])
+        made = json.loads(self.good("rule", "create", "--chain", "keep-out", "--position", "15", "--action", "drop", "--protocol", "6",
+                                    "--destination-ports", "22,8000-8080", "--tcp-flags=-ack", "--source", "10.0.0.0/8",
+                                    "--in-port-group", "jump-hosts", "--inverted", "source,in_port_group", "--json"))
+        self.assertEqual((made["protocol"], made["destination_ports"], made["tcp_flags"], made["inverted"]),
+                         ("tcp", ["22", "8000-8080"], "-ack", ["source", "in_port_group"]))
+        self.good("rule", "update", made["id"], "--clear", "inverted")
+        self.assertNotIn("inverted", self.good("rule", "show", made["id"]))
+        self.bad("rule", "create", "--chain", "keep-out", "--position", "1", "--action", "drop", "--destination-ports", "22",
+                 says="destination_ports: needs protocol tcp, udp or sctp")
+        self.bad("rule", "create", "--chain", "keep-out", "--position", "1", "--action", "drop", "--protocol", "tcp",
+                 "--destination-ports", "8080:8000", says="write 8000-8080")
+        self.bad("rule", "create", "--chain", "count-and-drop", "--position", "1", "--action", "jump", "--jump-chain", "keep-out",
+                 says="it leads back")
+        # Lists of references: by name, sorted, whole.
+        self.good("port", "update", "web1", "--security-groups", "web,database")
+        self.assertRegex(self.good("port", "show", "web1"), r"(?m)^security_groups: +database web$")
+        self.assertEqual(self.good("port", "list", "--security-groups", "database", "-o", "name").split(), ["db1", "web1"])
+        self.bad("port", "update", "web1", "--security-groups", "web,web", says="'web' appears twice in the list")
+        self.bad("port", "update", "web1", "--security-groups", "web,dbb", says="there is no security-group 'dbb'")
+        self.bad("security-group", "delete", "database", says="port ")
+        self.good("port", "update", "edge-back", "--port-groups", "jump-hosts")
+        self.bad("port-group", "delete", "jump-hosts", says="rule jump-hosts")
+        for rule in ("jump-hosts", made["id"]):
+            self.good("rule", "delete", rule)
+        self.assertIn("1 references to it cleared", self.good("port-group", "delete", "jump-hosts"))
+        self.assertNotIn("port_groups", self.good("port", "show", "edge-back"))
 
     def test_prune(self):
         self.apply(CLOUD)
