@@ -260,9 +260,8 @@ class ResourceCommand {
         return std::pair(codec::get_raw(*o.message, resource_.name_scope.at(0)),
                          codec::parse_number(position).value_or(0));
       };
-      std::stable_sort(objects->begin(), objects->end(), [&](const Object& a, const Object& b) {
-        return place(a) < place(b);
-      });
+      std::stable_sort(objects->begin(), objects->end(),
+                       [&](const Object& a, const Object& b) { return place(a) < place(b); });
     }
     if (in_.output == Output::name) {
       for (const Object& o : *objects) terminal_.out << name_or_id(o) << "\n";
