@@ -190,5 +190,49 @@ TEST_F(WriterCostTest, TheUsualOperationsCheckNoAbsence) {
   once("remove a host", on(Operation::Kind::remove, h2_), 6);
 }
 
+TEST_F(WriterCostTest, FiltersCheckNoAbsenceEither) {
+  const auto once = [&](const char* what, Operation operation, size_t most) {
+    SCOPED_TRACE(what);
+    std::vector<Operation> one;
+    one.push_back(std::move(operation));
+    EXPECT_LE(reads_of(std::move(one)), most);
+    return std::move(last_[0]);
+  };
+  const auto chain = once("chain", creating(named<v1::Chain>("first")), 2);
+  const auto next = once("another chain", creating(named<v1::Chain>("next")), 2);
+  const auto rule_in = [&](const google::protobuf::Message& in) {
+    v1::Rule rule;
+    rule.set_chain(id_of(in).raw());
+    rule.set_position(1);
+    rule.set_action(v1::Rule::DROP);
+    return rule;
+  };
+  auto rule = once("rule", creating(rule_in(*chain)), 3);
+  auto jump = rule_in(*chain);
+  jump.set_action(v1::Rule::JUMP);
+  jump.set_jump_chain(id_of(*next).raw());
+  once("rule that jumps to an empty chain", creating(jump), 6);
+  once("another", creating(jump), 6);
+  once("remove a rule", on(Operation::Kind::remove, *rule), 4);
+
+  const auto web = once("security group", creating(named<v1::SecurityGroup>("web")), 2);
+  const auto racks = once("port group", creating(named<v1::PortGroup>("racks")), 2);
+  auto grouped = vm(1);
+  grouped.add_security_groups(id_of(*web).raw());
+  grouped.add_port_groups(id_of(*racks).raw());
+  grouped.set_in_chain(id_of(*chain).raw());
+  const auto port = once("port in groups", creating(grouped), 3);
+  auto moved = on(Operation::Kind::modify, *port);
+  moved.edit = [](google::protobuf::Message& message) -> Result<void> {
+    static_cast<v1::Port&>(message).clear_addresses();
+    return Ok{};
+  };
+  once("its addresses", std::move(moved), 4);
+  once("remove a port group", on(Operation::Kind::remove, *racks), 5);
+  once("remove a port in groups", on(Operation::Kind::remove, *port), 4);
+  once("remove a security group", on(Operation::Kind::remove, *web), 4);
+  once("remove a chain and its rules", on(Operation::Kind::remove, *chain), 6);
+}
+
 }  // namespace
 }  // namespace plexus::store
