@@ -29,6 +29,14 @@ std::string_view name_of(TagKind kind) {
       return "tunnel_key";
     case TagKind::host:
       return "host";
+    case TagKind::chain:
+      return "chain";
+    case TagKind::security_group:
+      return "security_group";
+    case TagKind::addresses:
+      return "addresses";
+    case TagKind::port_group:
+      return "port_group";
   }
   return "unknown";
 }

@@ -20,9 +20,11 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "model/address_set.h"
 #include "model/cow_table.h"
 #include "model/records.h"
 #include "model/route_table.h"
+#include "model/rule_table.h"
 #include "packet/addr.h"
 #include "packet/flow_key.h"
 
@@ -92,6 +94,22 @@ class Snapshot {
   }
   [[nodiscard]] const SecurityRule* security_rule(SecurityRuleId id) const {
     return security_rules_.find(id);
+  }
+
+  /// The readable rules of a chain, and the unreadable ones; nullptr: none.
+  [[nodiscard]] const RuleTable* rules_of(ChainId id) const { return chain_tables_.find(id); }
+  /// What the group lets its members receive, or send; nullptr: nothing.
+  [[nodiscard]] const RuleTable* rules_of(SecurityGroupId id, bool ingress) const {
+    const SecurityTables* tables = security_tables_.find(id);
+    return tables == nullptr ? nullptr : ingress ? &tables->ingress : &tables->egress;
+  }
+  /// nullptr: no addresses, or they cannot be read.
+  [[nodiscard]] const AddressSet* addresses_of(AddressGroupId id) const {
+    return address_sets_.find(id);
+  }
+  /// Of the group's members; nullptr: none are known.
+  [[nodiscard]] const AddressSet* members_of(SecurityGroupId id) const {
+    return member_sets_.find(id);
   }
 
   /// The virtual port behind a datapath port of this host, and the reverse.
@@ -192,6 +210,11 @@ class Snapshot {
     [[nodiscard]] bool empty() const { return way_count == 0 && !addresses && !unreadable; }
   };
 
+  /// What the rules of a security group amount to.
+  struct SecurityTables {
+    RuleTable ingress, egress;
+  };
+
   HostId self_;
   CowTable<BridgeId, Bridge> bridges_;
   CowTable<RouterId, Router> routers_;
@@ -202,9 +225,15 @@ class Snapshot {
   CowTable<AddressGroupId, AddressGroup> address_groups_;
   CowTable<PortGroupId, PortGroup> port_groups_;
   CowTable<ChainId, Chain> chains_;
-  CowTable<RuleId, Rule> rules_;
+  CowTable<RuleId, TableRule> rules_;
   CowTable<SecurityGroupId, SecurityGroup> security_groups_;
   CowTable<SecurityRuleId, SecurityRule> security_rules_;
+  // The tables point into rules_ and allowing_.
+  CowTable<SecurityRuleId, TableRule> allowing_;  ///< readable security rules
+  CowTable<ChainId, RuleTable> chain_tables_;     ///< values not empty
+  CowTable<SecurityGroupId, SecurityTables> security_tables_;
+  CowTable<AddressGroupId, AddressSet> address_sets_;
+  CowTable<SecurityGroupId, AddressSet> member_sets_;
   CowTable<PortId, std::vector<Neighbour>> neighbours_;
   CowTable<PortId, DpPort> dp_ports_;
   CowTable<uint32_t, PortId> local_ports_;            ///< by datapath port number

@@ -85,7 +85,11 @@ bool count_host(std::vector<std::pair<HostId, uint32_t>>& hosts, HostId id, bool
 /// The fields of a port that packets can notice on the way through it. Its addresses show in other tables.
 auto visible(const Port& p) {
   return std::tie(p.admin_up, p.unreadable, p.device, p.peer, p.migrating_to, p.mac, p.networks,
-                  p.mtu, p.advertising);
+                  p.mtu, p.advertising, p.in_chain, p.out_chain, p.security_groups, p.port_groups,
+                  p.port_security, p.allowed_pairs);
+}
+bool same_to_packets(const Port& a, const Port& b) {
+  return visible(a) == visible(b) && (!a.port_security || a.addresses == b.addresses);
 }
 
 RouteEntry entry_of(const Route& r) {
@@ -150,6 +154,14 @@ Delta Topology::apply(std::span<const Change> changes) {
   sort_unique(delta.tunnel_keys);
   sort_unique(delta.hosts);
   sort_unique(delta.learning);
+  sort_unique(delta.chains);
+  sort_unique(delta.rules);
+  sort_unique(delta.security_groups);
+  sort_unique(delta.security_rules);
+  sort_unique(delta.address_groups);
+  sort_unique(delta.group_prefixes);
+  sort_unique(delta.members);
+  sort_unique(delta.port_groups);
   return delta;
 }
 
@@ -159,10 +171,11 @@ void Topology::apply_one(const Change& c, Delta& delta) {
 
 void Topology::change(const BridgeChange& c, Delta& delta) {
   const Bridge* old = state_.bridge(c.id);
-  const bool same = c.now ? old != nullptr && old->admin_up == c.now->admin_up &&
-                                old->unreadable == c.now->unreadable &&
-                                old->learning == c.now->learning
-                          : old == nullptr;
+  const bool same =
+      c.now ? old != nullptr && old->admin_up == c.now->admin_up &&
+                  old->unreadable == c.now->unreadable && old->learning == c.now->learning &&
+                  old->in_chain == c.now->in_chain && old->out_chain == c.now->out_chain
+            : old == nullptr;
   if (!same) delta.bridges.push_back(c.id);
   if (c.now)
     state_.bridges_.set(c.id, *c.now);
@@ -172,10 +185,11 @@ void Topology::change(const BridgeChange& c, Delta& delta) {
 
 void Topology::change(const RouterChange& c, Delta& delta) {
   const Router* old = state_.router(c.id);
-  const bool same = c.now ? old != nullptr && old->admin_up == c.now->admin_up &&
-                                old->unreadable == c.now->unreadable &&
-                                old->icmp_rate == c.now->icmp_rate
-                          : old == nullptr;
+  const bool same =
+      c.now ? old != nullptr && old->admin_up == c.now->admin_up &&
+                  old->unreadable == c.now->unreadable && old->icmp_rate == c.now->icmp_rate &&
+                  old->in_chain == c.now->in_chain && old->out_chain == c.now->out_chain
+            : old == nullptr;
   if (!same) delta.routers.push_back(c.id);
   if (c.now)
     state_.routers_.set(c.id, *c.now);
@@ -185,7 +199,7 @@ void Topology::change(const RouterChange& c, Delta& delta) {
 
 void Topology::change(const PortChange& c, Delta& delta) {
   const Port* old = state_.port(c.id);
-  const bool same = c.now ? old != nullptr && visible(*old) == visible(*c.now) : old == nullptr;
+  const bool same = c.now ? old != nullptr && same_to_packets(*old, *c.now) : old == nullptr;
   if (!same) delta.ports.push_back(c.id);
 
   // The port itself, and whoever is or was at the other end.

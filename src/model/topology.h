@@ -4,6 +4,7 @@
 // Threads: the topology thread only. The snapshots it hands out may be read anywhere.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <utility>
@@ -23,6 +24,14 @@ struct ChangedWays {
   auto operator<=>(const ChangedWays&) const = default;
 };
 
+/// For whom a rule of a security group came, went or changed.
+struct ChangedSecurityRule {
+  SecurityGroupId group;
+  bool ingress = true;
+  PacketRegion region;
+  auto operator<=>(const ChangedSecurityRule&) const = default;
+};
+
 /// What a batch of changes changed, as far as packets can notice (a new name is no change). Sorted, without
 /// duplicates. May name more than what really differs at the end, never less.
 struct Delta {
@@ -39,7 +48,15 @@ struct Delta {
   std::vector<uint32_t> tunnel_keys;                  ///< meaning of a key of this host
   std::vector<HostId>
       hosts;  ///< tunnel addresses, flood keys, fenced; of this host, its tunnels' MTU
-  std::vector<PortId> learning;  ///< whether the port learns more MACs
+  std::vector<PortId> learning;                         ///< whether the port learns more MACs
+  std::vector<ChainId> chains;                          ///< own fields
+  std::vector<std::pair<ChainId, PacketRegion>> rules;  ///< for whom a rule came, went, changed
+  std::vector<SecurityGroupId> security_groups;         ///< own fields
+  std::vector<ChangedSecurityRule> security_rules;
+  std::vector<AddressGroupId> address_groups;  ///< whether it is there and can be read
+  std::vector<std::pair<AddressGroupId, IpPrefix>> group_prefixes;  ///< came or went
+  std::vector<std::pair<SecurityGroupId, IpAddr>> members;          ///< addresses, came or went
+  std::vector<PortGroupId> port_groups;
 
   [[nodiscard]] bool empty() const;
   bool operator==(const Delta&) const = default;
@@ -87,6 +104,8 @@ class Topology {
   void remove_key(uint32_t key, const TunnelKeyMeaning& meaning, Delta& delta);
 
   Snapshot state_;
+  /// What each part of a group's list of members says.
+  std::map<SecurityGroupId, std::map<uint32_t, std::vector<GroupMember>>> member_parts_;
   mutable std::shared_ptr<const Snapshot> published_;  ///< null: state_ has moved on
 };
 

@@ -33,6 +33,7 @@ void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Po
     return drop_at(j, DropReason::bad_source_mac, DeviceKind::bridge, bridge,
                    "{} is a group address, nobody can be the source", j.key.src_mac());
   }
+  if (!pass_in(j, in, bridge.in_chain)) return;
   learn_source(j, bridge, in);
   if (j.flooded != nullptr) {
     auto& seen = *j.flooded;

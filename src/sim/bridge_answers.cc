@@ -91,7 +91,7 @@ bool Simulation::answer_on_bridge(Journey& j, const model::Bridge& bridge, const
   const bool settled = answer_for(j, bridge, in, *target);
   if (settled && !one_of_several(bridge, *target) && j.fate->copies.size() == 1 &&
       std::holds_alternative<NeighbourAnswer>(j.fate->copies.front().output))
-    cacheable_ = cacheable;
+    cacheable_ = cacheable || cacheable_if_answered_;
   return settled;
 }
 
@@ -126,6 +126,24 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
   if (!neighbour_answer(*j.parsed, j.bytes, target, owner.mac, false)) {
     cacheable_ = false;  // others of the class can be answered
     return to_all("the question is not a plain one");
+  }
+  if (in.out_chain) {
+    // The answer leaves by the port as all else does, and is what it is by these.
+    (void)j.src_ip();
+    (void)j.dst_ip();
+    const auto frame = neighbour_answer(*j.parsed, j.bytes, target, owner.mac, false);
+    const ParsedPacket parsed = parse_packet(*frame);
+    Journey answer;
+    Fate fate;
+    answer.key = parsed.key;
+    answer.bytes = *frame;
+    answer.parsed = &parsed;
+    answer.fate = &fate;
+    answer.depth = j.depth;
+    if (!pass_out(answer, in)) {
+      if (j.fate->reason == DropReason::none) j.fate->reason = fate.reason;
+      return true;
+    }
   }
   note_at(j, DeviceKind::bridge, bridge, "answers for port {}: {} is at {}", port->name, target,
           owner.mac);

@@ -55,6 +55,79 @@ void add_routes(const model::Delta& delta, std::vector<TagChange>& out) {
   }
 }
 
+/// The packets that can meet a rule.
+Match region_of(const model::PacketRegion& region) {
+  Match m;
+  if (!region.source.addr.is_none() && region.source.length > 0)
+    narrow(m, region.source, Side::source);
+  if (!region.destination.addr.is_none() && region.destination.length > 0)
+    narrow(m, region.destination, Side::destination);
+  // An IPv4 prefix is one of ARP packets, too.
+  const bool v6 = m.key.eth_type == Be16(eth_type::kIpv6);
+  if (!v6) m.key.eth_type = m.mask.eth_type = {};
+  if (region.ethertype_mask != 0) {
+    m.mask.eth_type = Be16(region.ethertype_mask);
+    m.key.eth_type = Be16(region.ethertype);
+  }
+  m.mask.ip_proto = region.protocol_mask;
+  m.key.ip_proto = region.protocol;
+  m.mask.ip_tos = region.tos_mask;
+  m.key.ip_tos = region.tos;
+  m.mask.tcp_flags = region.tcp_flags_mask;
+  m.key.tcp_flags = region.tcp_flags;
+  m.mask.tp_src = Be16(region.tp_src_mask);
+  m.key.tp_src = Be16(region.tp_src);
+  m.mask.tp_dst = Be16(region.tp_dst_mask);
+  m.key.tp_dst = Be16(region.tp_dst);
+  return m;
+}
+
+/// The region of an address group's prefix, of IPv4 that of ARP as well.
+Match region_of_set(const IpPrefix& prefix, Side side) {
+  Match m = region_of(prefix, side);
+  if (!prefix.addr.is_v6()) m.key.eth_type = m.mask.eth_type = {};
+  return m;
+}
+
+/// One change for each prefix on either side; of too many, one for all of a group. `changed` is sorted.
+template <typename Group, typename Address, typename TagOf>
+void add_set_changes(const std::vector<std::pair<Group, Address>>& changed, TagOf tag_of,
+                     std::vector<TagChange>& out) {
+  const auto prefix_of = [](const auto& address) -> IpPrefix {
+    if constexpr (std::is_same_v<Address, IpPrefix>)
+      return address;
+    else
+      return {address, static_cast<uint8_t>(address.bits())};
+  };
+  const Group* last = nullptr;
+  for (const auto& [group, address] : changed) {
+    for (const Side side : {Side::source, Side::destination}) {
+      const Tag tag = tag_of(group, side == Side::source);
+      if (changed.size() <= kMaxPrefixes)
+        out.push_back({tag, region_of_set(prefix_of(address), side)});
+      else if (last == nullptr || *last != group)
+        out.push_back({tag, std::nullopt});
+    }
+    last = &group;
+  }
+}
+
+void add_filters(const model::Delta& delta, std::vector<TagChange>& out) {
+  for (ChainId id : delta.chains) out.push_back({chain_tag(id), std::nullopt});
+  for (const auto& [id, region] : delta.rules) out.push_back({chain_tag(id), region_of(region)});
+  for (SecurityGroupId id : delta.security_groups)
+    for (const bool ingress : {true, false})
+      out.push_back({security_tag(id, ingress), std::nullopt});
+  for (const model::ChangedSecurityRule& rule : delta.security_rules)
+    out.push_back({security_tag(rule.group, rule.ingress), region_of(rule.region)});
+  for (AddressGroupId id : delta.address_groups)
+    for (const bool source : {true, false})
+      out.push_back({address_group_tag(id, source), std::nullopt});
+  for (PortGroupId id : delta.port_groups) out.push_back({port_group_tag(id), std::nullopt});
+  add_set_changes(delta.group_prefixes, address_group_tag, out);
+  add_set_changes(delta.members, members_tag, out);
+}
+
 }  // namespace
 
 std::vector<TagChange> tags_of(const model::Delta& delta) {
@@ -79,6 +152,7 @@ std::vector<TagChange> tags_of(const model::Delta& delta) {
   for (uint32_t key : delta.tunnel_keys) add(tunnel_key_tag(key));
   for (HostId id : delta.hosts) add(host_tag(id));
   for (PortId id : delta.learning) add(learning_tag(id));
+  add_filters(delta, out);
   return out;
 }
 

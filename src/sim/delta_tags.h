@@ -56,5 +56,24 @@ namespace plexus::sim {
 [[nodiscard]] inline Tag host_tag(HostId id) {
   return {TagKind::host, id.uuid, 0};
 }
+/// A chain, and its rules.
+[[nodiscard]] inline Tag chain_tag(ChainId id) {
+  return {TagKind::chain, id.uuid, 0};
+}
+/// A security group, and what it allows to (ingress) or from its members.
+[[nodiscard]] inline Tag security_tag(SecurityGroupId id, bool ingress) {
+  return {TagKind::security_group, id.uuid, ingress ? 1u : 2u};
+}
+/// Whether a packet's source, or destination, is in the group.
+[[nodiscard]] inline Tag address_group_tag(AddressGroupId id, bool source) {
+  return {TagKind::addresses, id.uuid, source ? 1u : 2u};
+}
+/// Whether a packet's source, or destination, is a member's of the security group.
+[[nodiscard]] inline Tag members_tag(SecurityGroupId id, bool source) {
+  return {TagKind::addresses, id.uuid, source ? 3u : 4u};
+}
+[[nodiscard]] inline Tag port_group_tag(PortGroupId id) {
+  return {TagKind::port_group, id.uuid, 0};
+}
 
 }  // namespace plexus::sim

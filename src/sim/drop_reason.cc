@@ -66,6 +66,11 @@ constexpr std::array<std::string_view, kDropReasonCount> kNames = {
     "packet_too_big",
     "mtu_exceeded",
     "icmp_rate_limited",
+    "filtered_by_rule",
+    "filtered_by_security_group",
+    "spoofed_source",
+    "filter_unreadable",
+    "filter_too_deep",
 };
 static_assert(!kNames.back().empty(), "a name for each reason");
 

@@ -79,9 +79,15 @@ enum class DropReason : uint8_t {
   packet_too_big,
   mtu_exceeded,
   icmp_rate_limited,
+  // Filters.
+  filtered_by_rule,
+  filtered_by_security_group,
+  spoofed_source,
+  filter_unreadable,
+  filter_too_deep,
 };
 /// One more than the last.
-inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::icmp_rate_limited) + 1;
+inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::filter_too_deep) + 1;
 
 /// "port_unbound": the enumerator's own name.
 [[nodiscard]] std::string_view to_string(DropReason reason);

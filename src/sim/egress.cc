@@ -26,7 +26,7 @@ void Simulation::leave(Journey& j, PortId id) {
   if (port == nullptr) {
     return drop(j, DropReason::dangling, DeviceKind::port, {}, id.uuid, "is not known");
   }
-  if (!port_works(j, *port)) return;
+  if (!port_works(j, *port) || !pass_out(j, *port)) return;
   if (!port->peer) return leave_exterior(j, *port);
 
   depend(port_tag(*port->peer));

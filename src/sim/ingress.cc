@@ -51,9 +51,11 @@ void Simulation::ingress_tunnel(Journey& j) {
   const auto meaning = snapshot_.tunnel_key(key);
   if (const auto* id = std::get_if<PortId>(&meaning)) {
     note(j, DeviceKind::tunnel_key, fmt::format("{:#x}", key), {}, "for port {}", port_name(*id));
+    j.passing = Passing::decided;
     return leave(j, *id);
   }
   if (const auto* id = std::get_if<BridgeId>(&meaning)) {
+    j.passing = Passing::flooded_elsewhere;
     depend(bridge_tag(*id));
     const model::Bridge* bridge = snapshot_.bridge(*id);
     if (bridge == nullptr) {
@@ -73,6 +75,7 @@ void Simulation::ingress_tunnel(Journey& j) {
          port_name(moved->port));
     // On to where it is now. It cannot go round: generations of a binding only grow, and who sends on knows a later one.
     j.from_tunnel = false;
+    j.passing = Passing::decided;
     return leave(j, moved->port);
   }
   drop(j, DropReason::stale_key, DeviceKind::tunnel_key, fmt::format("{:#x}", key), {},

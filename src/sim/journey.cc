@@ -86,6 +86,15 @@ void note_address_bits(uint8_t* mask, IpFamily family, unsigned bits) {
     set_bits<4>(mask, bits);
 }
 
+bool masked_agrees(const uint8_t* value, const model::MaskedMac& wanted, uint8_t* mask) {
+  bool same = true;
+  for (size_t i = 0; i < 6; ++i) {
+    if (mask != nullptr) mask[i] = static_cast<uint8_t>(mask[i] | wanted.mask.bytes[i]);
+    same = same && ((value[i] ^ wanted.mac.bytes[i]) & wanted.mask.bytes[i]) == 0;
+  }
+  return same;
+}
+
 }  // namespace
 
 MacAddr Journey::eth_dst() {
@@ -121,6 +130,65 @@ bool Journey::eth_dst_starts(const MacAddr& mac, unsigned bits) {
 uint16_t Journey::eth_type() {
   if (mask != nullptr) mask->eth_type = Be16(0xffff);
   return key.eth_type.host();
+}
+
+Journey::FieldBits Journey::bits_of(BitField field) {
+  const auto of = [this](const uint8_t* value, uint8_t* noted, bool rewritten) -> FieldBits {
+    return {value, mask == nullptr || rewritten ? nullptr : noted};
+  };
+  FlowKey& m = mask != nullptr ? *mask : key;
+  const size_t destination = key.is_ipv6() ? 16 : 4;
+  switch (field) {
+    case BitField::eth_dst:
+      return of(key.eth_dst.data(), m.eth_dst.data(), rewrite.eth_dst.has_value());
+    case BitField::eth_src:
+      return of(key.eth_src.data(), m.eth_src.data(), rewrite.eth_src.has_value());
+    case BitField::eth_type:
+      return of(key.eth_type.bytes.data(), m.eth_type.bytes.data(), false);
+    case BitField::ip_proto:
+      return of(&key.ip_proto, &m.ip_proto, false);
+    case BitField::ip_tos:
+      return of(&key.ip_tos, &m.ip_tos, false);
+    case BitField::src_ip:
+      return of(key.nw.data(), m.nw.data(), rewrite.ip_src.has_value());
+    case BitField::dst_ip:
+      return of(key.nw.data() + destination, m.nw.data() + destination, rewrite.ip_dst.has_value());
+    case BitField::tp_src:
+      return of(key.tp_src.bytes.data(), m.tp_src.bytes.data(), false);
+    case BitField::tp_dst:
+      return of(key.tp_dst.bytes.data(), m.tp_dst.bytes.data(), false);
+  }
+  return {nullptr, nullptr};
+}
+
+bool Journey::starts_with(BitField field, const uint8_t* wanted, unsigned count) {
+  const FieldBits bits = bits_of(field);
+  return agrees(bits.value, wanted, count, bits.mask);
+}
+
+bool Journey::bit(BitField field, unsigned i) {
+  const FieldBits bits = bits_of(field);
+  if (bits.mask != nullptr) set_bits(bits.mask, i + 1);
+  return (bits.value[i / 8] >> (7 - i % 8) & 1) != 0;
+}
+
+bool Journey::eth_src_is(const MacAddr& mac) {
+  return starts_with(BitField::eth_src, mac.bytes.data(), 48);
+}
+
+bool Journey::eth_src_matches(const model::MaskedMac& wanted) {
+  const FieldBits bits = bits_of(BitField::eth_src);
+  return masked_agrees(bits.value, wanted, bits.mask);
+}
+
+bool Journey::eth_dst_matches(const model::MaskedMac& wanted) {
+  const FieldBits bits = bits_of(BitField::eth_dst);
+  return masked_agrees(bits.value, wanted, bits.mask);
+}
+
+bool Journey::tcp_flags_match(const model::TcpFlags& wanted) {
+  if (mask != nullptr) mask->tcp_flags = static_cast<uint8_t>(mask->tcp_flags | wanted.looked_at);
+  return ((key.tcp_flags ^ wanted.set) & wanted.looked_at) == 0;
 }
 
 bool Journey::has_vlan_tag() {

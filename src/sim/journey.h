@@ -13,6 +13,7 @@
 
 #include "base/ids.h"
 #include "flow/actions.h"
+#include "model/records.h"
 #include "packet/addr.h"
 #include "packet/flow_key.h"
 
@@ -26,6 +27,27 @@ struct Hop {
   Hop* previous = nullptr;
   bool exceeded = false;    ///< the packet is larger than a limit that this router answers for
   uint32_t path_mtu = ~0u;  ///< the least limit met; meaningful when exceeded
+};
+
+/// How a frame comes to be at the present device, which says who is to filter it on its way out.
+enum class Passing : uint8_t {
+  made_here,          ///< by the device: only the port it leaves by filters it
+  forwarded,          ///< came by Journey::came_by
+  flooded_elsewhere,  ///< flooded by the ingress host, which left the last stage to us; nobody knows by which port it came
+  decided,            ///< the ingress host has asked all filters
+};
+
+/// Fields that are compared bit by bit, from the first on.
+enum class BitField : uint8_t {
+  eth_dst,
+  eth_src,
+  eth_type,
+  ip_proto,
+  ip_tos,
+  src_ip,
+  dst_ip,
+  tp_src,
+  tp_dst,
 };
 
 struct Journey {
@@ -42,6 +64,12 @@ struct Journey {
   unsigned depth = 0;        ///< of trace lines
   /// Bridges that a flooded frame has come to since the last router, by any path; null: not flooded.
   std::vector<BridgeId>* flooded = nullptr;
+
+  Passing passing = Passing::made_here;
+  const model::Port* came_by = nullptr;  ///< set when forwarded
+  MacAddr came_from, came_to;            ///< its MACs when it came
+  bool refusal =
+      false;  ///< tells the sender of a packet that it was rejected: no security group asks about it
 
   // Fields read whole.
   [[nodiscard]] MacAddr eth_dst();
@@ -66,6 +94,15 @@ struct Journey {
   [[nodiscard]] bool dst_is(const IpAddr& a) { return dst_in({a, static_cast<uint8_t>(a.bits())}); }
   [[nodiscard]] bool src_in(const IpPrefix& network);
   [[nodiscard]] bool dst_in(const IpPrefix& network);
+  [[nodiscard]] bool eth_src_is(const MacAddr& mac);
+  [[nodiscard]] bool eth_src_matches(const model::MaskedMac& wanted);
+  [[nodiscard]] bool eth_dst_matches(const model::MaskedMac& wanted);
+  /// The TCP flags that `wanted` looks at are as it says.
+  [[nodiscard]] bool tcp_flags_match(const model::TcpFlags& wanted);
+  /// The first `count` bits of the field are those of `wanted`.
+  [[nodiscard]] bool starts_with(BitField field, const uint8_t* wanted, unsigned count);
+  /// Bit `i` of the field, all before it noted, too.
+  [[nodiscard]] bool bit(BitField field, unsigned i);
   /// Notes that the first `bits` bits of the destination, source were looked at.
   void note_dst_bits(unsigned bits);
   void note_src_bits(unsigned bits);
@@ -79,6 +116,18 @@ struct Journey {
 
   void rewrite_macs(const MacAddr& src, const MacAddr& dst);
   void decrement_ttl() { ++rewrite.ttl_decrement; }
+
+ private:
+  struct FieldBits {
+    const uint8_t* value;
+    uint8_t* mask;  ///< null: reading costs nothing
+  };
+  [[nodiscard]] FieldBits bits_of(BitField field);
 };
+
+/// The packet that came says nothing about the addresses that are read now.
+[[nodiscard]] inline bool read_elsewhere(const Journey& j) {
+  return j.mask == nullptr || j.rewrite.ip_src || j.rewrite.ip_dst;
+}
 
 }  // namespace plexus::sim

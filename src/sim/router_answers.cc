@@ -37,6 +37,7 @@ void Simulation::to_group(Journey& j, const model::Router& router, const model::
     drop_at(j, reason, DeviceKind::router, router, "ignores it: {}", why);
   };
   if (in.mac.is_zero()) return ignore(DropReason::dangling, "the port has no MAC");
+  if (!pass_in(j, in, router.in_chain)) return;
   if (j.has_vlan_tag()) return ignore(DropReason::vlan_at_router, "VLAN tag");
   const uint16_t type = j.eth_type();
   if (type == eth_type::kArp) return arp(j, router, in);
@@ -106,7 +107,7 @@ void Simulation::arp(Journey& j, const model::Router& router, const model::Port&
   }
   note_at(j, DeviceKind::router, router, "answers the ARP request: {} is at {}", target, in.mac);
   if (answer_neighbour(j, in, target, arp_reply(in.mac, target, sender_mac, sender), "ARP reply"))
-    cacheable_ = cacheable;
+    cacheable_ = cacheable || cacheable_if_answered_;
 }
 
 void Simulation::neighbour_discovery(Journey& j, const model::Router& router,
@@ -157,7 +158,7 @@ void Simulation::neighbour_discovery(Journey& j, const model::Router& router,
                           probe ? kAllNodes : nd->src,
                           {.router = true, .solicited = !probe, .override_ = true});
   if (answer_neighbour(j, in, nd->target, std::move(advert), "neighbour advertisement"))
-    cacheable_ = cacheable;
+    cacheable_ = cacheable || cacheable_if_answered_;
 }
 
 bool Simulation::answer_neighbour(Journey& j, const model::Port& in, const IpAddr& target,
@@ -328,6 +329,10 @@ DropReason Simulation::send_out(const Journey& cause, const model::Port& port,
   j.fate = &fate;
   j.depth = cause.depth + 1;
   j.size = packet_size(parsed, frame);
+  if (kind == GeneratedKind::rejection) {
+    j.passing = Passing::decided;
+    j.refusal = true;
+  }
   Hop hop;
   j.hop = &hop;
   if (trace_ != nullptr) note(j, DeviceKind::packet, {}, {}, "{}: {}", what, format_frame(frame));

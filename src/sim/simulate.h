@@ -82,6 +82,7 @@ enum class GeneratedKind : uint8_t {
   unreachable,
   packet_too_big,
   router_advert,
+  rejection,  ///< of a rule: TCP reset, or administratively prohibited
 };
 /// Whether a router sends only so many of them in a second when asked or provoked (Router::icmp_rate, RFC 1812 4.3.2.8,
 /// RFC 4443 2.4 (f)).
@@ -95,7 +96,8 @@ struct Generated {
   std::vector<uint8_t> frame;
   Actions actions;
   GeneratedKind kind = GeneratedKind::neighbours;
-  RouterId router{};  ///< that made it; nil for `neighbours`
+  RouterId
+      router{};  ///< that made it (of a rejection: the device, a bridge too); nil for `neighbours`
   bool operator==(const Generated&) const = default;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Simulation: one run of simulate(). Each stage has its own file: ingress.cc, bridge.cc, router.cc (forwarding),
 // router_group.cc (which of several ways), router_mtu.cc (sizes), router_answers.cc (ARP, neighbour discovery, ICMP),
-// router_advert.cc, neighbour.cc (resolution), egress.cc, outcome.cc. Private to sim.
+// router_advert.cc, neighbour.cc (resolution), egress.cc, outcome.cc; filter.cc, security.cc, reject.cc. Private to sim.
 //
 // Rules of the house: whatever is read from the packet is read through Journey (masks), whatever is read from the
 // snapshot is named by depend() (tags), whatever ends a copy's way is told to its Fate.
@@ -22,6 +22,7 @@
 #include "sim/delta_tags.h"
 #include "sim/fragments.h"
 #include "sim/journey.h"
+#include "sim/rule_search.h"
 #include "sim/say.h"
 #include "sim/simulate.h"
 #include "sim/trace.h"
@@ -64,6 +65,27 @@ class Simulation {
   void ingress_tunnel(Journey& j);
   /// The frame arrives at the device of `port`.
   void enter(Journey& j, const model::Port& port);
+
+  // filter.cc: what lets packets in and out of devices; false: dropped
+  /// Everything that is asked when the frame comes to its device by `in`.
+  [[nodiscard]] bool pass_in(Journey& j, const model::Port& in,
+                             const std::optional<ChainId>& device_chain);
+  /// Everything that is asked when it leaves its device by `out`.
+  [[nodiscard]] bool pass_out(Journey& j, const model::Port& out);
+  /// What one chain, and those it jumps to, say at one place.
+  struct Asking;
+  enum class Ruling : uint8_t { accepted, dropped, nothing };
+  [[nodiscard]] bool pass_chain(Journey& j, ChainId id, const PortsAsked& ports,
+                                std::string_view place);
+  [[nodiscard]] Ruling ask_chain(Journey& j, ChainId id, Asking& asking, unsigned depth);
+
+  // reject.cc
+  /// Tells the sender, where that is possible, that a rule has rejected its packet.
+  void tell_rejected(Journey& j);
+
+  // security.cc
+  [[nodiscard]] bool source_is_own(Journey& j, const model::Port& port);
+  [[nodiscard]] bool security_allows(Journey& j, const model::Port& port, bool ingress);
 
   // bridge.cc
   void bridge(Journey& j, const model::Bridge& bridge, const model::Port& in);
@@ -230,6 +252,9 @@ class Simulation {
   uint32_t limit_ =
       kNoLimit;  ///< the least MTU met that the packet, being larger, would be answered for
   bool cacheable_ = true;
+  /// It was so before port security looked into a question for a neighbour. Whoever answers the plain ones in place answers
+  /// for nothing that port security would have refused.
+  bool cacheable_if_answered_ = false;
   bool too_many_ = false;  ///< a limit was hit: the answer would be partial
   unsigned visits_ = 0, made_ = 0;
   std::vector<Dependency>& dependencies_ = out_.dependencies;

@@ -21,6 +21,12 @@ class TestCloud {
   std::map<PortId, model::Binding> bindings;
   std::map<HostId, model::Host> hosts;
   std::map<PortId, std::vector<model::Neighbour>> neighbours;
+  std::map<ChainId, model::Chain> chains;
+  std::map<RuleId, model::Rule> rules;
+  std::map<AddressGroupId, model::AddressGroup> address_groups;
+  std::map<PortGroupId, model::PortGroup> port_groups;
+  std::map<SecurityGroupId, model::SecurityGroup> security_groups;
+  std::map<SecurityRuleId, model::SecurityRule> security_rules;
   uint32_t tunnel_mtu = 0;  ///< of every host's tunnels, over IPv4 and IPv6
   /// Datapath port numbers, the same at whichever host the port is.
   std::map<PortId, uint32_t> dp_ports;
@@ -112,6 +118,60 @@ class TestCloud {
     return id;
   }
 
+  ChainId chain(const std::string& name) {
+    const ChainId id{Uuid::derived("chain", name)};
+    chains[id] = {.id = id, .name = name, .unreadable = false, .rules = {}};
+    return id;
+  }
+  /// A rule without conditions yet.
+  model::Rule& rule(const std::string& name, ChainId chain, uint32_t position,
+                    model::RuleAction action) {
+    const RuleId id{Uuid::derived("rule", name)};
+    model::Rule& r = rules[id];
+    r.id = id;
+    r.chain = chain;
+    r.name = name;
+    r.position = position;
+    r.action = action;
+    return r;
+  }
+  AddressGroupId address_group(const std::string& name, const std::vector<std::string>& prefixes) {
+    const AddressGroupId id{Uuid::derived("address group", name)};
+    model::AddressGroup& g = address_groups[id];
+    g.id = id;
+    g.name = name;
+    for (const auto& p : prefixes) g.prefixes.push_back(*IpPrefix::parse(p));
+    return id;
+  }
+  PortGroupId port_group(const std::string& name) {
+    const PortGroupId id{Uuid::derived("port group", name)};
+    port_groups[id] = {.id = id, .name = name};
+    return id;
+  }
+  SecurityGroupId security_group(const std::string& name) {
+    const SecurityGroupId id{Uuid::derived("security group", name)};
+    security_groups[id] = {.id = id, .name = name, .unreadable = false, .rules = {}};
+    return id;
+  }
+  model::SecurityRule& security_rule(const std::string& name, SecurityGroupId group, bool ingress) {
+    const SecurityRuleId id{Uuid::derived("security rule", name)};
+    model::SecurityRule& r = security_rules[id];
+    r.id = id;
+    r.group = group;
+    r.name = name;
+    r.ingress = ingress;
+    return r;
+  }
+  /// The members of all security groups, in two parts each.
+  using Members = std::map<std::pair<SecurityGroupId, uint32_t>, std::vector<model::GroupMember>>;
+  [[nodiscard]] Members members() const {
+    Members out;
+    for (const auto& [id, port] : ports)
+      for (const SecurityGroupId group : port.security_groups)
+        out[{group, id.uuid.bytes[0] & 1u}].push_back({id, port.addresses});
+    return out;
+  }
+
   /// Everything, as the host with this id is told.
   [[nodiscard]] std::vector<model::Change> changes(HostId self) const {
     std::vector<model::Change> out;
@@ -122,6 +182,14 @@ class TestCloud {
     for (const auto& [id, r] : routes) out.push_back(model::RouteChange{id, r});
     for (const auto& [id, r] : bindings) out.push_back(model::BindingChange{id, r});
     for (const auto& [id, r] : neighbours) out.push_back(model::NeighboursChange{id, r});
+    for (const auto& [id, r] : chains) out.push_back(model::ChainChange{id, r});
+    for (const auto& [id, r] : rules) out.push_back(model::RuleChange{id, r});
+    for (const auto& [id, r] : address_groups) out.push_back(model::AddressGroupChange{id, r});
+    for (const auto& [id, r] : port_groups) out.push_back(model::PortGroupChange{id, r});
+    for (const auto& [id, r] : security_groups) out.push_back(model::SecurityGroupChange{id, r});
+    for (const auto& [id, r] : security_rules) out.push_back(model::SecurityRuleChange{id, r});
+    for (const auto& [at, r] : members())
+      out.push_back(model::GroupMembersChange{at.first, at.second, r});
     for (const auto& [id, r] : bindings) out.push_back(local_port_change(id, self));
     for (const IpFamily family : {IpFamily::v4, IpFamily::v6})
       out.push_back(model::TunnelMtuChange{family, tunnel_mtu});

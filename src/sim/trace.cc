@@ -21,6 +21,12 @@ std::string_view to_string(DeviceKind kind) {
       return "tunnel key";
     case DeviceKind::outcome:
       return "outcome";
+    case DeviceKind::chain:
+      return "chain";
+    case DeviceKind::rule:
+      return "rule";
+    case DeviceKind::security_group:
+      return "security group";
   }
   return "unknown";
 }

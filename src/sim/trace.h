@@ -13,7 +13,19 @@
 
 namespace plexus::sim {
 
-enum class DeviceKind : uint8_t { packet, port, bridge, router, route, host, tunnel_key, outcome };
+enum class DeviceKind : uint8_t {
+  packet,
+  port,
+  bridge,
+  router,
+  route,
+  host,
+  tunnel_key,
+  outcome,
+  chain,
+  rule,
+  security_group,
+};
 [[nodiscard]] std::string_view to_string(DeviceKind kind);
 
 /// One thing that happened at one device. Steps at a greater depth follow from the last step at a smaller one.

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// What packets pass on their way into a device and out of it: port security, security groups, chains. docs/filtering.md
+// gives the order. Frames that a device makes itself pass only what filters at the port that they leave by; frames that
+// came by tunnel have passed everything where they entered, but for the last stage of a flood.
+#include "sim/simulation.h"
+
+namespace plexus::sim {
+
+namespace {
+
+/// Jumps within jumps, and jumps taken in all at one place.
+constexpr unsigned kMaxDepth = 8, kMaxJumps = 128;
+
+std::string rule_name(const model::Chain& chain, const model::Rule& rule) {
+  return chain.name + "/" + (rule.name.empty() ? std::to_string(rule.position) : rule.name);
+}
+
+std::string_view verb(model::RuleAction action) {
+  switch (action) {
+    case model::RuleAction::accept:
+      return "accept";
+    case model::RuleAction::drop:
+      return "drop";
+    case model::RuleAction::reject:
+      return "reject";
+    case model::RuleAction::jump:
+      return "jump";
+    case model::RuleAction::return_:
+      return "return";
+    case model::RuleAction::continue_:
+      return "continue";
+  }
+  return "?";
+}
+
+}  // namespace
+
+struct Simulation::Asking {
+  const PortsAsked& ports;
+  std::string_view place;
+  unsigned jumps = 0;
+};
+
+bool Simulation::pass_in(Journey& j, const model::Port& in,
+                         const std::optional<ChainId>& device_chain) {
+  j.passing = Passing::forwarded;
+  j.came_by = &in;
+  j.came_from = j.key.src_mac();
+  j.came_to = j.key.dst_mac();
+  if (std::holds_alternative<BridgeId>(in.device)) {
+    if (in.port_security && !source_is_own(j, in)) return false;
+    if (!in.security_groups.empty() && !security_allows(j, in, false)) return false;
+  }
+  const PortsAsked ports{.in = &in};
+  if (in.in_chain && !pass_chain(j, *in.in_chain, ports, "into the port")) return false;
+  return !device_chain || pass_chain(j, *device_chain, ports, "into the device");
+}
+
+bool Simulation::pass_out(Journey& j, const model::Port& out) {
+  if (j.passing == Passing::decided) return true;
+  const PortsAsked ports{.in = j.passing == Passing::forwarded ? j.came_by : nullptr,
+                         .in_known = j.passing != Passing::flooded_elsewhere,
+                         .out = &out};
+  if (j.passing != Passing::made_here) {
+    std::optional<ChainId> chain;
+    if (const auto* id = std::get_if<BridgeId>(&out.device)) {
+      depend(bridge_tag(*id));
+      if (const model::Bridge* bridge = snapshot_.bridge(*id)) chain = bridge->out_chain;
+    } else if (const auto* router_id = std::get_if<RouterId>(&out.device)) {
+      depend(router_tag(*router_id));
+      if (const model::Router* router = snapshot_.router(*router_id)) chain = router->out_chain;
+    }
+    if (chain && !pass_chain(j, *chain, ports, "out of the device")) return false;
+  }
+  if (out.out_chain && !pass_chain(j, *out.out_chain, ports, "out of the port")) return false;
+  return out.security_groups.empty() || j.refusal ||
+         !std::holds_alternative<BridgeId>(out.device) || security_allows(j, out, true);
+}
+
+bool Simulation::pass_chain(Journey& j, ChainId id, const PortsAsked& ports,
+                            std::string_view place) {
+  Asking asking{.ports = ports, .place = place};
+  const Ruling ruling = ask_chain(j, id, asking, 0);
+  if (ruling == Ruling::nothing && trace_ != nullptr) {
+    const model::Chain* chain = snapshot_.chain(id);
+    note(j, DeviceKind::chain, chain->name, id.uuid, "{}: no rule decides: accepted", place);
+  }
+  return ruling != Ruling::dropped;
+}
+
+Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking, unsigned depth) {
+  depend(chain_tag(id), read_elsewhere(j));
+  const model::Chain* chain = snapshot_.chain(id);
+  if (chain == nullptr || chain->unreadable) {
+    drop(j, DropReason::filter_unreadable, DeviceKind::chain,
+         chain != nullptr ? std::string_view(chain->name) : std::string_view(), id.uuid,
+         chain != nullptr ? "its record is newer than this agent" : "is not known");
+    return Ruling::dropped;
+  }
+  const model::RuleTable* table = snapshot_.rules_of(id);
+  if (table == nullptr) return Ruling::nothing;
+  RuleReader reader(j, snapshot_, dependencies_, asking.ports);
+  RuleSearch search(*table, reader);
+  while (true) {
+    const RuleSearch::Found found = search.next();
+    if (found.rule == nullptr) return Ruling::nothing;
+    const model::TableRule& rule = *found.rule;
+    const std::string name = trace_ != nullptr ? rule_name(*chain, rule) : std::string();
+    const auto refuse = [&](DropReason reason, std::string_view why) {
+      drop(j, reason, DeviceKind::rule, name, rule.id.uuid,
+           trace_ == nullptr ? std::string() : fmt::format("{}: {}", asking.place, why));
+      return Ruling::dropped;
+    };
+    if (rule.unreadable)
+      return refuse(DropReason::filter_unreadable, "its record is newer than this agent");
+    if (found.unknown)
+      return refuse(DropReason::filter_unreadable,
+                    asking.ports.in_known
+                        ? "names a group that is not there or cannot be read"
+                        : "asks for the port that a flooded packet of another host came by, or "
+                          "names a group that is not there");
+    switch (rule.action) {
+      case model::RuleAction::accept:
+        note(j, DeviceKind::rule, name, rule.id.uuid, "{}: accept", asking.place);
+        return Ruling::accepted;
+      case model::RuleAction::drop:
+        return refuse(DropReason::filtered_by_rule, "drop");
+      case model::RuleAction::reject:
+        (void)refuse(DropReason::filtered_by_rule, "reject");
+        tell_rejected(j);
+        return Ruling::dropped;
+      case model::RuleAction::jump: {
+        if (!rule.jump_chain)
+          return refuse(DropReason::filter_unreadable, "jumps, and names no chain");
+        if (depth == kMaxDepth || ++asking.jumps > kMaxJumps)
+          return refuse(DropReason::filter_too_deep, "one jump too many");
+        note(j, DeviceKind::rule, name, rule.id.uuid, "{}: {}", asking.place, verb(rule.action));
+        const Ruling ruling = ask_chain(j, *rule.jump_chain, asking, depth + 1);
+        if (ruling != Ruling::nothing) return ruling;
+        break;
+      }
+      case model::RuleAction::return_:
+        note(j, DeviceKind::rule, name, rule.id.uuid, "{}: {}", asking.place, verb(rule.action));
+        return depth == 0 ? Ruling::accepted : Ruling::nothing;
+      case model::RuleAction::continue_:
+        note(j, DeviceKind::rule, name, rule.id.uuid, "{}: {}", asking.place, verb(rule.action));
+        break;
+    }
+  }
+}
+
+}  // namespace plexus::sim

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// RuleSearch: the rules of a table that a packet meets, one after another in their order. It always goes on where the
+// earliest rule may be, so what stands behind a rule that decides is never looked at and costs no bits of the class.
+//
+// The order of the reads depends on bits read before only (see journey.h): on which branches have been ruled out.
+#pragma once
+
+#include <boost/container/small_vector.hpp>
+
+#include <optional>
+#include <vector>
+
+#include "flow/tag.h"
+#include "model/snapshot.h"
+#include "sim/journey.h"
+
+namespace plexus::sim {
+
+/// Whether a condition holds; unknown when what it names cannot be read.
+enum class Holds : uint8_t { no, yes, unknown };
+
+/// The ports that a packet passes.
+struct PortsAsked {
+  const model::Port* in = nullptr;
+  bool in_known = true;              ///< false: it came by some port, nobody knows which
+  const model::Port* out = nullptr;  ///< null: not known yet, no condition on it holds
+};
+
+/// Of those who ask for no ports.
+inline constexpr PortsAsked kNoPorts{};
+
+/// Reads the packet for rules: whatever it reads is noted in the journey's mask, whatever it asks the snapshot becomes a
+/// dependency.
+class RuleReader {
+ public:
+  RuleReader(Journey& j, const model::Snapshot& snapshot, std::vector<Dependency>& dependencies,
+             const PortsAsked& ports)
+      : j_(j), snapshot_(snapshot), dependencies_(dependencies), ports_(ports) {}
+
+  [[nodiscard]] bool is_ip();
+  /// IP or ARP.
+  [[nodiscard]] bool has_addresses();
+  /// TCP, UDP or SCTP, with its header.
+  [[nodiscard]] bool has_ports();
+  [[nodiscard]] bool has_icmp();
+  [[nodiscard]] bool is_tcp();
+
+  /// The conditions of the rule that `left` names (bits by Condition), inversions applied.
+  [[nodiscard]] Holds conditions(const model::TableRule& rule, uint32_t left);
+  /// A port of the packet, or its address, is in the group.
+  [[nodiscard]] Holds in_group(model::RuleField field, const Uuid& group);
+  /// The port that a condition of this field asks for; nullptr: none, or nobody knows.
+  [[nodiscard]] const model::Port* port(model::RuleField field) const;
+  [[nodiscard]] bool in_known() const { return ports_.in_known; }
+
+  Journey& journey() { return j_; }
+
+ private:
+  [[nodiscard]] Holds condition(const model::TableRule& rule, model::Condition c);
+  [[nodiscard]] bool in_set(const model::AddressSet* set, bool source);
+  [[nodiscard]] Holds in_port_group(const model::Port* port, bool known, PortGroupId group);
+  [[nodiscard]] Holds in_ranges(BitField field, uint16_t port,
+                                const std::vector<model::PortRange>& ranges);
+  void depend(const Tag& tag);
+
+  Journey& j_;
+  const model::Snapshot& snapshot_;
+  std::vector<Dependency>& dependencies_;
+  const PortsAsked& ports_;
+};
+
+class RuleSearch {
+ public:
+  RuleSearch(const model::RuleTable& table, RuleReader& reader);
+
+  struct Found {
+    const model::TableRule* rule = nullptr;  ///< null: there are no more
+    bool unknown =
+        false;  ///< whether it is met cannot be said: it names what is not there or cannot be read
+  };
+  /// The next rule that the packet meets.
+  [[nodiscard]] Found next();
+
+ private:
+  using Table = model::RuleTable;
+  enum class Kind : uint8_t { shape, level, rules, node, children, group };
+  /// Where rules may be, none earlier than `first`.
+  struct Branch {
+    const model::TableRule* first = nullptr;
+    const void* at = nullptr;  ///< Shape, Level or Node, by kind
+    uint32_t fields = 0;       ///< that are still to be asked, that of the node included
+    uint32_t index = 0;        ///< of the rule in the level's list
+    Kind kind = Kind::shape;
+    bool unknown = false;
+  };
+  static bool later(const Branch& a, const Branch& b);
+  void push(const Branch& branch);
+  Branch pop();
+
+  void open_level(const Table::Level& level, uint32_t fields, bool unknown);
+  void open_node(const Table::Trie::Node& node, const Branch& branch);
+  void open_children(const Table::Trie::Node& node, const Branch& branch);
+  void push_node(const std::shared_ptr<const Table::Trie::Node>& node, const Branch& branch);
+
+  const Table& table_;
+  RuleReader& reader_;
+  boost::container::small_vector<Branch, 32> heap_;
+};
+
+}  // namespace plexus::sim
