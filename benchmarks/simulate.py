@@ -33,7 +33,7 @@ def main():
             report.add(make_row("simulate", case, "ns", [], error=failed[0]))
             continue
         report.add(make_row("simulate", case, "ns", [one["cpu_time"] for one in measured],
-                            allocations=round(measured[0]["allocations"], 2)))
+                            allocations=round(measured[0].get("allocations", 0), 2)))
     if not cases or report.failures:
         raise BenchError("no case, or a case failed")
 

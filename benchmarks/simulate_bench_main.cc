@@ -6,11 +6,14 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "allocations.h"
+#include "flow/match.h"
 #include "model/topology.h"
 #include "packet/build.h"
 #include "sim/simulate.h"
@@ -21,6 +24,12 @@ namespace {
 
 constexpr int kMachines = 200;  // on each bridge, half of them on each of two hosts
 constexpr size_t kFlows = 4096;
+
+// What filters at the first port of every path.
+struct Filters {
+  uint32_t rules = 0;     ///< of one chain, that no packet meets, before one that accepts
+  uint32_t networks = 0;  ///< of an address group that one more rule names
+};
 
 enum class Way : uint8_t { bridge, bridge_router_bridge };
 
@@ -40,7 +49,7 @@ std::string address_text(bool v6, int network, int machine) {
 // Two bridges, a router between them; the world as host h1 sees it.
 class Cloud {
  public:
-  Cloud() : topology_(TestCloud::host_id("h1")) {
+  explicit Cloud(const Filters& filters = {}) : topology_(TestCloud::host_id("h1")) {
     const HostId h1 = records_.host("h1", "192.0.2.1");
     const HostId h2 = records_.host("h2", "192.0.2.2");
     const RouterId core = records_.router("core");
@@ -60,8 +69,18 @@ class Cloud {
         }
       }
     }
+    if (filters.rules + filters.networks > 0) add_filters(filters);
     topology_.apply(records_.changes(h1));
     snapshot_ = topology_.snapshot();
+  }
+
+  // One rule of the chain is dropped and made again.
+  model::Delta change_a_rule(bool there) {
+    const auto& [id, rule] = *std::next(records_.rules.begin(), 2);
+    const model::Change change = model::RuleChange{id, there ? std::optional(rule) : std::nullopt};
+    model::Delta delta = topology_.apply({&change, 1});
+    snapshot_ = topology_.snapshot();
+    return delta;
   }
 
   [[nodiscard]] const model::Snapshot& snapshot() const { return *snapshot_; }
@@ -90,19 +109,62 @@ class Cloud {
     int machine;
     DpPort dp_port;
   };
+  // Rules as people have them: services of machines, networks that are shut out, ranges of ports, both families.
+  void add_filters(const Filters& filters) {
+    const ChainId chain = records_.chain("filter");
+    for (uint32_t i = 0; i < filters.rules; ++i) {
+      model::Rule& r = records_.rule("r" + std::to_string(i), chain, i, model::RuleAction::drop);
+      const IpPrefix network{IpAddr::v4(0x0b000000u + i * 256), 24};
+      const IpPrefix machine{IpAddr::v4(0x0a010000u + i * 7 % 0x20000), 32};
+      const auto port = static_cast<uint16_t>(1000 + i * 13 % 20000);
+      switch (i % 4) {
+        case 0:
+          r.source = network;
+          break;
+        case 1:
+          r.destination = machine;
+          r.protocol = ip_proto::kTcp;
+          r.destination_ports = {{port, port}};
+          break;
+        case 2:
+          r.source = network;
+          r.destination = machine;
+          r.protocol = ip_proto::kUdp;
+          r.destination_ports = {{port, static_cast<uint16_t>(port + 50)}};
+          break;
+        default:
+          r.source = IpPrefix{*IpAddr::parse("fd00:9:" + std::to_string(i % 9999) + "::"), 64};
+      }
+    }
+    if (filters.networks > 0) {
+      const AddressGroupId group = records_.address_group("group", {});
+      for (uint32_t i = 0; i < filters.networks; ++i)
+        records_.address_groups[group].prefixes.push_back({IpAddr::v4(0x0b000000u + i * 64), 26});
+      records_.rule("group", chain, 1'000'000, model::RuleAction::drop).source_group = group;
+    }
+    records_.rule("rest", chain, 2'000'000, model::RuleAction::accept);
+    for (auto& [id, port] : records_.ports)
+      if (!port.peer) port.in_chain = chain;
+  }
+
   TestCloud records_;
   model::Topology topology_;
   std::shared_ptr<const model::Snapshot> snapshot_;
   std::vector<LocalMachine> local_;
 };
 
-void simulate_flows(benchmark::State& state, Way way, bool v6) {
-  static const Cloud kCloud;
-  const auto frames = kCloud.frames(way, v6);
+const Cloud& cloud_with(const Filters& filters) {
+  static std::map<std::pair<uint32_t, uint32_t>, Cloud> clouds;
+  return clouds.try_emplace({filters.rules, filters.networks}, filters).first->second;
+}
+
+void simulate_flows(benchmark::State& state, Way way, bool v6, Filters filters = {}) {
+  const Cloud& cloud = cloud_with(filters);
+  const auto frames = cloud.frames(way, v6);
   std::vector<Packet> packets;
   for (const auto& [port, frame] : frames) packets.push_back(packet_of(frame, port));
   for (const Packet& packet : packets) {
-    const Outcome outcome = simulate(packet, kCloud.snapshot(), MonoTime{});
+    const Outcome outcome = simulate(packet, cloud.snapshot(), MonoTime{});
     if (outcome.verdict != Verdict::forward || !outcome.cacheable) {
       state.SkipWithError(("a packet is not forwarded: " + std::string(to_string(outcome.verdict)) +
                            " " + std::string(to_string(outcome.reason)))
@@ -110,11 +172,20 @@ void simulate_flows(benchmark::State& state, Way way, bool v6) {
       return;
     }
   }
+  // How many flows these packets make.
+  std::set<std::string> classes, masks;
+  for (const Packet& packet : packets) {
+    const Match match = match_of(packet.key, simulate(packet, cloud.snapshot(), MonoTime{}).mask);
+    classes.insert(std::string(reinterpret_cast<const char*>(&match), sizeof match));
+    masks.insert(std::string(reinterpret_cast<const char*>(&match.mask), sizeof match.mask));
+  }
+  state.counters["classes"] = static_cast<double>(classes.size());
+  state.counters["masks"] = static_cast<double>(masks.size());
   size_t next = 0;
   Outcome outcome;
   const uint64_t allocated = bench::allocations;
   for (auto _ : state) {
-    simulate(packets[next], kCloud.snapshot(), MonoTime{}, outcome);
+    simulate(packets[next], cloud.snapshot(), MonoTime{}, outcome);
     benchmark::DoNotOptimize(outcome);
     if (++next == packets.size()) next = 0;
   }
@@ -122,10 +193,35 @@ void simulate_flows(benchmark::State& state, Way way, bool v6) {
       static_cast<double>(bench::allocations - allocated) / static_cast<double>(state.iterations());
 }
 
+void change_rule(benchmark::State& state) {
+  static Cloud cloud({.rules = 10'000});
+  bool there = true;
+  for (auto _ : state) {
+    there = !there;
+    benchmark::DoNotOptimize(cloud.change_a_rule(there));
+  }
+}
+
+void make_topology(benchmark::State& state) {
+  for (auto _ : state) {
+    const Cloud cloud({.rules = 10'000, .networks = 40'000});
+    benchmark::DoNotOptimize(cloud.snapshot());
+  }
+}
+
 BENCHMARK_CAPTURE(simulate_flows, bridge_ipv4, Way::bridge, false);
 BENCHMARK_CAPTURE(simulate_flows, bridge_ipv6, Way::bridge, true);
 BENCHMARK_CAPTURE(simulate_flows, bridge_router_bridge_ipv4, Way::bridge_router_bridge, false);
 BENCHMARK_CAPTURE(simulate_flows, bridge_router_bridge_ipv6, Way::bridge_router_bridge, true);
+BENCHMARK_CAPTURE(simulate_flows, rules_10_ipv4, Way::bridge, false, {.rules = 10});
+BENCHMARK_CAPTURE(simulate_flows, rules_1000_ipv4, Way::bridge, false, {.rules = 1'000});
+BENCHMARK_CAPTURE(simulate_flows, rules_10000_ipv4, Way::bridge, false, {.rules = 10'000});
+BENCHMARK_CAPTURE(simulate_flows, rules_10_ipv6, Way::bridge, true, {.rules = 10});
+BENCHMARK_CAPTURE(simulate_flows, rules_10000_ipv6, Way::bridge, true, {.rules = 10'000});
+BENCHMARK_CAPTURE(simulate_flows, group_10_ipv4, Way::bridge, false, {.networks = 10});
+BENCHMARK_CAPTURE(simulate_flows, group_100000_ipv4, Way::bridge, false, {.networks = 100'000});
+BENCHMARK(change_rule);
+BENCHMARK(make_topology);
 
 }  // namespace
 }  // namespace plexus::sim

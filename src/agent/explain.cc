@@ -93,6 +93,22 @@ Described described(const Tag& tag, const model::Snapshot& snapshot) {
       return {"tunnel key", fmt::format("{:#x}", tag.sub), key_aspect(tag.sub, snapshot)};
     case TagKind::host:
       return {"host", name_of(snapshot.host(HostId{tag.id})), ""};
+    case TagKind::chain:
+      return {"chain", name_of(snapshot.chain(ChainId{tag.id})), "its rules"};
+    case TagKind::security_group:
+      return {"security group", name_of(snapshot.security_group(SecurityGroupId{tag.id})),
+              tag.sub == 1 ? "what its members may receive" : "what its members may send"};
+    case TagKind::addresses: {
+      const std::string_view whom =
+          tag.sub % 2 == 1 ? "whether the source is in it" : "whether the destination is in it";
+      if (tag.sub <= 2)
+        return {"address group", name_of(snapshot.address_group(AddressGroupId{tag.id})),
+                std::string(whom)};
+      return {"security group", name_of(snapshot.security_group(SecurityGroupId{tag.id})),
+              std::string(whom)};
+    }
+    case TagKind::port_group:
+      return {"port group", name_of(snapshot.port_group(PortGroupId{tag.id})), ""};
   }
   return {"thing", "", tag.str()};
 }

@@ -24,6 +24,10 @@ bool RuleReader::has_addresses() {
   return is_ip() || j_.key.is_arp();
 }
 
+bool RuleReader::has_addresses_of(IpFamily family) {
+  return has_addresses() && j_.key.is_ipv6() == (family == IpFamily::v6);
+}
+
 bool RuleReader::has_ports() {
   if (!is_ip()) return false;
   const uint8_t protocol = j_.ip_proto();
@@ -68,10 +72,10 @@ bool RuleReader::in_set(const model::AddressSet* set, bool source) {
 }
 
 Holds RuleReader::in_port_group(const model::Port* port, bool known, PortGroupId group) {
+  if (known && port == nullptr) return Holds::no;
   depend(port_group_tag(group));
   const model::PortGroup* record = snapshot_.port_group(group);
   if (record == nullptr || record->unreadable || !known) return Holds::unknown;
-  if (port == nullptr) return Holds::no;
   return std::binary_search(port->port_groups.begin(), port->port_groups.end(), group) ? Holds::yes
                                                                                        : Holds::no;
 }
@@ -134,10 +138,10 @@ Holds RuleReader::condition(const model::TableRule& rule, Condition c) {
     case Condition::dst_mac:
       return answer(truth(j_.eth_dst_matches(*rule.dst_mac)));
     case Condition::source:
-      if (!has_addresses()) return not_at_all;
+      if (!has_addresses_of(rule.source->addr.family)) return not_at_all;
       return answer(truth(j_.src_in(*rule.source)));
     case Condition::destination:
-      if (!has_addresses()) return not_at_all;
+      if (!has_addresses_of(rule.destination->addr.family)) return not_at_all;
       return answer(truth(j_.dst_in(*rule.destination)));
     case Condition::source_group:
       if (!has_addresses()) return not_at_all;

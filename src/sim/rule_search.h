@@ -56,6 +56,7 @@ class RuleReader {
   Journey& journey() { return j_; }
 
  private:
+  [[nodiscard]] bool has_addresses_of(IpFamily family);
   [[nodiscard]] Holds condition(const model::TableRule& rule, model::Condition c);
   [[nodiscard]] bool in_set(const model::AddressSet* set, bool source);
   [[nodiscard]] Holds in_port_group(const model::Port* port, bool known, PortGroupId group);

@@ -146,7 +146,7 @@ bool Simulation::security_allows(Journey& j, const model::Port& port, bool ingre
     }
   }
   drop_at(j, unreadable ? DropReason::filter_unreadable : DropReason::filtered_by_security_group,
-          DeviceKind::port, port, "no rule of its {} security groups allows this {} its machine{}",
+          DeviceKind::port, port, "none of its {} security groups allows this {} its machine{}",
           port.security_groups.size(), ingress ? "to" : "from",
           unreadable ? "; something that they name is not there or cannot be read" : "");
   return false;

@@ -171,12 +171,12 @@ void change_filtered(TestCloud& c, Dice& dice) {
     if (c.chains.empty() || dice.one_in(3)) return std::nullopt;
     return some_key(c.chains, dice);
   };
-  if (dice.one_in(5)) {
+  if (dice.one_in(5) && !c.bridges.empty()) {
     auto& b = c.bridges[some_key(c.bridges, dice)];
     (dice.one_in(2) ? b.in_chain : b.out_chain) = chain();
     return;
   }
-  if (dice.one_in(5)) {
+  if (dice.one_in(5) && !c.routers.empty()) {
     auto& r = c.routers[some_key(c.routers, dice)];
     (dice.one_in(2) ? r.in_chain : r.out_chain) = chain();
     return;

@@ -2,6 +2,7 @@
 // Any bytes as a small topology, sensible or not, and a frame that enters it: the simulation ends, tells a trace without being
 // changed by it, keeps the promises of its outcome, and answers every frame in the mask that it gives alike.
 #include <algorithm>
+#include <random>
 #include <set>
 
 #include "flow/match_text.h"
@@ -10,6 +11,7 @@
 #include "seed_frames.h"
 #include "sim/simulate.h"
 #include "sim/test_cloud.h"
+#include "sim/test_filters.h"
 
 namespace plexus::sim {
 namespace {
@@ -38,6 +40,27 @@ std::string v6(unsigned net, unsigned host) {
 }
 std::string mac(unsigned kind, unsigned n) {
   return MacAddr{{2, 0, 0, 0, static_cast<uint8_t>(kind), static_cast<uint8_t>(n)}}.str();
+}
+
+/// The last two bytes of the cloud are the seed of its filters; zeros: none.
+class FilterDice {
+ public:
+  explicit FilterDice(uint32_t seed) : random_(seed) {}
+  uint64_t below(uint64_t n) { return random_() % n; }
+  bool one_in(uint64_t n) { return below(n) == 0; }
+  uint8_t byte() { return static_cast<uint8_t>(random_()); }
+
+ private:
+  std::mt19937_64 random_;
+};
+
+void add_filters_of(std::span<const uint8_t> bytes, TestCloud& cloud) {
+  if (bytes.size() < kCloudBytes) return;
+  const auto seed = static_cast<uint32_t>(bytes[kCloudBytes - 2] << 8 | bytes[kCloudBytes - 1]);
+  if (seed == 0) return;
+  FilterDice dice(seed);
+  add_filters(cloud, dice);
+  for (uint64_t n = dice.below(4); n > 0; --n) mutate_filters(cloud, dice);
 }
 
 struct Cloud {
@@ -158,7 +181,8 @@ void check_class(const Outcome& o, const Packet& packet, const model::Snapshot& 
 uint64_t run(std::span<const uint8_t> bytes) {
   const size_t cut = std::min(bytes.size(), kCloudBytes);
   Decisions d(bytes.first(cut));
-  const Cloud cloud = cloud_of(d);
+  Cloud cloud = cloud_of(d);
+  add_filters_of(bytes.first(cut), cloud.records);
   const auto snapshot = cloud.records.snapshot(cloud.self);
   const auto frame = bytes.subspan(cut);
 
@@ -218,6 +242,8 @@ int main(int argc, char** argv) {
       FUZZ_CHECK(frame.ok(), text);
       fuzz::Bytes seed = cloud;
       seed.resize(sim::kCloudBytes);
+      // Every other one with filters.
+      if (subject.seeds.size() % 2 == 1) seed.back() = static_cast<uint8_t>(subject.seeds.size());
       seed.insert(seed.end(), frame->begin(), frame->end());
       subject.seeds.push_back(std::move(seed));
     }

@@ -67,13 +67,17 @@ World ScenarioCloud::world() {
   for (const auto& [id, object] : objects_) {
     const auto& message = *object.message;
     if (const auto* bridge = dynamic_cast<const v1::Bridge*>(&message)) {
-      w.bridges[BridgeId{id}] = store::to_model(*bridge);
+      set_filters(message, w.bridges[BridgeId{id}] = store::to_model(*bridge));
     } else if (const auto* router = dynamic_cast<const v1::Router*>(&message)) {
-      w.routers[RouterId{id}] = store::to_model(*router);
+      set_filters(message, w.routers[RouterId{id}] = store::to_model(*router));
     } else if (const auto* port = dynamic_cast<const v1::Port*>(&message)) {
-      w.ports[PortId{id}] = store::to_model(*port);
+      model::Port& record = w.ports[PortId{id}] = store::to_model(*port);
+      set_filters(message, record);
+      w.filters.take_member(record);
     } else if (const auto* route = dynamic_cast<const v1::Route*>(&message)) {
       w.routes[RouteId{id}] = store::to_model(*route);
+    } else {
+      w.filters.take(id, message);
     }
   }
   for (const auto& [id, port] : w.ports) {
@@ -120,6 +124,7 @@ std::vector<model::Change> ScenarioCloud::changes_between(const World& before, c
   add_differences<model::RouteChange>(before.routes, after.routes, out);
   add_differences<model::BindingChange>(before.bindings, after.bindings, out);
   add_differences<model::HostChange>(before.hosts, after.hosts, out);
+  add_changes(before.filters, after.filters, out);
   for (const auto& [port, table] : before.neighbours) {
     if (!after.neighbours.contains(port)) out.push_back(model::NeighboursChange{port, {}});
   }
@@ -398,7 +403,9 @@ Result<void> ScenarioCloud::apply(std::string_view yaml) {
         });
     if (!unresolved.empty()) return codec::to_error(unresolved, "topology");
     const Uuid id = id_from<PortId>(bytes_of(*object.message, "id")).uuid;
-    if (object.resource->type == "Route") names_.add(*object.message);
+    // Names within what they belong to, which is known only now.
+    const std::string& type = object.resource->type;
+    if (type == "Route" || type == "Rule" || type == "SecurityRule") names_.add(*object.message);
     auto& stored = objects_[id];
     if (!stored.message) {
       stored = {object.resource, std::move(object.message)};

@@ -16,6 +16,7 @@
 #include "base/result.h"
 #include "codec/cloud_file.h"
 #include "model/topology.h"
+#include "scenarios/filter_records.h"
 #include "scenarios/lab.h"
 
 namespace plexus::scenario {
@@ -29,6 +30,7 @@ struct World {
   std::map<PortId, model::Binding> bindings;
   std::map<HostId, model::Host> hosts;
   std::map<PortId, std::vector<model::Neighbour>> neighbours;
+  FilterRecords filters;
 };
 
 class ScenarioCloud {
