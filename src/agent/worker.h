@@ -39,7 +39,7 @@ struct WorkerOptions {
   size_t batch_of_one_port = 8;
   ParkingLimits parking;  ///< packets that wait for an answer (a neighbour's MAC)
   size_t flows_beside =
-      32;  ///< whose statistics are read, or that are removed as expired, between two batches
+      8;  ///< whose statistics are read, or that are removed as expired, between two batches
   Duration retry_interval = std::chrono::seconds(1);
   unsigned max_tries = 3;
 };
