@@ -242,8 +242,9 @@ def test_a_host_changes_its_underlay_address(cloud):
     try:
         ns.run("ip", "addr", "delete", "192.0.2.3/24", "dev", "uplink")
         ns.run("ip", "addr", "add", "192.0.2.33/24", "dev", "uplink")
+        # Until then the program on the uplink may still take what comes to the old one.
+        wait_until(lambda: cloud.h3.status()["tunnel_addresses"] == ["192.0.2.33"], 10, "the agent sees it")
         wait_until(lambda: cloud.vm1.reaches(cloud.vm5.v4) and cloud.vm5.reaches(cloud.vm4.v6), 10, "the new address")
-        assert cloud.h3.status()["tunnel_addresses"] == ["192.0.2.33"]
         with cloud.h3.uplink_capture() as capture:
             assert cloud.vm5.ping(cloud.vm1.v4, count=3).ok
             assert {o.payload.src for o, _, _ in tunnel_packets(capture.frames())} == {"192.0.2.33"}
