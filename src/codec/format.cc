@@ -331,6 +331,8 @@ std::string particular_remedy(ValueKind kind, std::string_view text) {
   switch (kind) {
     case ValueKind::name:
       return Uuid::parse(text) ? "a name must not look like an id" : "";
+    case ValueKind::ip_protocol:
+      return protocol_remedy(text);
     case ValueKind::ethertype:
       return ethertype_remedy(text);
     case ValueKind::port_range:

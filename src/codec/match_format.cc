@@ -129,6 +129,16 @@ std::optional<std::string> protocol_bytes(std::string_view text) {
   return std::string(1, static_cast<char>(*number));
 }
 
+std::string protocol_remedy(std::string_view text) {
+  if (text.empty() || (text[0] >= '0' && text[0] <= '9')) return "";
+  if (lower(text[0]) == 'i' && text.find('6') != std::string_view::npos) return "write icmpv6";
+  std::vector<std::string> known;
+  for (const Named& p : kProtocols) known.emplace_back(p.name);
+  // The nearest of such short words is often none of what was meant.
+  const std::string near = nearest(text, known);
+  return edit_distance(text, near) <= 1 ? "did you mean '" + near + "'?" : "";
+}
+
 std::optional<std::string> protocol_text(std::string_view stored) {
   if (stored.size() != 1) return std::nullopt;
   const auto number = static_cast<uint8_t>(stored[0]);

@@ -36,6 +36,7 @@ namespace plexus::codec {
 
 // What to do about a text that was refused, when more can be said than what is expected; else empty.
 
+[[nodiscard]] std::string protocol_remedy(std::string_view text);
 [[nodiscard]] std::string ethertype_remedy(std::string_view text);
 [[nodiscard]] std::string port_range_remedy(std::string_view text);
 [[nodiscard]] std::string masked_mac_remedy(std::string_view text);

@@ -7,6 +7,7 @@
 
 #include <functional>
 
+#include "store/topology/layout.h"
 #include "store/topology/topology_fixture.h"
 
 namespace plexus::store {
@@ -259,6 +260,25 @@ TEST_F(FilterRulesTest, NoChainLeadsBackToItself) {
   rule.set_jump_chain(c[1].id());
   EXPECT_FALSE(writer_->update(rule).ok());
   EXPECT_THAT(problems(), IsEmpty());
+}
+
+TEST_F(FilterRulesTest, TheCheckFindsACircleThatIsThereAllTheSame) {
+  const auto c = chains(3);
+  create(jump(c[0], c[1]));
+  create(jump(c[2], c[0]));
+  const auto rule = create(rule_in(c[1]));
+  const std::string path = object_path("rule", *Uuid::from_bytes(rule.id()));
+  const auto record = *store_->get(path);
+  auto back = rule;
+  back.set_action(v1::Rule::JUMP);
+  back.set_jump_chain(c[0].id());
+  ASSERT_TRUE(store_->transact({Set{path, back.SerializeAsString(), record->version}}).ok());
+  std::vector<std::string> circles;
+  for (const std::string& problem : problems()) {
+    if (problem.find("circle of chains") != std::string::npos) circles.push_back(problem);
+  }
+  EXPECT_EQ(circles.size(), 3u) << "its two chains, and the one that leads there";
+  ASSERT_TRUE(store_->transact({Set{path, record->value, record->version + 1}}).ok());
 }
 
 TEST_F(FilterRulesTest, NotInOneBatchEither) {
