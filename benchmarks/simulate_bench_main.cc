@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -31,7 +32,8 @@ struct Filters {
   uint32_t networks = 0;  ///< of an address group that one more rule names
 };
 
-enum class Way : uint8_t { bridge, bridge_router_bridge };
+// any_sender: on a bridge, from random addresses and ports to random ones, as a scan does; half of it TCP.
+enum class Way : uint8_t { bridge, bridge_router_bridge, any_sender };
 
 std::string mac_text(int network, int machine) {
   char text[18];
@@ -88,17 +90,25 @@ class Cloud {
   // Frames from machines at this host on the first bridge to machines at both.
   [[nodiscard]] std::vector<std::pair<DpPort, Frame>> frames(Way way, bool v6) const {
     std::vector<std::pair<DpPort, Frame>> out;
-    const int network = way == Way::bridge ? 1 : 2;
+    const int network = way == Way::bridge_router_bridge ? 2 : 1;
+    std::mt19937 random(1);
     for (size_t i = 0; i < kFlows; ++i) {
       const LocalMachine& from = local_[i % local_.size()];
       int to = 2 + static_cast<int>(i * 37 % kMachines);
-      if (to == from.machine && way == Way::bridge) to = to == 2 ? 3 : 2;
-      const PacketSpec spec{
-          .eth_src = *MacAddr::parse(mac_text(1, from.machine)),
-          .eth_dst = *MacAddr::parse(way == Way::bridge ? mac_text(1, to) : mac_text(1, 1)),
-          .src = *IpAddr::parse(address_text(v6, 1, from.machine)),
-          .dst = *IpAddr::parse(address_text(v6, network, to)),
-          .vlan_tci = std::nullopt};
+      if (to == from.machine && network == 1) to = to == 2 ? 3 : 2;
+      PacketSpec spec{.eth_src = *MacAddr::parse(mac_text(1, from.machine)),
+                      .eth_dst = *MacAddr::parse(network == 1 ? mac_text(1, to) : mac_text(1, 1)),
+                      .src = *IpAddr::parse(address_text(v6, 1, from.machine)),
+                      .dst = *IpAddr::parse(address_text(v6, network, to)),
+                      .vlan_tci = std::nullopt};
+      if (way == Way::any_sender) {
+        spec.src = IpAddr::v4(0x0b000000u + random() % 0x400000);
+        spec.dst = IpAddr::v4(0x0a010000u + random() % 0x20000);
+        const auto source = static_cast<uint16_t>(random()), port = static_cast<uint16_t>(random());
+        out.emplace_back(from.dp_port, i % 2 == 0 ? udp_packet(spec, source, port)
+                                                  : tcp_packet(spec, source, port, 2));
+        continue;
+      }
       out.emplace_back(from.dp_port, udp_packet(spec, static_cast<uint16_t>(1024 + i), 53));
     }
     return out;
@@ -165,7 +175,7 @@ void simulate_flows(benchmark::State& state, Way way, bool v6, Filters filters =
   for (const auto& [port, frame] : frames) packets.push_back(packet_of(frame, port));
   for (const Packet& packet : packets) {
     const Outcome outcome = simulate(packet, cloud.snapshot(), MonoTime{});
-    if (outcome.verdict != Verdict::forward || !outcome.cacheable) {
+    if ((outcome.verdict != Verdict::forward && way != Way::any_sender) || !outcome.cacheable) {
       state.SkipWithError(("a packet is not forwarded: " + std::string(to_string(outcome.verdict)) +
                            " " + std::string(to_string(outcome.reason)))
                               .c_str());
@@ -220,6 +230,9 @@ BENCHMARK_CAPTURE(simulate_flows, rules_10_ipv6, Way::bridge, true, {.rules = 10
 BENCHMARK_CAPTURE(simulate_flows, rules_10000_ipv6, Way::bridge, true, {.rules = 10'000});
 BENCHMARK_CAPTURE(simulate_flows, group_10_ipv4, Way::bridge, false, {.networks = 10});
 BENCHMARK_CAPTURE(simulate_flows, group_100000_ipv4, Way::bridge, false, {.networks = 100'000});
+BENCHMARK_CAPTURE(simulate_flows, scan_10_rules, Way::any_sender, false, {.rules = 10});
+BENCHMARK_CAPTURE(simulate_flows, scan_1000_rules, Way::any_sender, false, {.rules = 1'000});
+BENCHMARK_CAPTURE(simulate_flows, scan_10000_rules, Way::any_sender, false, {.rules = 10'000});
 BENCHMARK(change_rule);
 BENCHMARK(make_topology);
 
