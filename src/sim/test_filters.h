@@ -111,7 +111,7 @@ void random_conditions(model::Rule& r, const TestCloud& c, Dice& dice) {
         r.fragment = static_cast<model::FragmentClass>(dice.below(5));
         break;
       case 16:
-        (dice.one_in(2) ? r.in_port : r.out_port) = some_key(c.ports, dice);
+        if (!c.ports.empty()) (dice.one_in(2) ? r.in_port : r.out_port) = some_key(c.ports, dice);
         break;
       case 17:
         if (!c.port_groups.empty()) r.in_port_group = some_key(c.port_groups, dice);
@@ -181,6 +181,7 @@ void change_filtered(TestCloud& c, Dice& dice) {
     (dice.one_in(2) ? r.in_chain : r.out_chain) = chain();
     return;
   }
+  if (c.ports.empty()) return;
   auto& p = c.ports[some_key(c.ports, dice)];
   switch (dice.below(6)) {
     case 0:
