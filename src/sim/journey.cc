@@ -133,42 +133,59 @@ uint16_t Journey::eth_type() {
 }
 
 Journey::FieldBits Journey::bits_of(BitField field) {
-  const auto of = [this](const uint8_t* value, uint8_t* noted, bool rewritten) -> FieldBits {
-    return {value, mask == nullptr || rewritten ? nullptr : noted};
+  const auto of = [this](const uint8_t* value, uint8_t* noted, size_t width,
+                         bool rewritten) -> FieldBits {
+    return {value, mask == nullptr || rewritten ? nullptr : noted, width};
   };
   FlowKey& m = mask != nullptr ? *mask : key;
-  const size_t destination = key.is_ipv6() ? 16 : 4;
+  const size_t address = key.is_ipv6() ? 16 : 4;
   switch (field) {
     case BitField::eth_dst:
-      return of(key.eth_dst.data(), m.eth_dst.data(), rewrite.eth_dst.has_value());
+      return of(key.eth_dst.data(), m.eth_dst.data(), 6, rewrite.eth_dst.has_value());
     case BitField::eth_src:
-      return of(key.eth_src.data(), m.eth_src.data(), rewrite.eth_src.has_value());
+      return of(key.eth_src.data(), m.eth_src.data(), 6, rewrite.eth_src.has_value());
     case BitField::eth_type:
-      return of(key.eth_type.bytes.data(), m.eth_type.bytes.data(), false);
+      return of(key.eth_type.bytes.data(), m.eth_type.bytes.data(), 2, false);
     case BitField::ip_proto:
-      return of(&key.ip_proto, &m.ip_proto, false);
+      return of(&key.ip_proto, &m.ip_proto, 1, false);
     case BitField::ip_tos:
-      return of(&key.ip_tos, &m.ip_tos, false);
+      return of(&key.ip_tos, &m.ip_tos, 1, false);
     case BitField::src_ip:
-      return of(key.nw.data(), m.nw.data(), rewrite.ip_src.has_value());
+      return of(key.nw.data(), m.nw.data(), address, rewrite.ip_src.has_value());
     case BitField::dst_ip:
-      return of(key.nw.data() + destination, m.nw.data() + destination, rewrite.ip_dst.has_value());
+      return of(key.nw.data() + address, m.nw.data() + address, address,
+                rewrite.ip_dst.has_value());
     case BitField::tp_src:
-      return of(key.tp_src.bytes.data(), m.tp_src.bytes.data(), false);
+      return of(key.tp_src.bytes.data(), m.tp_src.bytes.data(), 2, false);
     case BitField::tp_dst:
-      return of(key.tp_dst.bytes.data(), m.tp_dst.bytes.data(), false);
+      return of(key.tp_dst.bytes.data(), m.tp_dst.bytes.data(), 2, false);
   }
-  return {nullptr, nullptr};
+  return {nullptr, nullptr, 0};
 }
 
 bool Journey::starts_with(BitField field, const uint8_t* wanted, unsigned count) {
   const FieldBits bits = bits_of(field);
-  return agrees(bits.value, wanted, count, bits.mask);
+  switch (bits.bytes) {
+    case 1:
+      return agrees<1>(bits.value, wanted, count, bits.mask);
+    case 2:
+      return agrees<2>(bits.value, wanted, count, bits.mask);
+    case 4:
+      return agrees<4>(bits.value, wanted, count, bits.mask);
+    case 6:
+      return agrees<6>(bits.value, wanted, count, bits.mask);
+    default:
+      return agrees<16>(bits.value, wanted, count, bits.mask);
+  }
 }
 
 bool Journey::bit(BitField field, unsigned i) {
   const FieldBits bits = bits_of(field);
-  if (bits.mask != nullptr) set_bits(bits.mask, i + 1);
+  if (bits.mask != nullptr) {
+    // All before it too: masks stay prefixes.
+    for (unsigned at = 0; at < i / 8; ++at) bits.mask[at] = 0xff;
+    bits.mask[i / 8] |= static_cast<uint8_t>(0xff00u >> (i % 8 + 1));
+  }
   return (bits.value[i / 8] >> (7 - i % 8) & 1) != 0;
 }
 

@@ -121,6 +121,7 @@ struct Journey {
   struct FieldBits {
     const uint8_t* value;
     uint8_t* mask;  ///< null: reading costs nothing
+    size_t bytes;   ///< of the whole field
   };
   [[nodiscard]] FieldBits bits_of(BitField field);
 };
