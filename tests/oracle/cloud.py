@@ -35,6 +35,18 @@ class Route:
     next_hop: str = ""
 
 
+@dataclass(frozen=True)
+class Allow:
+    """A rule of a security group. Stateless, in both systems."""
+    group: str
+    ingress: bool
+    family: int
+    protocol: str = ""        # any
+    ports: tuple = ()         # first and last destination port, of tcp and udp
+    prefix: str = ""          # the other end's
+    remote_group: str = ""
+
+
 @dataclass
 class Cloud:
     seed: int
@@ -43,6 +55,11 @@ class Cloud:
     machines: list = field(default_factory=list)
     legs: list = field(default_factory=list)
     routes: list = field(default_factory=list)
+    groups: dict = field(default_factory=dict)    # security groups: name -> names of members
+    allows: list = field(default_factory=list)
+
+    def groups_of(self, machine):
+        return [name for name, members in self.groups.items() if machine in members]
 
     def legs_of(self, router):
         return [leg for leg in self.legs if leg.router == router]
@@ -116,7 +133,26 @@ def random_cloud(seed):
                 hop = r.choice(pool) if pool and r.random() < 0.9 else own.split("/")[0].rsplit(".", 1)[0] + ".99" \
                     if family == 4 else own.split("::")[0] + "::99"
             cloud.routes.append(Route(f"route{number}", router, prefix, leg.name, hop))
+    if r.random() < 0.6:
+        _add_groups(r, cloud)
     return cloud
+
+
+def _add_groups(r, cloud):
+    names = [m.name for m in cloud.machines]
+    for i in range(r.randint(1, 3)):
+        cloud.groups[f"g{i}"] = sorted(r.sample(names, r.randint(1, len(names))))
+    for _ in range(r.randint(2, 14)):
+        family, protocol, net = r.choice((4, 6)), r.choice(("", "tcp", "udp", "icmp")), r.randrange(5)
+        ports = ()
+        if protocol in ("tcp", "udp") and r.random() < 0.7:
+            first = r.choice((22, 53, 80, 443, 1024))
+            ports = (first, r.choice((first, first + 100, 65535)))
+        other = r.random()
+        prefix = r.choice((f"10.0.{net}.0/24", "10.0.0.0/16", f"10.0.{net}.12/30", "0.0.0.0/0") if family == 4 else
+                          (f"fd00:{net}::/64", "fd00::/16", f"fd00:{net}::c/126", "::/0")) if other < 0.4 else ""
+        group = r.choice(list(cloud.groups)) if other > 0.65 else ""
+        cloud.allows.append(Allow(r.choice(list(cloud.groups)), r.random() < 0.5, family, protocol, ports, prefix, group))
 
 
 def random_probes(cloud, count):

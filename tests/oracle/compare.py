@@ -74,12 +74,13 @@ def ovn_event(port, fields):
 
 
 # Rows of the table in docs/oracle.md.
-EXPLANATIONS = ("no-route-told", "unknown-mac-flooded", "router-refuses-tcp", "errors-are-routed", "questions-in-a-circle",
+EXPLANATIONS = ("no-route-told", "unknown-mac-flooded", "router-refuses-tcp", "errors-are-routed", "solicitations-in-the-trace",
                 "asked-once", "loop-cut")
 
 
-def explained(ours, theirs, reasons, asked):
-    """The explanation of a difference; none: nobody has explained it. `asked`: addresses that we have asked for before."""
+def explained(ours, theirs, reasons, asked, grouped):
+    """The explanation of a difference; none: nobody has explained it. `asked`: addresses that we have asked for before; `grouped`:
+    machines in security groups."""
     kinds, their_kinds = [e.kind for e in ours], [e.kind for e in theirs]
     if reasons == ["no_route"] and kinds in (["error"], []) and not theirs:
         return "no-route-told"
@@ -87,9 +88,11 @@ def explained(ours, theirs, reasons, asked):
         return "unknown-mac-flooded"
     if kinds == ["error"] and their_kinds == ["reset"] and reasons == ["router_port_closed"]:
         return "router-refuses-tcp"
-    if set(kinds) == set(their_kinds) == {"question"} and {e.dst for e in ours} == {e.dst for e in theirs} and \
-            {e.port for e in theirs} <= {e.port for e in ours}:
-        return "questions-in-a-circle"
+    if set(kinds) == {"question"} and set(their_kinds) <= {"question"} and len({e.dst for e in ours}) == 1 and \
+            ":" in ours[0].dst and {e.dst for e in theirs} <= {ours[0].dst}:
+        ports, their_ports = {e.port for e in ours}, {e.port for e in theirs}
+        if their_ports <= ports and ports - their_ports <= grouped:
+            return "solicitations-in-the-trace"
     if not ours and reasons in ([], ["too_many_waiting"]) and set(their_kinds) == {"question"} and {e.dst for e in theirs} <= asked:
         return "asked-once"
     if not ours and reasons == ["too_many_devices"] and set(their_kinds) <= {"error"}:

@@ -69,6 +69,8 @@ class Ovn:
         def add(*command):
             words.extend(("--",) * bool(words) + command)
 
+        for group in self.run("ovn-nbctl", "--bare", "--columns=name", "list", "port_group").split():
+            add("pg-del", group)
         for kind in ("ls", "lr"):
             for line in self.run("ovn-nbctl", f"{kind}-list").splitlines():
                 add(f"{kind}-del", line.split()[0])
@@ -94,6 +96,13 @@ class Ovn:
                 add("lr-route-add", route.router, route.prefix, route.next_hop, route.leg)
             else:
                 add("lr-route-add", route.router, route.prefix, "discard")
+        for group, members in cloud.groups.items():
+            add("pg-add", group, *members)
+            for direction, side in (("from-lport", "inport"), ("to-lport", "outport")):
+                add("acl-add", group, direction, "1001", f"{side} == @{group} && ip", "drop")
+        for allow in cloud.allows:
+            direction = "to-lport" if allow.ingress else "from-lport"
+            add("--may-exist", "acl-add", allow.group, direction, "1002", match_of(allow), "allow-stateless")
         self.run("ovn-nbctl", "--wait=sb", *words)
         self._start_tracer()
 
@@ -151,6 +160,21 @@ class Ovn:
     def events(self, probe):
         """What comes out of which ports: (port, fields) for each, fields as OVN names them."""
         return play(self.trace(probe.machine.switch, flow_of(probe)), fields_of(probe))
+
+
+def match_of(allow):
+    """The packets that a rule of a security group allows, in OVN's words."""
+    ip, end = f"ip{allow.family}", "src" if allow.ingress else "dst"
+    words = [f"{'outport' if allow.ingress else 'inport'} == @{allow.group}", ip]
+    if allow.protocol:
+        words.append(f"icmp{allow.family}" if allow.protocol == "icmp" else allow.protocol)
+    if allow.ports:
+        words.append(f"{allow.protocol}.dst >= {allow.ports[0]} && {allow.protocol}.dst <= {allow.ports[1]}")
+    if allow.prefix:
+        words.append(f"{ip}.{end} == {allow.prefix}")
+    if allow.remote_group:
+        words.append(f"{ip}.{end} == ${allow.remote_group}_ip{allow.family}")
+    return " && ".join(words)
 
 
 def fields_of(probe):

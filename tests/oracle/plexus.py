@@ -13,7 +13,7 @@ def topology_of(cloud):
     lines.append("  ports:")
     for m in cloud.machines:
         lines.append(f'    - {{name: {m.name}, bridge: {m.switch}, host: {m.host}, interface: {m.name}, mac: "{m.mac}", '
-                     f'addresses: [{m.v4}, "{m.v6}"]}}')
+                     f'addresses: [{m.v4}, "{m.v6}"], security_groups: [{", ".join(cloud.groups_of(m.name))}]}}')
     for leg in cloud.legs:
         peer = leg.peer or f"to-{leg.name}"
         lines.append(f'    - {{name: {leg.name}, router: {leg.router}, mac: "{leg.mac}", networks: [{leg.v4}, "{leg.v6}"], '
@@ -25,6 +25,22 @@ def topology_of(cloud):
     for route in cloud.routes:
         way = f'port: {route.leg}, next_hop: "{route.next_hop}"' if route.leg else "kind: blackhole"
         lines.append(f'    - {{name: {route.name}, router: {route.router}, destination: "{route.prefix}", {way}}}')
+    if cloud.groups:
+        lines.append("  security-groups: [" + ", ".join(f"{{name: {g}}}" for g in cloud.groups) + "]")
+        lines.append("  security-rules:")
+    for number, allow in enumerate(cloud.allows):
+        words = [f"name: a{number}", f"security_group: {allow.group}", f"direction: {'ingress' if allow.ingress else 'egress'}",
+                 f"ethertype: ipv{allow.family}"]
+        if allow.protocol:
+            words.append(f"protocol: {'icmpv6' if allow.protocol == 'icmp' and allow.family == 6 else allow.protocol}")
+        if allow.ports:
+            words.append(f'ports: "{allow.ports[0]}-{allow.ports[1]}"' if allow.ports[0] != allow.ports[1] else
+                         f'ports: "{allow.ports[0]}"')
+        if allow.prefix:
+            words.append(f'remote_prefix: "{allow.prefix}"')
+        if allow.remote_group:
+            words.append(f"remote_group: {allow.remote_group}")
+        lines.append("    - {" + ", ".join(words) + "}")
     return lines
 
 

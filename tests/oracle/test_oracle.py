@@ -28,6 +28,7 @@ def _ovn():
 def test_agrees(ovn, tmp_path, seed, record_property):
     cloud = random_cloud(seed)
     probes = random_probes(cloud, PROBES)
+    grouped = {name for members in cloud.groups.values() for name in members}
     ovn.load(cloud)
     explained, gone, agreed, asked = collections.Counter(), 0, 0, set()
     for probe, answer in zip(probes, plexus.ask(PROGRAM, cloud, probes, tmp_path)):
@@ -40,7 +41,7 @@ def test_agrees(ovn, tmp_path, seed, record_property):
         reasons = [line.split()[2] for line in answer if line.startswith("drop ")]
         if ours == theirs:
             agreed += 1
-        elif why := compare.explained(ours, theirs, reasons, asked):
+        elif why := compare.explained(ours, theirs, reasons, asked, grouped):
             explained[why] += 1
         else:
             shown = "\n".join(["ours:", *map(str, ours), *map(str, reasons), "theirs:", *map(str, theirs)])

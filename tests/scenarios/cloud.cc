@@ -67,13 +67,11 @@ World ScenarioCloud::world() {
   for (const auto& [id, object] : objects_) {
     const auto& message = *object.message;
     if (const auto* bridge = dynamic_cast<const v1::Bridge*>(&message)) {
-      set_filters(message, w.bridges[BridgeId{id}] = store::to_model(*bridge));
+      w.bridges[BridgeId{id}] = store::to_model(*bridge);
     } else if (const auto* router = dynamic_cast<const v1::Router*>(&message)) {
-      set_filters(message, w.routers[RouterId{id}] = store::to_model(*router));
+      w.routers[RouterId{id}] = store::to_model(*router);
     } else if (const auto* port = dynamic_cast<const v1::Port*>(&message)) {
-      model::Port& record = w.ports[PortId{id}] = store::to_model(*port);
-      set_filters(message, record);
-      w.filters.take_member(record);
+      w.filters.take_member(w.ports[PortId{id}] = store::to_model(*port));
     } else if (const auto* route = dynamic_cast<const v1::Route*>(&message)) {
       w.routes[RouteId{id}] = store::to_model(*route);
     } else {

@@ -5,7 +5,6 @@
 #include <google/protobuf/message.h>
 
 #include <map>
-#include <utility>
 #include <vector>
 
 #include "model/records.h"
@@ -26,11 +25,6 @@ struct FilterRecords {
   /// The port is a member of its security groups.
   void take_member(const model::Port& port);
 };
-
-/// What filters at a port, bridge or router, as its object says.
-void set_filters(const google::protobuf::Message& object, model::Port& port);
-void set_filters(const google::protobuf::Message& object, model::Bridge& bridge);
-void set_filters(const google::protobuf::Message& object, model::Router& router);
 
 /// Appends what turns the ones into the others.
 void add_changes(const FilterRecords& before, const FilterRecords& after,
