@@ -188,6 +188,8 @@ class Cloud:
                     host.start_agent(wait=False)
                 for host in self.hosts.values():
                     host.wait_ready()
+                # An agent may have read the store before it is registered there.
+                wait_until(lambda: len(self.items("host")) == hosts, 15, "all hosts to be registered", 0.05)
         except BaseException:
             self.problems.append("the cloud did not come up")
             self.print_logs()
