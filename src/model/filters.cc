@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "model/sorted_lists.h"
 #include "model/topology.h"
 
 namespace plexus::model {
@@ -24,14 +25,6 @@ bool keep(Table& table, const Change& c) {
     table.erase(c.id);
   }
   return noticed;
-}
-
-/// What is in `a` and not in `b`; both sorted.
-template <typename T>
-std::vector<T> minus(const std::vector<T>& a, const std::vector<T>& b) {
-  std::vector<T> out;
-  std::set_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(out));
-  return out;
 }
 
 /// The networks of a group that can be read, sorted.

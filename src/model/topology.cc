@@ -11,6 +11,8 @@
 #include <tuple>
 #include <utility>
 
+#include "model/sorted_lists.h"
+
 namespace plexus::model {
 namespace {
 
@@ -18,14 +20,6 @@ template <typename T>
 void sort_unique(std::vector<T>& v) {
   std::sort(v.begin(), v.end());
   v.erase(std::unique(v.begin(), v.end()), v.end());
-}
-
-/// What is in `a` and not in `b`; both sorted.
-template <typename T>
-std::vector<T> minus(const std::vector<T>& a, const std::vector<T>& b) {
-  std::vector<T> out;
-  std::set_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(out));
-  return out;
 }
 
 template <typename List>

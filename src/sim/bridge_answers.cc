@@ -142,6 +142,7 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
     answer.depth = j.depth;
     if (!pass_out(answer, in)) {
       if (j.fate->reason == DropReason::none) j.fate->reason = fate.reason;
+      cacheable_ = false;  // others of the class are no plain questions and go to all
       return true;
     }
   }

@@ -47,7 +47,8 @@ bool Simulation::pass_in(Journey& j, const model::Port& in,
   j.came_by = &in;
   j.came_from = j.key.src_mac();
   j.came_to = j.key.dst_mac();
-  if (std::holds_alternative<BridgeId>(in.device)) {
+  // A refusal passes them all on its way back: it comes from nobody who could be in a group.
+  if (std::holds_alternative<BridgeId>(in.device) && !j.refusal) {
     if (in.port_security && !source_is_own(j, in)) return false;
     if (!in.security_groups.empty() && !security_allows(j, in, false)) return false;
   }

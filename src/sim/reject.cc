@@ -53,6 +53,10 @@ void Simulation::tell_rejected(Journey& j) {
   // Nobody is told of a copy among several, nor of what a device made; what came by tunnel is not answered to the fabric.
   if (!ip || j.mask == nullptr || j.flooded != nullptr || j.from_tunnel || j.came_by == nullptr)
     return;
+  // Who asks for a neighbour waits for an answer of the link, not for an error.
+  if (j.eth_type() == eth_type::kIpv6 && j.ip_proto() == ip_proto::kIcmpv6 &&
+      j.tp_src() >= icmpv6_type::kRouterSolicit && j.tp_src() <= icmpv6_type::kRedirect)
+    return;
   cacheable_ = false;
   const std::vector<uint8_t> frame = j.materialize();
   const ParsedPacket parsed = parse_packet(frame);

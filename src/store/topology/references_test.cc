@@ -145,8 +145,13 @@ TEST_F(ReferencesTest, CascadeTakesRulesAlong) {
   from.set_direction(v1::SecurityRule::INGRESS);
   from.set_remote_group(groups_[1].id());
   from = create(from);
-  remove<v1::Port>(vm.id());
+  // A drop rule must not go silently with the port that it names.
+  const auto kept = writer_->remove(*v1::Port::descriptor(), *Uuid::from_bytes(vm.id()));
+  ASSERT_FALSE(kept.ok());
+  EXPECT_EQ(kept.error().code, ErrorCode::in_use);
+  remove<v1::Chain>(chain.id());
   EXPECT_FALSE(exists<v1::Rule>(rule.id()));
+  remove<v1::Port>(vm.id());
   remove<v1::SecurityGroup>(groups_[1].id());
   EXPECT_FALSE(exists<v1::SecurityRule>(from.id()));
   EXPECT_TRUE(exists<v1::SecurityGroup>(groups_[0].id()));
