@@ -32,8 +32,6 @@ Worker::Worker(datapath::Datapath& datapath, WorkerOptions options)
 
 void Worker::publish(std::shared_ptr<const model::Snapshot> snapshot,
                      std::span<const TagChange> changes, uint64_t epoch, MonoTime now) {
-  // Nobody would tell these of the change any more.
-  remove_expired(to_remove_.size());
   snapshot_ = std::move(snapshot);
   epoch_ = epoch;
   size_t asked = 0;
@@ -73,13 +71,14 @@ bool Worker::renew(const Match& match, MonoTime now) {
 }
 
 size_t Worker::run_once(MonoTime now) {
+  const uint64_t installed_before = counters_.installed;
   const size_t received = datapath_.receive({options_.batch, options_.batch_of_one_port},
                                             [&](datapath::Upcall&& upcall) {
                                               ++counters_.upcalls;
                                               handle(std::move(upcall), 1, now);
                                             });
   finish_batch();
-  if (busy()) go_on_beside(now);
+  if (busy()) go_on_beside(now, counters_.installed - installed_before);
   return received;
 }
 
@@ -314,22 +313,22 @@ void Worker::tick(MonoTime now) {
     icmp_limiter_.forget_idle(now);
   }
   repair();
-  if (reading_statistics_ || !to_remove_.empty() || flows_.size() == 0 || now < next_statistics_)
-    return;
+  if (busy() || flows_.size() == 0 || now < next_statistics_) return;
   reading_statistics_ = true;
+  statistics_began_ = now;
   statistics_took_ = {};
-  go_on_beside(now);
+  go_on_beside(now, 0);
 }
 
 void Worker::remove_expired(size_t most) {
-  for (size_t n = 0; n < most && !to_remove_.empty(); ++n) {
-    // A packet that its actions were not for may have brought it back meanwhile.
-    if (!flows_.find(to_remove_.back().match)) remove_from_datapath(to_remove_.back());
-    to_remove_.pop_back();
-  }
+  // From both tables at once: the datapath has little room for flows that are not in ours.
+  const auto expired = flows_.expire(statistics_began_, options_.idle_timeout, most);
+  for (const RemovedFlow& flow : expired) remove_from_datapath(flow);
+  counters_.expired += expired.size();
+  expiring_ = expired.size() == most;
 }
 
-void Worker::go_on_beside(MonoTime now) {
+void Worker::go_on_beside(MonoTime now, size_t installed) {
   const MonoTime began = mono_now();
   if (reading_statistics_) {
     const bool all = datapath_.read_stats(
@@ -337,11 +336,10 @@ void Worker::go_on_beside(MonoTime now) {
         [this](const Match& match, const datapath::FlowStats& stats) { take_stats(match, stats); });
     if (all) {
       reading_statistics_ = false;
-      to_remove_ = flows_.expire(now, options_.idle_timeout);
-      counters_.expired += to_remove_.size();
+      expiring_ = true;
     }
   }
-  remove_expired(options_.flows_beside);
+  if (expiring_) remove_expired(std::max(options_.flows_beside, installed));
   statistics_took_ += mono_now() - began;
   // Reading a full table takes its time: at most a twentieth of the worker's.
   if (!busy()) next_statistics_ = now + 20 * statistics_took_;

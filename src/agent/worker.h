@@ -73,7 +73,7 @@ class Worker {
   /// Handles up to `batch` waiting upcalls, and a little of what goes on beside; returns how many there were.
   size_t run_once(MonoTime now);
   /// True while something goes on beside the upcalls: run_once() should be called again soon.
-  [[nodiscard]] bool busy() const { return reading_statistics_ || !to_remove_.empty(); }
+  [[nodiscard]] bool busy() const { return reading_statistics_ || expiring_; }
 
   /// Retries parked packets, repairs the datapath, begins to read flow statistics, which run_once() goes on with. Call about
   /// once a second.
@@ -126,9 +126,9 @@ class Worker {
   void remove_from_datapath(const RemovedFlow& flow);
   void count_flow_drops(uint8_t reason, uint64_t packets);
   void take_stats(const Match& match, const datapath::FlowStats& stats);
-  /// Reads some statistics, removes some expired flows: never so much that a packet waits for it.
-  void go_on_beside(MonoTime now);
-  /// From the datapath; they have left `flows_`.
+  /// Reads some statistics, removes some expired flows: never so much that a packet waits for it. `installed`: flows of the batch
+  /// before; at least as many expired ones go, or a flood would fill the table faster than it empties.
+  void go_on_beside(MonoTime now, size_t installed);
   void remove_expired(size_t most);
   [[nodiscard]] uint64_t tenant_of(DpPort port) const;
   void repair();
@@ -150,8 +150,10 @@ class Worker {
   uint64_t next_cookie_ = 1;
   MonoTime next_statistics_;
   bool reading_statistics_ = false;
-  Duration statistics_took_{};                      ///< of the worker's time, this round
-  std::vector<RemovedFlow> to_remove_;              ///< expired, still in the datapath
+  Duration statistics_took_{};  ///< of the worker's time, this round
+  /// What was used after that is in use: a round may be long, and use is known as of the reading.
+  MonoTime statistics_began_;
+  bool expiring_ = false;                           ///< there may be more that has expired
   std::unordered_map<uint32_t, uint64_t> tenants_;  ///< by port number: a number for its tenant
   IcmpLimiter icmp_limiter_;
   RouterAdvertiser router_advertiser_;

@@ -252,7 +252,7 @@ TEST_F(WorkerTest, TenantsTakeTurns) {
   EXPECT_EQ(got, (std::map<uint32_t, size_t>{{17, 2}, {18, 2}, {20, 4}}));
 }
 
-TEST_F(WorkerTest, AnExpiredFlowIsGoneBeforeAChangeIsPublished) {
+TEST_F(WorkerTest, AnExpiredFlowThatIsStillThereFollowsAChange) {
   WorkerOptions o = options();
   o.flows_beside = 1;  // so that some are still in the datapath
   Worker slow(datapath_, o);
@@ -262,15 +262,77 @@ TEST_F(WorkerTest, AnExpiredFlowIsGoneBeforeAChangeIsPublished) {
   (void)datapath_.take_sent();
   now_ = now_ + 120s;
   slow.tick(now_);
-  EXPECT_EQ(slow.counters().expired, 2u);
+  EXPECT_EQ(slow.counters().expired, 1u);
   EXPECT_TRUE(slow.busy());
   EXPECT_EQ(kernel_flows(), 1u);
   bind("vm3", kOther, 78);
   const auto delta = topology_.apply(pending_);
   pending_.clear();
   slow.publish(topology_.snapshot(), sim::tags_of(delta), 2, now_);
+  ASSERT_EQ(kernel_flows(), 1u);
+  EXPECT_EQ(slow.counters().renewed, 1u);
+  const auto left = datapath_.dump_flows();
+  EXPECT_EQ(std::get<TunnelOutput>(left->front().flow.actions.copies.at(0).output).key, 78u);
+  while (slow.busy()) (void)slow.run_once(now_);
   EXPECT_EQ(kernel_flows(), 0u);
-  EXPECT_FALSE(slow.busy());
+  EXPECT_EQ(slow.counters().expired, 2u);
+}
+
+TEST_F(WorkerTest, ExpiredFlowsLeaveBothTablesTogetherAndNoSlowerThanNewOnesCome) {
+  WorkerOptions o = options();
+  o.flows_beside = 1;
+  Worker slow(datapath_, o);
+  slow.publish(topology_.snapshot(), {}, 1, now_);
+  const auto flood = [&](int first, int count) {
+    for (int i = first; i < first + count; ++i)
+      datapath_.inject(DpPort{17},
+                       frame("eth 02:00:00:00:00:01 > 02:00:00:00:7" + std::to_string(i / 100) +
+                             ":" + std::to_string(i / 10 % 10) + std::to_string(i % 10) +
+                             " | ipv4 10.1.0.1 > 10.1.0.9 | udp 1 > 2"));
+  };
+  flood(0, 90);
+  while (slow.run_once(now_) > 0) {
+  }
+  ASSERT_EQ(kernel_flows(), 90u);
+  now_ = now_ + 120s;
+  slow.tick(now_);
+  while (slow.counters().expired == 0) (void)slow.run_once(now_);
+  flood(100, 40);
+  for (int batch = 0; batch < 5; ++batch) {
+    const size_t before = kernel_flows();
+    EXPECT_EQ(slow.run_once(now_), 8u);
+    EXPECT_EQ(kernel_flows(), slow.flows().size());
+    EXPECT_EQ(kernel_flows(), before) << "as many go as come, and no more";
+  }
+  EXPECT_EQ(slow.counters().evicted, 0u);
+  EXPECT_TRUE(slow.busy());
+  // A change does not wait for what has expired.
+  const size_t before = kernel_flows();
+  slow.publish(topology_.snapshot(), {}, 2, now_);
+  EXPECT_EQ(kernel_flows(), before);
+  while (slow.busy()) (void)slow.run_once(now_);
+  EXPECT_EQ(kernel_flows(), 40u);
+  EXPECT_EQ(slow.counters().expired, 90u);
+}
+
+TEST_F(WorkerTest, ALongRoundOfStatisticsExpiresNothingThatWasInUseWhenItBegan) {
+  WorkerOptions o = options();
+  o.flows_beside = 1;
+  Worker slow(datapath_, o);
+  slow.publish(topology_.snapshot(), {}, 1, now_);
+  for (const char* text : {kVm1ToVm2, kVm1ToVm3}) datapath_.inject(DpPort{17}, frame(text));
+  (void)slow.run_once(now_);
+  now_ = now_ + 90s;
+  datapath_.inject(DpPort{17}, frame("eth 02:00:00:00:00:01 > 01:80:c2:00:00:0e type 0x88cc | "
+                                     "payload hex 0200"));
+  (void)slow.run_once(now_);
+  ASSERT_EQ(kernel_flows(), 3u);
+  slow.tick(now_);
+  ASSERT_TRUE(slow.busy());
+  now_ = now_ + 120s;
+  while (slow.busy()) (void)slow.run_once(now_);
+  EXPECT_EQ(slow.counters().expired, 2u);
+  EXPECT_EQ(kernel_flows(), 1u);
 }
 
 TEST_F(WorkerTest, AMovedPortGivesItsFlowsTheirNewAnswerInPlaceAndNoOthers) {

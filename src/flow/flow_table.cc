@@ -250,8 +250,8 @@ std::vector<RemovedFlow> FlowTable::invalidate(std::span<const TagChange> change
   return remove_all(slots_touched_by(changes));
 }
 
-std::vector<RemovedFlow> FlowTable::expire(MonoTime now, Duration idle) {
-  return remove_all(order_.unused_since(now - idle));
+std::vector<RemovedFlow> FlowTable::expire(MonoTime now, Duration idle, size_t limit) {
+  return remove_all(order_.unused_since(now - idle, limit));
 }
 
 std::vector<RemovedFlow> FlowTable::clear() {

@@ -95,8 +95,8 @@ class FlowTable {
                                               size_t first = 0) const;
   /// Removes, and returns, the flows that the changes touch.
   std::vector<RemovedFlow> invalidate(std::span<const TagChange> changes);
-  /// Removes, and returns, the flows unused for `idle` or longer, oldest first.
-  std::vector<RemovedFlow> expire(MonoTime now, Duration idle);
+  /// Removes, and returns, the flows unused for `idle` or longer, oldest first; at most `limit`.
+  std::vector<RemovedFlow> expire(MonoTime now, Duration idle, size_t limit = SIZE_MAX);
   /// Removes, and returns, everything.
   std::vector<RemovedFlow> clear();
 

@@ -206,6 +206,22 @@ TEST(FlowTable, ExpiresTheIdleOldestFirst) {
   EXPECT_EQ(t.size(), 0u);
 }
 
+TEST(FlowTable, ExpiresNoMoreThanItIsToldTheOldestFirst) {
+  FlowTable t(10);
+  for (int port = 17; port < 23; ++port)
+    add(t, match("in_port " + std::to_string(port)), {}, {}, 0, at(port - 17));
+  // One of the protected, older than most.
+  EXPECT_TRUE(t.update_stats(match("in_port 18"), 1, 1, at(2)));
+  EXPECT_EQ(t.protected_count(), 1u);
+  EXPECT_TRUE(t.expire(at(15), seconds(10), 0).empty());
+  EXPECT_EQ(texts(t.expire(at(14), seconds(10), 3)),
+            (std::vector<std::string>{"in_port 17", "in_port 18", "in_port 19"}));
+  EXPECT_EQ(t.size(), 3u);
+  EXPECT_EQ(texts(t.expire(at(14), seconds(10), 3)),
+            (std::vector<std::string>{"in_port 20", "in_port 21"}));
+  EXPECT_EQ(t.size(), 1u);
+}
+
 TEST(FlowTable, EvictsTheLeastRecentlyUsed) {
   FlowTable t(3);
   add(t, match("in_port 17"), {}, {{kRoutes, false}}, 0, at(1));

@@ -44,18 +44,24 @@ UseOrder::FlowNumber UseOrder::first_to_go() const {
   return from.begin()->second.first;
 }
 
-std::vector<UseOrder::FlowNumber> UseOrder::unused_since(MonoTime until) const {
+std::vector<UseOrder::FlowNumber> UseOrder::unused_since(MonoTime until, size_t limit) const {
   std::vector<FlowNumber> found;
   for (const Seconds& seconds : segments_) {
+    size_t left =
+        limit;  // each segment's oldest; which of them are the oldest of all is sorted out below
     for (const auto& [second, list] : seconds) {
-      if (second > second_of(until)) break;
-      for (FlowNumber f = list.first; f != kNone; f = places_[f].after)
-        if (places_[f].used <= until) found.push_back(f);
+      if (second > second_of(until) || left == 0) break;
+      for (FlowNumber f = list.first; f != kNone && left > 0; f = places_[f].after) {
+        if (places_[f].used > until) continue;
+        found.push_back(f);
+        --left;
+      }
     }
   }
   std::sort(found.begin(), found.end(), [this](FlowNumber a, FlowNumber b) {
     return places_[a].used != places_[b].used ? places_[a].used < places_[b].used : a < b;
   });
+  if (found.size() > limit) found.resize(limit);
   return found;
 }
 

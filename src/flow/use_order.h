@@ -42,8 +42,8 @@ class UseOrder {
   }
   /// Who goes first: the least recently used on probation, else of the protected. There is at least one flow.
   [[nodiscard]] FlowNumber first_to_go() const;
-  /// Those last used at `until` or before, oldest first.
-  [[nodiscard]] std::vector<FlowNumber> unused_since(MonoTime until) const;
+  /// Those last used at `until` or before, oldest first; at most `limit`, the oldest to the second. O(limit) of those that are found.
+  [[nodiscard]] std::vector<FlowNumber> unused_since(MonoTime until, size_t limit = SIZE_MAX) const;
 
   [[nodiscard]] size_t size() const { return counts_[kProbation] + counts_[kProtected]; }
   [[nodiscard]] size_t protected_count() const { return counts_[kProtected]; }
