@@ -9,22 +9,22 @@ Parking::Answer Parking::park(Parked&& newcomer) {
   const size_t bytes = newcomer.packet.frame.size();
   const uint32_t port = newcomer.packet.in_port.number;
   Answer answer = Answer::parked;
+  Place goes = parked_.end();  // makes room
   const auto same = by_missing_.find(newcomer.missing);
   if (same != by_missing_.end() && same->second.size() >= limits_.packets_for_same) {
-    const Place oldest = same->second.front();
-    newcomer.tries = std::max(newcomer.tries, oldest->tries);
-    newcomer.retry_at = oldest->retry_at;
-    forget(oldest);
-    parked_.erase(oldest);
+    // Of the newcomer's own port, if it has one there: nobody should lose packets to another port without need.
+    const auto own = std::find_if(same->second.begin(), same->second.end(), [&](Place place) {
+      return place->packet.in_port.number == port;
+    });
+    goes = own != same->second.end() ? *own : same->second.front();
+  }
+  if (!fits(newcomer, goes)) return Answer::refused;
+  if (goes != parked_.end()) {
+    newcomer.tries = std::max(newcomer.tries, goes->tries);
+    newcomer.retry_at = goes->retry_at;
+    forget(goes);
+    parked_.erase(goes);
     answer = Answer::instead_of_another;
-  } else {
-    const auto of_port = ports_.find(port);
-    const auto of_tenant = tenants_.find(newcomer.tenant);
-    if (parked_.size() >= limits_.packets ||
-        (of_port != ports_.end() && (of_port->second.packets >= limits_.packets_of_port ||
-                                     of_port->second.bytes + bytes > limits_.bytes_of_port)) ||
-        (of_tenant != tenants_.end() && of_tenant->second.packets >= limits_.packets_of_tenant))
-      return Answer::refused;
   }
   for (Account* account : {&ports_[port], &tenants_[newcomer.tenant]}) {
     ++account->packets;
@@ -34,6 +34,26 @@ Parking::Answer Parking::park(Parked&& newcomer) {
   const Place place = std::prev(parked_.end());
   by_missing_[place->missing].push_back(place);
   return answer;
+}
+
+/// Whether there is room for a newcomer when `goes` (or nobody: the end) has gone.
+bool Parking::fits(const Parked& newcomer, Place goes) {
+  const bool one_goes = goes != parked_.end();
+  Account port, tenant;
+  if (const auto it = ports_.find(newcomer.packet.in_port.number); it != ports_.end())
+    port = it->second;
+  if (const auto it = tenants_.find(newcomer.tenant); it != tenants_.end()) tenant = it->second;
+  if (one_goes && goes->packet.in_port == newcomer.packet.in_port) {
+    --port.packets;
+    port.bytes -= goes->packet.frame.size();
+  }
+  if (one_goes && goes->tenant == newcomer.tenant) --tenant.packets;
+  // The first packet of a port may be as large as it likes.
+  return parked_.size() - (one_goes ? 1 : 0) < limits_.packets &&
+         port.packets < limits_.packets_of_port &&
+         (port.packets == 0 ||
+          port.bytes + newcomer.packet.frame.size() <= limits_.bytes_of_port) &&
+         tenant.packets < limits_.packets_of_tenant;
 }
 
 /// Takes it out of the indexes; in the list it stays.

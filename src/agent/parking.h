@@ -39,7 +39,8 @@ class Parking {
 
   enum class Answer : uint8_t { parked, instead_of_another, refused };
   /// Of packets that wait for the same the newest are worth most (RFC 1122 2.3.2.2). A newcomer that pushes the oldest out takes over how
-  /// long that one has waited, or a steady stream would put off giving up for ever.
+  /// long that one has waited, or a steady stream would put off giving up for ever. The oldest of its own port goes first; if even then
+  /// the newcomer is over a limit, it is refused and all others stay.
   [[nodiscard]] Answer park(Parked&& newcomer);
 
   [[nodiscard]] bool somebody_waits_for(const std::vector<sim::Missing>& missing) const {
@@ -57,6 +58,7 @@ class Parking {
     size_t packets = 0, bytes = 0;
   };
 
+  [[nodiscard]] bool fits(const Parked& newcomer, Place goes);
   void forget(Place place);
 
   const ParkingLimits limits_;

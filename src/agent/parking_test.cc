@@ -64,6 +64,30 @@ TEST(Parking, APortATenantAndAllHaveTheirLimits) {
   for (int i = 0; i < 5; ++i) EXPECT_EQ(parking.park(packet(16, ++n)), Answer::parked);
 }
 
+TEST(Parking, WhoPushesAnotherOutKeepsTheLimitsToo) {
+  Parking parking(kLimits);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(parking.park(packet(16, 1)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(16, 1, 1, 880)), Answer::instead_of_another);
+  EXPECT_EQ(parking.park(packet(16, 1, 1, 61)), Answer::refused) << "1,001 bytes";
+  EXPECT_EQ(parking.size(), 3u) << "and nobody has gone for it";
+  // The port's own oldest goes, though another port's is older.
+  EXPECT_EQ(parking.park(packet(17, 2)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(18, 2)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(18, 2)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(18, 2)), Answer::instead_of_another);
+  size_t of_17 = 0;
+  for (const Parked& p : parking.take_all()) of_17 += p.packet.in_port == DpPort{17} ? 1u : 0u;
+  EXPECT_EQ(of_17, 1u);
+  // Counts: a port, and a tenant, that are full stay full.
+  uint32_t n = 10;
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(parking.park(packet(17, 1)), Answer::parked);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(parking.park(packet(16, ++n)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(16, 1)), Answer::refused) << "the port";
+  for (int i = 0; i < 10; ++i)
+    EXPECT_EQ(parking.park(packet(30 + static_cast<uint32_t>(i), ++n, 2)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(50, 1, 2)), Answer::refused) << "the tenant";
+}
+
 TEST(Parking, SomebodyWaitsAsLongAsSomebodyDoes) {
   Parking parking(kLimits);
   EXPECT_FALSE(parking.somebody_waits_for(neighbour(1)));
