@@ -403,8 +403,12 @@ Result<void> EbpfDatapath::attach_injector(Injector& injector) const {
 Result<bool> EbpfDatapath::repair_injector() {
   const tc_programs& s = programs_.skeleton();
   if (is_attached(injector_.index(), Direction::egress, bpf_program__fd(s.progs.from_agent)) &&
-      is_attached(injector_.index(), Direction::ingress, bpf_program__fd(s.progs.from_injector)))
+      is_attached(injector_.index(), Direction::ingress, bpf_program__fd(s.progs.from_injector))) {
+    if (injector_.lost_batches()) (void)injector_.prepare_batches(s).ok();
     return false;
+  }
+  // The device may be the same, and its other end takes one program.
+  injector_.release_batches();
   auto fresh = Injector::open(route_);
   if (!fresh) return fresh.error();
   if (auto done = attach_injector(*fresh); !done) return done.error();
@@ -515,7 +519,14 @@ void EbpfDatapath::execute_many(std::span<const Execution> packets, std::span<Re
     const auto sent = injector_.send_added();
     if (!sent) {
       log_warn("datapath", "packets are sent one by one: {}", sent.error().message);
-      for (size_t i = first; i < end; ++i) one(i);
+      size_t gone = injector_.delivered();  // those must not come twice
+      for (size_t i = first; i < end; ++i) {
+        if (packets[i].actions->drops()) continue;
+        if (gone > 0)
+          --gone;
+        else
+          one(i);
+      }
     }
     first = end;
   };

@@ -61,6 +61,8 @@ class EbpfDatapath final : public Datapath {
   size_t receive(Quota quota, const std::function<void(Upcall&&)>& sink) override;
   void set_group(DpPort port, uint64_t group) override { ring_->set_group(port, group); }
   [[nodiscard]] Counters counters() const override;
+  /// Whether execute_many() sends many packets at once. The owner's thread.
+  [[nodiscard]] bool sends_batches() const { return injector_.has_batches(); }
 
  private:
   /// Keep others away as long as we live.

@@ -16,6 +16,7 @@
 
 #include "datapath/conformance/net_namespace.h"
 #include "datapath/conformance/packet_socket.h"
+#include "datapath/ebpf/tc_hook.h"
 #include "packet/build.h"
 #include "parse_probe.skel.h"
 
@@ -267,6 +268,31 @@ TEST_F(EbpfDatapathTest, WhatOthersRemoveIsPutBack) {
   EXPECT_TRUE(b.receive(2000).has_value());
   ASSERT_TRUE(r.delete_link(r.link("va")->index).ok());
   EXPECT_EQ(*dp().repair(), 0u) << "a vanished interface is none of its business";
+}
+
+TEST_F(EbpfDatapathTest, ARepairedInjectorSendsManyAtOnceAgain) {
+  open();
+  for (const std::string name : {"va", "vb"}) make_veth(name);
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  ASSERT_TRUE(dp().add_port({DpPort{17}, "vb"}).ok());
+  ASSERT_TRUE(dp().sends_batches());
+  netlink::Route r = route();
+  const uint32_t device = r.link(kInjectionDevice)->index;
+  detach(r, device, Direction::ingress);  // the filter only: the device and its other end stay
+  EXPECT_EQ(*dp().repair(), 1u);
+  EXPECT_EQ(r.link(kInjectionDevice)->index, device);
+  EXPECT_TRUE(dp().sends_batches());
+  PacketSocket b = vm_socket("vb");
+  const auto packet = frame(1);
+  const Actions actions{{{{}, LocalOutput{DpPort{17}}}}};
+  const std::vector<Execution> packets(20, Execution{packet, {}, &actions});
+  std::vector<Result<void>> done(packets.size());
+  dp().execute_many(packets, done);
+  for (size_t i = 0; i < packets.size(); ++i) {
+    EXPECT_TRUE(done[i].ok()) << i;
+    EXPECT_TRUE(b.receive(2000).has_value()) << i;
+  }
+  EXPECT_TRUE(dp().sends_batches()) << "none of them failed";
 }
 
 /// The datapath's pins under another layout's name.

@@ -152,9 +152,13 @@ void Injector::Detach::operator()(bpf_link* link) const {
   bpf_link__destroy(link);
 }
 
-Result<void> Injector::prepare_batches(const tc_programs& programs) {
+void Injector::release_batches() {
   batches_.reset();
   added_ = 0;
+}
+
+Result<void> Injector::prepare_batches(const tc_programs& programs) {
+  release_batches();
   auto frames = MappedArray<plexus_injected>::map(bpf_map__fd(programs.maps.injected));
   if (!frames) return frames.error();
   const unsigned peer = ::if_nametoindex(kInjectionPeer);
@@ -165,6 +169,7 @@ Result<void> Injector::prepare_batches(const tc_programs& programs) {
   batches_ = std::make_unique<Batches>(Batches{std::move(*frames), &programs.bss->next_injected,
                                                bpf_program__fd(programs.progs.inject_frames),
                                                std::move(link)});
+  lost_batches_ = false;
   return {};
 }
 
@@ -192,10 +197,16 @@ Result<void> Injector::send_added() {
                       .ctx_in = &where, .ctx_size_in = sizeof where,
                       .repeat = static_cast<int>(count), .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
                       .batch_size = PLEXUS_INJECT_BATCH);
-  if (const int err = bpf_prog_test_run_opts(batches_->program, &run); err != 0) {
+  const int err = bpf_prog_test_run_opts(batches_->program, &run);
+  // The program counts the frames that it makes.
+  delivered_ = err == 0 ? count : std::min<size_t>(*batches_->next, count);
+  if (err != 0) {
     batches_.reset();
+    // On a kernel where they never worked they would fail again and again.
+    lost_batches_ = batches_worked_;
     return errno_error("sending many frames", -err);
   }
+  batches_worked_ = true;
   return {};
 }
 

@@ -41,15 +41,22 @@ class Injector {
 
   /// From now on add() and send_added() work, if the kernel lets them.
   Result<void> prepare_batches(const tc_programs& programs);
+  /// Whether they do.
+  [[nodiscard]] bool has_batches() const { return batches_ != nullptr; }
+  /// Batches have worked and then failed: prepare_batches() is worth another try.
+  [[nodiscard]] bool lost_batches() const { return lost_batches_; }
+  /// Lets go of the other end, where another injector can attach only then.
+  void release_batches();
   /// Whether a frame may be add()ed now.
   [[nodiscard]] bool takes(std::span<const uint8_t> frame, const Offload& offload) const;
   /// How many frames have been added since the last send_added().
   [[nodiscard]] size_t added() const { return added_; }
   /// Adds a frame that takes() lets in, to be sent by the actions of `entry`.
   void add(std::span<const uint8_t> frame, uint32_t entry);
-  /// Sends what was added, in this order; when it returns the actions have run. If it fails, nothing was sent, and takes() says no
-  /// from now on.
+  /// Sends what was added, in this order; when it returns the actions have run. If it fails, only the first delivered() of them
+  /// were sent, or lost on their way, and takes() says no until prepare_batches().
   Result<void> send_added();
+  [[nodiscard]] size_t delivered() const { return delivered_; }
 
  private:
   struct Detach {
@@ -69,6 +76,8 @@ class Injector {
   uint32_t index_ = 0;
   std::unique_ptr<Batches> batches_;
   size_t added_ = 0;
+  size_t delivered_ = 0;  ///< of the last send_added()
+  bool batches_worked_ = false, lost_batches_ = false;
 };
 
 /// Cuts a large UDP packet into datagrams of `payload` bytes with complete checksums, as hardware would (the kernel takes such
