@@ -295,6 +295,19 @@ TEST_F(EbpfDatapathTest, ARepairedInjectorSendsManyAtOnceAgain) {
   EXPECT_TRUE(dp().sends_batches()) << "none of them failed";
 }
 
+TEST_F(EbpfDatapathTest, WhereOtherCpusTakeReceivedPacketsTheyAreSentOneByOne) {
+  const char* path = "/proc/sys/net/core/rps_default_mask";
+  std::ofstream(path) << "1" << std::flush;
+  std::string mask;
+  if (!(std::ifstream(path) >> mask) || mask.find('1') == std::string::npos)
+    GTEST_SKIP() << "this kernel has no rps_default_mask of a network namespace";
+  open();
+  EXPECT_FALSE(dp().sends_batches());
+  std::ofstream(path) << "0" << std::flush;
+  open();
+  EXPECT_TRUE(dp().sends_batches());
+}
+
 /// The datapath's pins under another layout's name.
 fs::path rename_pins(const EbpfOptions& options, const std::string& name) {
   const fs::path bpffs = options.run_dir + "/bpf";

@@ -13,6 +13,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <fstream>
+#include <string>
 
 #include "bpf/abi.h"
 #include "packet/bytes.h"
@@ -43,6 +45,13 @@ void make_partial(const ParsedPacket& parsed, size_t checksum_at, std::vector<ui
   put_be16(frame, checksum_at,
            checksum_fold(pseudo_header_sum(parsed.key.src_ip(), parsed.key.dst_ip(),
                                            parsed.key.ip_proto, length)));
+}
+
+/// Whether new devices of this network namespace have their received packets handled by other CPUs (receive packet steering).
+bool steered_by_default() {
+  std::string mask;
+  if (!(std::ifstream("/proc/sys/net/core/rps_default_mask") >> mask)) return false;
+  return mask.find_first_not_of("0,") != std::string::npos;
 }
 
 }  // namespace
@@ -159,6 +168,9 @@ void Injector::release_batches() {
 
 Result<void> Injector::prepare_batches(const tc_programs& programs) {
   release_batches();
+  // Frames would wait for another CPU while the next batch overwrites their entries.
+  if (steered_by_default())
+    return Error{ErrorCode::unavailable, "net.core.rps_default_mask is not 0"};
   auto frames = MappedArray<plexus_injected>::map(bpf_map__fd(programs.maps.injected));
   if (!frames) return frames.error();
   const unsigned peer = ::if_nametoindex(kInjectionPeer);
