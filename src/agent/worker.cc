@@ -181,13 +181,17 @@ void Worker::remember(const datapath::Flow& flow, const sim::Outcome& outcome, M
   if (!inserted.evicted) return;
   ++counters_.evicted;
   // One of this very batch, in a small table: it is not in the datapath yet, and must not come there.
-  const auto end = new_flows_.begin() + static_cast<std::ptrdiff_t>(new_flow_count_);
-  const auto waiting = std::find_if(new_flows_.begin(), end, [&](const datapath::Flow& f) {
-    return f.match == inserted.evicted->match;
-  });
-  if (waiting == end) return remove_from_datapath(*inserted.evicted);
-  std::swap(*waiting, *(end - 1));
-  --new_flow_count_;
+  // It may stand there more than once, when its actions were not for a later packet.
+  for (size_t i = new_flow_count_; i-- > 0;) {
+    if (new_flows_[i].match != inserted.evicted->match) continue;
+    // In order, for of two with one match the later counts.
+    std::rotate(new_flows_.begin() + static_cast<std::ptrdiff_t>(i),
+                new_flows_.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                new_flows_.begin() + static_cast<std::ptrdiff_t>(new_flow_count_));
+    --new_flow_count_;
+  }
+  // An earlier batch may have put it there all the same.
+  remove_from_datapath(*inserted.evicted);
 }
 
 /// Between two rounds of statistics the table does not know who has been hit. The datapath does: whoever is about to go
