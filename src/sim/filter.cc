@@ -100,6 +100,7 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
   }
   const model::RuleTable* table = snapshot_.rules_of(id);
   if (table == nullptr) return Ruling::nothing;
+  searched_ = true;
   RuleReader reader(j, snapshot_, dependencies_, asking.ports);
   RuleSearch search(*table, reader);
   while (true) {

@@ -99,7 +99,7 @@ void Simulation::run() {
   ingress(j);
 
   // Where all of them were looked at each time, there are no duplicates.
-  if (out.dependencies.size() > kLookedBack) sort_unique(out.dependencies);
+  if (out.dependencies.size() > kLookedBack || searched_) sort_unique(out.dependencies);
   if (too_many_) {
     // A part of the answer would be worse than none.
     out.reason = DropReason::too_many_devices;

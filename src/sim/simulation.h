@@ -257,6 +257,7 @@ class Simulation {
   bool cacheable_if_answered_ = false;
   bool too_many_ = false;  ///< a limit was hit: the answer would be partial
   unsigned visits_ = 0, made_ = 0;
+  bool searched_ = false;  ///< rules were: a search names what it reads without looking back
   std::vector<Dependency>& dependencies_ = out_.dependencies;
   uint64_t depended_ =
       0;  ///< a bit for each dependency, by hash: where it is clear, a dependency is new
