@@ -398,6 +398,21 @@ TEST_F(TenantTest, WhereAPortIsPluggedInStaysTheAdministrators) {
   EXPECT_EQ(field(ask("PUT", port, R"({"name":")" + name + "\"}"), "interface"), "(no interface)");
 }
 
+TEST_F(TenantTest, AFilterThatAnAdministratorPutOnAPortStays) {
+  const ResourceSpec& ports = *codec::find_collection("ports");
+  const std::string own = "/v1/ports/" + blue_.id(ports);
+  const std::string guard = field(ask("POST", "/v1/chains", R"({"name":"guard"})"), "id");
+  ASSERT_EQ(ask("PATCH", own, R"({"in_chain":")" + guard + "\"}").status, 200);
+  EXPECT_EQ(status(token_, "PATCH", own, R"({"in_chain":null})"), 422);
+  EXPECT_EQ(status(token_, "PATCH", own, R"({"admin_up":false})"), 200);
+  EXPECT_EQ(field(ask("GET", own), "in_chain"), guard);
+  // A PUT that does not speak of it leaves it.
+  const std::string name = field(ask("GET", own), "name");
+  EXPECT_EQ(status(token_, "PUT", own, R"({"name":")" + name + "\"}"), 200);
+  EXPECT_EQ(field(ask("GET", own), "in_chain"), guard);
+  ASSERT_EQ(ask("PATCH", own, R"({"in_chain":null})").status, 200) << "its own may go";
+}
+
 TEST_F(TenantTest, WhatAnAdministratorTiedAcrossTenantsIsNotLoosened) {
   const ResourceSpec& ports = *codec::find_collection("ports");
   const ResourceSpec& bridges = *codec::find_collection("bridges");

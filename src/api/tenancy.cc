@@ -134,14 +134,16 @@ Result<Problems> Tenancy::check_change(const ResourceSpec& resource, const Messa
       continue;
     }
     if (!field.is_reference()) continue;
-    if (is_symmetric(field) && !was.empty()) {
-      const auto mine = own(field.target(), reference_of(before, field));
-      if (!mine) return mine.error();
-      if (!*mine) {
+    // What is taken out must be the tenant's own, too: a chain that an administrator has put on its port stays there.
+    const auto foreign = takes_out_foreign(field, before, now);
+    if (!foreign) return foreign.error();
+    if (*foreign) {
+      if (body.find(field.name) == nullptr)
+        restore(before, now, field);
+      else
         problems.push_back(
             {place, 0, "an administrator has set this", "ask an administrator to change it"});
-        continue;
-      }
+      continue;
     }
     for (const Uuid& to : added(&before, now, field)) {
       auto done = check_reference(field, to, id, place, problems);
@@ -149,6 +151,20 @@ Result<Problems> Tenancy::check_change(const ResourceSpec& resource, const Messa
     }
   }
   return problems;
+}
+
+Result<bool> Tenancy::takes_out_foreign(const FieldSpec& field, const Message& before,
+                                        const Message& now) {
+  for (const Uuid& gone : added(&now, before, field)) {
+    const auto mine = own(field.target(), gone);
+    if (!mine) return mine.error();
+    if (*mine) continue;
+    // What is not there any more is nobody's.
+    const auto there = store::TopologyWriter(store_).get(*field.target().descriptor, gone);
+    if (there) return true;
+    if (there.error().code != ErrorCode::not_found) return there.error();
+  }
+  return false;
 }
 
 Result<void> Tenancy::check_reference(const FieldSpec& field, const Uuid& to, const Uuid& from,

@@ -48,6 +48,10 @@ class Tenancy {
 
  private:
   Result<bool> own(const codec::ResourceSpec& resource, const Uuid& id);
+  /// Whether `now` lacks a reference of `before` to something that is not the caller's.
+  Result<bool> takes_out_foreign(const codec::FieldSpec& field,
+                                 const google::protobuf::Message& before,
+                                 const google::protobuf::Message& now);
   Result<void> check_reference(const codec::FieldSpec& field, const Uuid& to, const Uuid& from,
                                const std::string& path, codec::Problems& problems);
   Result<bool> foreign_dependents(const codec::ResourceSpec& resource, const Uuid& id, int depth);

@@ -147,6 +147,8 @@ class ClosureReader::Closure {
   [[nodiscard]] std::vector<ClosureKey> next_of(const Entry& key) const;
   void sweep();
   void publish(bool consistent);
+  [[nodiscard]] bool must_wait(const ModelName& name) const;
+  [[nodiscard]] bool chain_is_whole(const Uuid& id) const;
   [[nodiscard]] std::optional<model::Change> change_of(const ModelName& name);
   [[nodiscard]] const Entry* find(Kind kind, const Uuid& id) const;
   [[nodiscard]] const Entry* find_members(const Uuid& group, uint32_t part) const;
@@ -550,14 +552,43 @@ std::optional<model::Change> ClosureReader::Closure::change_of(const ModelName& 
   }
 }
 
+/// A chain accepts what no rule decides, so one of which a part is missing, or old and new are mixed, would let pass what it
+/// must not; one that is not known drops. Chains change with all their rules, in whole batches only. What was kept on a disk
+/// is all of one time: there each chain counts for itself.
+bool ClosureReader::Closure::must_wait(const ModelName& name) const {
+  if (store_ != nullptr) return name.kind == Kind::chain || name.kind == Kind::rule;
+  return name.kind == Kind::chain && !chain_is_whole(name.id);
+}
+
+bool ClosureReader::Closure::chain_is_whole(const Uuid& id) const {
+  const auto has = [this](const ClosureKey& key) {
+    const auto found = keys_.find(key);
+    return found != keys_.end() && found->second->read;
+  };
+  const auto head = keys_.find({Kind::head, Index::chain_rules, 0, id});
+  if (head == keys_.end() || !head->second->read) return false;
+  const uint32_t depth = std::min(decode<v1::IndexHead>(*head->second).first.depth(), kMaxDepth);
+  for (uint32_t b = 0; b < 1u << depth; ++b)
+    if (!has({Kind::bucket, Index::chain_rules, b, id})) return false;
+  for (const RuleId rule : listed<RuleId>(Index::chain_rules, id)) {
+    const Entry* entry = find(Kind::rule, rule.uuid);
+    if (entry == nullptr || !entry->read || !entry->value) return false;
+  }
+  return true;
+}
+
 void ClosureReader::Closure::publish(bool consistent) {
   ClosureBatch batch;
   batch.consistent = consistent;
   batch.revision = revision_;
+  std::unordered_set<ModelName, ModelNameHash> later;
   for (const ModelName& name : changed_) {
-    if (auto change = change_of(name)) batch.changes.push_back(std::move(*change));
+    if (!consistent && must_wait(name))
+      later.insert(name);
+    else if (auto change = change_of(name))
+      batch.changes.push_back(std::move(*change));
   }
-  changed_.clear();
+  changed_ = std::move(later);
   dirty_since_.reset();
   if (batch.changes.empty() && synced_) return;
   synced_ = true;

@@ -8,7 +8,8 @@
 //
 // A batch is one consistent state of the store: it is reported when the store has nothing more to
 // say and every key of the closure has been read. When that takes longer than kMaxDelay after a
-// change, the batch goes out incomplete (references in it may dangle; `consistent` is false). The
+// change, the batch goes out incomplete (references in it may dangle; `consistent` is false), without
+// chains and rules: a chain of which a part is missing would accept too much. The
 // first batch is the exception: it waits until the whole closure is there.
 //
 // It can start from records that somebody kept (a disk snapshot): what they amount to is published at once, without any

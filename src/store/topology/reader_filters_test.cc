@@ -3,7 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <functional>
+#include <mutex>
 #include <set>
+#include <utility>
 
 #include "store/topology/followed_closure.h"
 #include "store/topology/topology_fixture.h"
@@ -217,6 +221,108 @@ TEST_F(ReaderFiltersTest, ManyRemoteMembersCostAFewKeysAndComeByParts) {
   for (size_t i = before; i < followed.batches().size(); ++i)
     changes += followed.batches()[i].changes.size();
   EXPECT_EQ(changes, 1u);
+}
+
+/// A store whose watches, from hold() until release(), keep to themselves what they know of records at these paths; and
+/// nothing is settled meanwhile.
+class LateStore final : public Store {
+ public:
+  LateStore(Store& real, std::function<bool(const std::string&)> late)
+      : real_(real), late_(std::move(late)) {}
+  void hold() { holding_ = true; }
+  void release() {
+    std::lock_guard lock(mutex_);
+    holding_ = false;
+    for (const auto& tell : std::exchange(waiting_, {})) tell();
+    if (const auto tell = std::exchange(settle_, nullptr)) tell();
+  }
+
+  [[nodiscard]] std::string kind() const override { return real_.kind(); }
+  Result<std::optional<Record>> get(std::string_view path) override { return real_.get(path); }
+  Result<std::vector<std::optional<Record>>> get_many(
+      const std::vector<std::string>& paths) override {
+    return real_.get_many(paths);
+  }
+  Result<std::vector<std::string>> list(std::string_view directory) override {
+    return real_.list(directory);
+  }
+  Result<std::vector<std::pair<std::string, Record>>> scan(std::string_view directory) override {
+    return real_.scan(directory);
+  }
+  Result<Revision> transact(const std::vector<Step>& steps) override {
+    return real_.transact(steps);
+  }
+  [[nodiscard]] std::unique_ptr<Watch> watch(std::string path, WatchCallback callback) override {
+    const bool late = late_(path);
+    return real_.watch(std::move(path), [this, late, callback](const WatchEvent& event) {
+      std::lock_guard lock(mutex_);
+      if (late && holding_)
+        waiting_.emplace_back([callback, event] { callback(event); });
+      else
+        callback(event);
+    });
+  }
+  [[nodiscard]] std::unique_ptr<Watch> watch_settled(
+      std::function<void(Revision)> callback) override {
+    return real_.watch_settled([this, callback](Revision revision) {
+      std::lock_guard lock(mutex_);
+      if (holding_)
+        settle_ = [callback, revision] { callback(revision); };
+      else
+        callback(revision);
+    });
+  }
+  Result<void> put_ephemeral(std::string_view path, std::string_view value) override {
+    return real_.put_ephemeral(path, value);
+  }
+  Result<Revision> sync() override { return real_.sync(); }
+  [[nodiscard]] Health health() const override { return real_.health(); }
+
+ private:
+  Store& real_;
+  const std::function<bool(const std::string&)> late_;
+  std::mutex mutex_;
+  std::atomic<bool> holding_{false};
+  std::vector<std::function<void()>> waiting_;
+  std::function<void()> settle_;
+};
+
+TEST_F(ReaderFiltersTest, AChainComesWithAllItsRulesOrNotAtAll) {
+  const auto rule = create(rule_in(chains_[0]));
+  LateStore late(*store_, [](const std::string& path) { return path.find("/rule/") != path.npos; });
+  FollowedClosure followed(late, self());
+  ASSERT_TRUE(followed.sync());
+  late.hold();
+  auto vm = on_host(port_on(blue_, "vm"), h1_, "tap");
+  vm.set_in_chain(chains_[0].id());
+  vm = create(vm);
+  // Long after the batch has gone out without what is late.
+  ASSERT_TRUE(followed.run_until([&] { return followed.view().ports.contains(id<PortId>(vm)); }));
+  EXPECT_FALSE(followed.batches().back().consistent);
+  EXPECT_THAT(followed.view().chains, IsEmpty()) << "it would accept everything";
+  late.release();
+  ASSERT_TRUE(followed.run_until([&] { return !followed.view().chains.empty(); }));
+  EXPECT_EQ(followed.view().rules.count(id<RuleId>(rule)), 1u);
+}
+
+TEST_F(ReaderFiltersTest, OfAKeptClosureEachChainCountsForItself) {
+  const auto lost = create(rule_in(chains_[0]));
+  const auto kept = create(rule_in(chains_[1]));
+  auto vm = on_host(port_on(blue_, "vm"), h1_, "tap");
+  vm.set_in_chain(chains_[0].id());
+  vm.set_out_chain(chains_[1].id());
+  create(vm);
+  FollowedClosure whole(*store_, self());
+  ASSERT_TRUE(whole.run_until_applied(*store_->sync()));
+  auto records = whole.records();
+  std::erase_if(records, [&](const ClosureRecord& r) {
+    return r.key.kind == ClosureKey::Kind::rule && r.key.id.raw() == lost.id();
+  });
+  FollowedClosure again(self());
+  again.reader().load(std::move(records));
+  EXPECT_EQ(again.view().chains.count(id<ChainId>(chains_[0])), 0u);
+  EXPECT_EQ(again.view().chains.count(id<ChainId>(chains_[1])), 1u);
+  EXPECT_EQ(again.view().rules.count(id<RuleId>(kept)), 1u);
 }
 
 TEST_F(ReaderFiltersTest, ADiskSnapshotHasThemToo) {
