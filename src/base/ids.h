@@ -61,6 +61,14 @@ using AddressGroupId = Id<struct AddressGroupKind>;
 using PortGroupId = Id<struct PortGroupKind>;
 using SecurityGroupId = Id<struct SecurityGroupKind>;
 using SecurityRuleId = Id<struct SecurityRuleKind>;
+using FloatingIpId = Id<struct FloatingIpKind>;
+using SnatPoolId = Id<struct SnatPoolKind>;
+using LoadBalancerId = Id<struct LoadBalancerKind>;
+using VipId = Id<struct VipKind>;
+using PoolId = Id<struct PoolKind>;
+using PoolMemberId = Id<struct PoolMemberKind>;
+using DhcpSubnetId = Id<struct DhcpSubnetKind>;
+using MirrorId = Id<struct MirrorKind>;
 
 }  // namespace plexus
 

@@ -37,6 +37,14 @@ std::string_view name_of(TagKind kind) {
       return "addresses";
     case TagKind::port_group:
       return "port_group";
+    case TagKind::translations:
+      return "translations";
+    case TagKind::pool:
+      return "pool";
+    case TagKind::dhcp:
+      return "dhcp";
+    case TagKind::mirrors:
+      return "mirrors";
   }
   return "unknown";
 }

@@ -29,7 +29,11 @@ enum class TagKind : uint8_t {
   chain,           ///< a chain and its rules; cubes give the packets that a rule can be met by
   security_group,  ///< what a security group allows; sub = 1 to its members, 2 from them
   addresses,  ///< who is in an address group (sub 1 as source, 2 as destination) or security group (3, 4)
-  port_group,  ///< a port group's own record
+  port_group,    ///< a port group's own record
+  translations,  ///< what a router translates; sub: an address of a floating address or virtual one (tag_sub()), 0: any
+  pool,          ///< a pool of source addresses, or of members, and who is in it
+  dhcp,          ///< the subnets of a bridge
+  mirrors,       ///< of a port, bridge or router
 };
 
 /// Names one thing that can change. `sub` narrows exact-match tables to one entry.

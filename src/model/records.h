@@ -25,6 +25,9 @@ struct Bridge {
   uint32_t mac_age = 300;     ///< seconds without a frame after which a learned MAC is forgotten
   uint32_t macs_per_port = 1024;  ///< learned at most
   std::optional<ChainId> in_chain = {}, out_chain = {};
+  std::optional<uint8_t> dscp = {};  ///< mark of what machines send into it
+  /// Frames to 01:80:c2:00:00:00 to 0f, which bridges keep to themselves: spanning tree and the like; LLDP.
+  bool forward_bpdu = false, forward_lldp = false;
   bool operator==(const Bridge&) const = default;
 };
 
@@ -40,6 +43,7 @@ struct Router {
   /// ICMP errors of a kind, and echo replies, that one host sends for it in a second.
   uint32_t icmp_rate = kDefaultIcmpRate;
   std::optional<ChainId> in_chain = {}, out_chain = {};
+  bool drop_fragments = false;
   bool operator==(const Router&) const = default;
 };
 
@@ -57,6 +61,13 @@ struct AddressPair {
   IpPrefix network;
   std::optional<MacAddr> mac;  ///< none: the port's
   bool operator==(const AddressPair&) const = default;
+};
+
+/// An option of DHCPv4 or DHCPv6, as the subnet's family says: code and value.
+struct DhcpOption {
+  uint16_t code = 0;
+  std::vector<uint8_t> value;
+  auto operator<=>(const DhcpOption&) const = default;
 };
 
 struct Port {
@@ -81,6 +92,12 @@ struct Port {
   std::vector<PortGroupId> port_groups = {};          ///< sorted
   bool port_security = false;                   ///< its machine sends from its own addresses only
   std::vector<AddressPair> allowed_pairs = {};  ///< and from these
+  std::optional<uint8_t> dscp = {};             ///< bridge port: mark of what its machine sends
+  /// A sub-port: the frames of the parent's interface that carry the tag `vlan` (1 to 4094).
+  std::optional<PortId> parent = {};
+  uint16_t vlan = 0;
+  std::vector<DhcpOption> dhcp_options = {};  ///< its machine's own, in place of the subnet's
+  bool outside = false;                       ///< router port: an uplink
   bool operator==(const Port&) const = default;
 };
 
@@ -125,7 +142,18 @@ struct Chain {
   bool operator==(const Chain&) const = default;
 };
 
-enum class RuleAction : uint8_t { accept, drop, reject, jump, return_, continue_ };
+enum class RuleAction : uint8_t {
+  accept,
+  drop,
+  reject,
+  jump,
+  return_,
+  continue_,
+  dnat,      ///< to Rule::to_addresses, to_ports
+  snat,      ///< from Rule::snat_pool
+  mark,      ///< Rule::set_dscp, on with the next rule
+  redirect,  ///< out of Rule::redirect_port
+};
 enum class FragmentClass : uint8_t { whole, first, later, any_fragment, with_header };
 /// What a rule can look at.
 enum class Condition : uint8_t {
@@ -148,7 +176,15 @@ enum class Condition : uint8_t {
   out_port,
   in_port_group,
   out_port_group,
+  connection,
+  inner_source,
+  inner_destination,
+  vlan,
+  through_bridge,
+  through_router,
 };
+/// What rules ask of a packet's connection; a set of them is a bit each.
+enum class ConnectionCondition : uint8_t { new_, established, related, invalid, untracked };
 
 struct MaskedMac {
   MacAddr mac, mask;  ///< no bit of mac outside mask
@@ -183,7 +219,18 @@ struct Rule {
   std::optional<FragmentClass> fragment;
   std::optional<PortId> in_port, out_port;
   std::optional<PortGroupId> in_port_group, out_port_group;
+  uint8_t connection = 0;  ///< a bit for each ConnectionCondition; none: not given
+  std::optional<IpPrefix> inner_source = {}, inner_destination = {};
+  std::optional<uint16_t> vlan = {};  ///< 0: untagged
+  std::optional<BridgeId> through_bridge = {};
+  std::optional<RouterId> through_router = {};
   uint32_t inverted = 0;  ///< a bit for each Condition
+  bool log = false;
+  std::optional<IpPrefix> to_addresses = {};
+  std::optional<PortRange> to_ports = {};
+  std::optional<SnatPoolId> snat_pool = {};
+  std::optional<uint8_t> set_dscp = {};
+  std::optional<PortId> redirect_port = {};
   [[nodiscard]] bool is_inverted(Condition c) const {
     return (inverted >> static_cast<unsigned>(c) & 1) != 0;
   }
@@ -195,6 +242,8 @@ struct SecurityGroup {
   std::string name;
   bool unreadable = false;
   std::vector<SecurityRuleId> rules;  ///< sorted; serves those who load the closure
+  /// Answers to what its rules allow need no rule.
+  bool stateful = true;
   bool operator==(const SecurityGroup&) const = default;
 };
 
@@ -220,6 +269,114 @@ struct GroupMember {
   PortId port;
   std::vector<IpAddr> addresses;
   auto operator<=>(const GroupMember&) const = default;
+};
+
+/// An address outside a router that stands for one inside.
+struct FloatingIp {
+  FloatingIpId id;
+  RouterId router;
+  std::string name;
+  bool admin_up = true;
+  bool unreadable = false;
+  IpAddr address;
+  std::optional<IpAddr> inside;  ///< of the same family; none: nobody
+  bool operator==(const FloatingIp&) const = default;
+};
+
+/// Where connections through a router come from, by rules.
+struct SnatPool {
+  SnatPoolId id;
+  RouterId router;
+  std::string name;
+  bool unreadable = false;
+  std::vector<IpAddr> addresses;  ///< sorted
+  PortRange ports{1024, 65535};
+  bool operator==(const SnatPool&) const = default;
+};
+
+/// Outside ports of one address that one host has to itself: a power of two, aligned, so that a mask tells whose an answer
+/// is.
+struct PortBlock {
+  Uuid id;
+  IpAddr address;
+  uint16_t first = 0, length = 0;
+  auto operator<=>(const PortBlock&) const = default;
+};
+
+struct LoadBalancer {
+  LoadBalancerId id;
+  RouterId router;
+  std::string name;
+  bool admin_up = true;
+  bool unreadable = false;
+  bool operator==(const LoadBalancer&) const = default;
+};
+
+struct Vip {
+  VipId id;
+  LoadBalancerId load_balancer;
+  std::string name;
+  bool admin_up = true;
+  bool unreadable = false;
+  IpAddr address;
+  uint8_t protocol = 0;
+  uint16_t port = 0;
+  PoolId pool;
+  bool by_source_address = false;  ///< all connections of a client go to one member
+  bool operator==(const Vip&) const = default;
+};
+
+struct Pool {
+  PoolId id;
+  LoadBalancerId load_balancer;
+  std::string name;
+  bool admin_up = true;
+  bool unreadable = false;
+  bool operator==(const Pool&) const = default;
+};
+
+struct PoolMember {
+  PoolMemberId id;
+  PoolId pool;
+  std::string name;
+  bool admin_up = true;
+  bool unreadable = false;
+  IpAddr address;
+  uint16_t port = 0;    ///< 0: the one that the client asked for
+  uint32_t weight = 1;  ///< its share of new connections; 0: it drains
+  bool backup = false;  ///< serves when no other can
+  bool up = true;       ///< as those say who watch it
+  bool operator==(const PoolMember&) const = default;
+};
+
+/// What machines on a bridge are told by DHCP.
+struct DhcpSubnet {
+  DhcpSubnetId id;
+  BridgeId bridge;
+  std::string name;
+  bool admin_up = true;
+  bool unreadable = false;
+  IpPrefix network;  ///< no host bits; its family says which DHCP
+  std::optional<IpAddr> server_address, gateway;
+  std::vector<IpAddr> dns_servers, ntp_servers;
+  std::string domain;
+  uint16_t mtu = 0;  ///< 0: not told
+  uint32_t lease_time = 86400;
+  std::vector<std::pair<IpPrefix, IpAddr>> routes;  ///< classless, with the next hop
+  std::vector<DhcpOption> options;
+  bool operator==(const DhcpSubnet&) const = default;
+};
+
+/// Copies of packets that pass somewhere.
+struct Mirror {
+  MirrorId id;
+  std::string name;
+  bool admin_up = true;
+  bool unreadable = false;
+  std::variant<std::monostate, PortId, BridgeId, RouterId> at;
+  bool in = false, out = false;  ///< into the device, out of it; of a port: from it into its device
+  PortId to_port;
+  bool operator==(const Mirror&) const = default;
 };
 
 /// A MAC that frames have come from.
@@ -355,10 +512,50 @@ struct GroupMembersChange {
   std::vector<GroupMember> now;  ///< sorted by port
 };
 
+struct FloatingIpChange {
+  FloatingIpId id;
+  std::optional<FloatingIp> now;
+};
+struct SnatPoolChange {
+  SnatPoolId id;
+  std::optional<SnatPool> now;
+};
+struct LoadBalancerChange {
+  LoadBalancerId id;
+  std::optional<LoadBalancer> now;
+};
+struct VipChange {
+  VipId id;
+  std::optional<Vip> now;
+};
+struct PoolChange {
+  PoolId id;
+  std::optional<Pool> now;
+};
+struct PoolMemberChange {
+  PoolMemberId id;
+  std::optional<PoolMember> now;
+};
+struct DhcpSubnetChange {
+  DhcpSubnetId id;
+  std::optional<DhcpSubnet> now;
+};
+struct MirrorChange {
+  MirrorId id;
+  std::optional<Mirror> now;
+};
+/// The ports of the pool that this host has to itself.
+struct PortBlocksChange {
+  SnatPoolId pool;
+  std::vector<PortBlock> now;  ///< sorted
+};
+
 using Change =
     std::variant<BridgeChange, RouterChange, PortChange, RouteChange, BindingChange, HostChange,
                  NeighboursChange, LocalPortChange, MovedKeyChange, TunnelMtuChange, PortFullChange,
                  HeldMacChange, AddressGroupChange, PortGroupChange, ChainChange, RuleChange,
-                 SecurityGroupChange, SecurityRuleChange, GroupMembersChange>;
+                 SecurityGroupChange, SecurityRuleChange, GroupMembersChange, FloatingIpChange,
+                 SnatPoolChange, LoadBalancerChange, VipChange, PoolChange, PoolMemberChange,
+                 DhcpSubnetChange, MirrorChange, PortBlocksChange>;
 
 }  // namespace plexus::model

@@ -138,6 +138,12 @@ std::vector<Values> values_of(const TableRule& rule, uint32_t& left) {
     put(RuleField::dscp, Condition::dscp, {BitPrefix{{static_cast<uint8_t>(*rule.dscp << 2)}, 6}});
   if (rule.tcp_flags) left |= bit_of(Condition::tcp_flags);
   if (rule.fragment) left |= bit_of(Condition::fragment);
+  if (rule.connection != 0) left |= bit_of(Condition::connection);
+  if (rule.inner_source) left |= bit_of(Condition::inner_source);
+  if (rule.inner_destination) left |= bit_of(Condition::inner_destination);
+  if (rule.vlan) left |= bit_of(Condition::vlan);
+  if (rule.through_bridge) left |= bit_of(Condition::through_bridge);
+  if (rule.through_router) left |= bit_of(Condition::through_router);
   return out;
 }
 

@@ -26,6 +26,23 @@ const Port* Snapshot::peer(const Port& port) const {
   return other != nullptr && other->peer == port.id ? other : nullptr;
 }
 
+namespace {
+template <typename T>
+std::span<const T> list_or_none(const std::vector<T>* list) {
+  return list != nullptr ? std::span<const T>(*list) : std::span<const T>();
+}
+}  // namespace
+
+std::span<const PortBlock> Snapshot::port_blocks(SnatPoolId id) const {
+  return list_or_none(port_blocks_.find(id));
+}
+std::span<const DhcpSubnetId> Snapshot::dhcp_subnets_of(BridgeId id) const {
+  return list_or_none(dhcp_of_.find(id));
+}
+std::span<const MirrorId> Snapshot::mirrors_of(const Uuid& at) const {
+  return list_or_none(mirrors_of_.find(at));
+}
+
 std::optional<PortId> Snapshot::port_of_mac(BridgeId id, MacAddr mac) const {
   if (const auto port = configured_port_of_mac(id, mac)) return port;
   const auto learned = learned_mac(id, mac);

@@ -96,6 +96,30 @@ class Snapshot {
     return security_rules_.find(id);
   }
 
+  [[nodiscard]] const FloatingIp* floating_ip(FloatingIpId id) const {
+    return floating_ips_.find(id);
+  }
+  [[nodiscard]] const SnatPool* snat_pool(SnatPoolId id) const { return snat_pools_.find(id); }
+  [[nodiscard]] const LoadBalancer* load_balancer(LoadBalancerId id) const {
+    return load_balancers_.find(id);
+  }
+  [[nodiscard]] const Vip* vip(VipId id) const { return vips_.find(id); }
+  [[nodiscard]] const Pool* pool(PoolId id) const { return pools_.find(id); }
+  [[nodiscard]] const PoolMember* pool_member(PoolMemberId id) const {
+    return pool_members_.find(id);
+  }
+  [[nodiscard]] const DhcpSubnet* dhcp_subnet(DhcpSubnetId id) const {
+    return dhcp_subnets_.find(id);
+  }
+  [[nodiscard]] const Mirror* mirror(MirrorId id) const { return mirrors_.find(id); }
+
+  /// The ports of the pool that this host has to itself; sorted.
+  [[nodiscard]] std::span<const PortBlock> port_blocks(SnatPoolId id) const;
+  /// The subnets of a bridge that machines are served from; sorted.
+  [[nodiscard]] std::span<const DhcpSubnetId> dhcp_subnets_of(BridgeId id) const;
+  /// The mirrors at a port, bridge or router; sorted.
+  [[nodiscard]] std::span<const MirrorId> mirrors_of(const Uuid& at) const;
+
   /// The readable rules of a chain, and the unreadable ones; nullptr: none.
   [[nodiscard]] const RuleTable* rules_of(ChainId id) const { return chain_tables_.find(id); }
   /// What the group lets its members receive, or send; nullptr: nothing.
@@ -234,6 +258,17 @@ class Snapshot {
   CowTable<SecurityGroupId, SecurityTables> security_tables_;
   CowTable<AddressGroupId, AddressSet> address_sets_;
   CowTable<SecurityGroupId, AddressSet> member_sets_;
+  CowTable<FloatingIpId, FloatingIp> floating_ips_;
+  CowTable<SnatPoolId, SnatPool> snat_pools_;
+  CowTable<LoadBalancerId, LoadBalancer> load_balancers_;
+  CowTable<VipId, Vip> vips_;
+  CowTable<PoolId, Pool> pools_;
+  CowTable<PoolMemberId, PoolMember> pool_members_;
+  CowTable<SnatPoolId, std::vector<PortBlock>> port_blocks_;
+  CowTable<DhcpSubnetId, DhcpSubnet> dhcp_subnets_;
+  CowTable<BridgeId, std::vector<DhcpSubnetId>> dhcp_of_;  ///< values sorted, never empty
+  CowTable<MirrorId, Mirror> mirrors_;
+  CowTable<Uuid, std::vector<MirrorId>> mirrors_of_;  ///< values sorted, never empty
   CowTable<PortId, std::vector<Neighbour>> neighbours_;
   CowTable<PortId, DpPort> dp_ports_;
   CowTable<uint32_t, PortId> local_ports_;            ///< by datapath port number

@@ -80,7 +80,8 @@ bool count_host(std::vector<std::pair<HostId, uint32_t>>& hosts, HostId id, bool
 auto visible(const Port& p) {
   return std::tie(p.admin_up, p.unreadable, p.device, p.peer, p.migrating_to, p.mac, p.networks,
                   p.mtu, p.advertising, p.in_chain, p.out_chain, p.security_groups, p.port_groups,
-                  p.port_security, p.allowed_pairs);
+                  p.port_security, p.allowed_pairs, p.dscp, p.parent, p.vlan, p.dhcp_options,
+                  p.outside);
 }
 bool same_to_packets(const Port& a, const Port& b) {
   return visible(a) == visible(b) && (!a.port_security || a.addresses == b.addresses);
@@ -156,6 +157,13 @@ Delta Topology::apply(std::span<const Change> changes) {
   sort_unique(delta.group_prefixes);
   sort_unique(delta.members);
   sort_unique(delta.port_groups);
+  sort_unique(delta.floating_ips);
+  sort_unique(delta.snat_pools);
+  sort_unique(delta.load_balancers);
+  sort_unique(delta.vips);
+  sort_unique(delta.pools);
+  sort_unique(delta.dhcp);
+  sort_unique(delta.mirrors);
   return delta;
 }
 
@@ -168,7 +176,9 @@ void Topology::change(const BridgeChange& c, Delta& delta) {
   const bool same =
       c.now ? old != nullptr && old->admin_up == c.now->admin_up &&
                   old->unreadable == c.now->unreadable && old->learning == c.now->learning &&
-                  old->in_chain == c.now->in_chain && old->out_chain == c.now->out_chain
+                  old->in_chain == c.now->in_chain && old->out_chain == c.now->out_chain &&
+                  old->dscp == c.now->dscp && old->forward_bpdu == c.now->forward_bpdu &&
+                  old->forward_lldp == c.now->forward_lldp
             : old == nullptr;
   if (!same) delta.bridges.push_back(c.id);
   if (c.now)
@@ -182,7 +192,8 @@ void Topology::change(const RouterChange& c, Delta& delta) {
   const bool same =
       c.now ? old != nullptr && old->admin_up == c.now->admin_up &&
                   old->unreadable == c.now->unreadable && old->icmp_rate == c.now->icmp_rate &&
-                  old->in_chain == c.now->in_chain && old->out_chain == c.now->out_chain
+                  old->in_chain == c.now->in_chain && old->out_chain == c.now->out_chain &&
+                  old->drop_fragments == c.now->drop_fragments
             : old == nullptr;
   if (!same) delta.routers.push_back(c.id);
   if (c.now)

@@ -57,6 +57,14 @@ struct Delta {
   std::vector<std::pair<AddressGroupId, IpPrefix>> group_prefixes;  ///< came or went
   std::vector<std::pair<SecurityGroupId, IpAddr>> members;          ///< addresses, came or went
   std::vector<PortGroupId> port_groups;
+  /// At the router; outside and inside addresses, old and new.
+  std::vector<std::pair<RouterId, IpAddr>> floating_ips;
+  std::vector<SnatPoolId> snat_pools;                   ///< own fields, or this host's ports of it
+  std::vector<LoadBalancerId> load_balancers;           ///< own fields
+  std::vector<std::pair<LoadBalancerId, IpAddr>> vips;  ///< at the address, old and new
+  std::vector<PoolId> pools;                            ///< own fields, or a member
+  std::vector<BridgeId> dhcp;                           ///< a subnet of the bridge
+  std::vector<Uuid> mirrors;                            ///< of this port, bridge or router
 
   [[nodiscard]] bool empty() const;
   bool operator==(const Delta&) const = default;
@@ -97,6 +105,17 @@ class Topology {
   void change(const SecurityGroupChange& c, Delta& delta);
   void change(const SecurityRuleChange& c, Delta& delta);
   void change(const GroupMembersChange& c, Delta& delta);
+  // translations.cc
+  void change(const FloatingIpChange& c, Delta& delta);
+  void change(const SnatPoolChange& c, Delta& delta);
+  void change(const LoadBalancerChange& c, Delta& delta);
+  void change(const VipChange& c, Delta& delta);
+  void change(const PoolChange& c, Delta& delta);
+  void change(const PoolMemberChange& c, Delta& delta);
+  void change(const PortBlocksChange& c, Delta& delta);
+  // services.cc
+  void change(const DhcpSubnetChange& c, Delta& delta);
+  void change(const MirrorChange& c, Delta& delta);
 
   [[nodiscard]] PortEffects effects_of(PortId id) const;
   void replace_effects(PortId id, const PortEffects& before, Delta& delta);

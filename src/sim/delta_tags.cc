@@ -153,6 +153,10 @@ std::vector<TagChange> tags_of(const model::Delta& delta) {
   for (HostId id : delta.hosts) add(host_tag(id));
   for (PortId id : delta.learning) add(learning_tag(id));
   add_filters(delta, out);
+  for (SnatPoolId id : delta.snat_pools) add(pool_tag(id));
+  for (PoolId id : delta.pools) add(pool_tag(id));
+  for (BridgeId id : delta.dhcp) add(dhcp_tag(id));
+  for (const Uuid& at : delta.mirrors) add(mirrors_tag(at));
   return out;
 }
 

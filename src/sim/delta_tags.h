@@ -72,6 +72,20 @@ namespace plexus::sim {
 [[nodiscard]] inline Tag members_tag(SecurityGroupId id, bool source) {
   return {TagKind::addresses, id.uuid, source ? 3u : 4u};
 }
+/// Own fields of a pool of source addresses and this host's ports of it; of a pool, and its members.
+[[nodiscard]] inline Tag pool_tag(SnatPoolId id) {
+  return {TagKind::pool, id.uuid, 0};
+}
+[[nodiscard]] inline Tag pool_tag(PoolId id) {
+  return {TagKind::pool, id.uuid, 0};
+}
+[[nodiscard]] inline Tag dhcp_tag(BridgeId id) {
+  return {TagKind::dhcp, id.uuid, 0};
+}
+/// Which mirrors there are at a port, bridge or router.
+[[nodiscard]] inline Tag mirrors_tag(const Uuid& at) {
+  return {TagKind::mirrors, at, 0};
+}
 [[nodiscard]] inline Tag port_group_tag(PortGroupId id) {
   return {TagKind::port_group, id.uuid, 0};
 }

@@ -71,6 +71,17 @@ constexpr std::array<std::string_view, kDropReasonCount> kNames = {
     "spoofed_source",
     "filter_unreadable",
     "filter_too_deep",
+    "connections_full",
+    "connections_of_port",
+    "connections_of_tenant",
+    "connection_conflict",
+    "connection_invalid",
+    "icmp_error_unrelated",
+    "snat_exhausted",
+    "no_member",
+    "vip_closed",
+    "translation_failed",
+    "fragment_refused",
 };
 static_assert(!kNames.back().empty(), "a name for each reason");
 

@@ -85,9 +85,21 @@ enum class DropReason : uint8_t {
   spoofed_source,
   filter_unreadable,
   filter_too_deep,
+  // Connections and translations.
+  connections_full,
+  connections_of_port,
+  connections_of_tenant,
+  connection_conflict,
+  connection_invalid,
+  icmp_error_unrelated,
+  snat_exhausted,
+  no_member,
+  vip_closed,
+  translation_failed,
+  fragment_refused,
 };
 /// One more than the last.
-inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::filter_too_deep) + 1;
+inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::fragment_refused) + 1;
 
 /// "port_unbound": the enumerator's own name.
 [[nodiscard]] std::string_view to_string(DropReason reason);

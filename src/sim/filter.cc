@@ -29,6 +29,14 @@ std::string_view verb(model::RuleAction action) {
       return "return";
     case model::RuleAction::continue_:
       return "continue";
+    case model::RuleAction::dnat:
+      return "dnat";
+    case model::RuleAction::snat:
+      return "snat";
+    case model::RuleAction::mark:
+      return "mark";
+    case model::RuleAction::redirect:
+      return "redirect";
   }
   return "?";
 }
@@ -144,6 +152,11 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
       case model::RuleAction::return_:
         note(j, DeviceKind::rule, name, rule.id.uuid, "{}: {}", asking.place, verb(rule.action));
         return depth == 0 ? Ruling::accepted : Ruling::nothing;
+      case model::RuleAction::dnat:
+      case model::RuleAction::snat:
+      case model::RuleAction::mark:
+      case model::RuleAction::redirect:
+        return refuse(DropReason::filter_unreadable, "this agent does not know its action");
       case model::RuleAction::continue_:
         note(j, DeviceKind::rule, name, rule.id.uuid, "{}: {}", asking.place, verb(rule.action));
         break;

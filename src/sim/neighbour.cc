@@ -117,7 +117,7 @@ std::vector<Generated> neighbour_probe(const model::Snapshot& snapshot,
                                        const model::Neighbour& neighbour) {
   const Packet none{};
   Outcome out;
-  return Simulation(none, snapshot, out, nullptr).run_neighbour_probe(neighbour);
+  return Simulation(none, snapshot, {}, MonoTime{}, out, nullptr).run_neighbour_probe(neighbour);
 }
 
 }  // namespace plexus::sim

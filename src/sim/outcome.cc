@@ -61,12 +61,21 @@ void Outcome::clear() {
   writes.clear();
   generated.clear();
   missing.clear();
+  begins.reset();
+  belongs.reset();
+  tell.clear();
+  logged.clear();
 }
 
-void simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime, Outcome& out,
-              Trace* trace) {
+void simulate(const Packet& packet, const model::Snapshot& snapshot,
+              const ConnectionView& connections, MonoTime now, Outcome& out, Trace* trace) {
   out.clear();
-  Simulation(packet, snapshot, out, trace).run();
+  Simulation(packet, snapshot, connections, now, out, trace).run();
+}
+
+void simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime now, Outcome& out,
+              Trace* trace) {
+  simulate(packet, snapshot, {}, now, out, trace);
 }
 
 Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime now,
@@ -76,10 +85,10 @@ Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime
   return out;
 }
 
-Outcome simulate_last_try(const Packet& packet, const model::Snapshot& snapshot, MonoTime,
-                          Trace* trace) {
+Outcome simulate_last_try(const Packet& packet, const model::Snapshot& snapshot, MonoTime now,
+                          Trace* trace, const ConnectionView& connections) {
   Outcome out;
-  Simulation(packet, snapshot, out, trace, true).run();
+  Simulation(packet, snapshot, connections, now, out, trace, true).run();
   return out;
 }
 

@@ -134,7 +134,7 @@ std::vector<Generated> Simulation::run_router_adverts(PortId id, bool last) {
 std::vector<Generated> router_adverts(const model::Snapshot& snapshot, PortId port, bool last) {
   const Packet none{};
   Outcome out;
-  return Simulation(none, snapshot, out, nullptr).run_router_adverts(port, last);
+  return Simulation(none, snapshot, {}, MonoTime{}, out, nullptr).run_router_adverts(port, last);
 }
 
 }  // namespace plexus::sim

@@ -202,6 +202,13 @@ Holds RuleReader::condition(const model::TableRule& rule, Condition c) {
     case Condition::out_port_group:
       if (ports_.out == nullptr) return not_at_all;
       return answer(in_group(RuleField::out_port_group, rule.out_port_group->uuid));
+    case Condition::connection:
+    case Condition::inner_source:
+    case Condition::inner_destination:
+    case Condition::vlan:
+    case Condition::through_bridge:
+    case Condition::through_router:
+      return Holds::unknown;  // not looked at yet: whatever such a rule decides fails closed
   }
   return Holds::unknown;
 }

@@ -19,6 +19,11 @@
 #include "packet/flow_key.h"
 #include "sim/drop_reason.h"
 #include "sim/trace.h"
+#include "state/connection.h"
+#include "state/connection_table.h"
+#include "state/instantiate.h"
+#include "state/tcp_facts.h"
+#include "state/tracking.h"
 
 namespace plexus::sim {
 
@@ -101,6 +106,35 @@ struct Generated {
   bool operator==(const Generated&) const = default;
 };
 
+/// What a simulation may know of connections. Looked at, never changed.
+struct ConnectionView {
+  const state::ConnectionTable* table = nullptr;  ///< null: no connection is known
+  state::Midstream midstream = state::Midstream::take_up;
+};
+
+/// The connection that a packet begins, or begins anew.
+struct NewConnection {
+  state::Commit commit;  ///< of its class
+  state::Connection
+      record;  ///< of this packet: what instantiate() makes of the commit, as the table is
+};
+
+/// What a packet is to a connection that is known.
+struct KnownConnection {
+  state::ConnectionNumber number = 0;
+  state::Direction direction{};
+  /// What it shows, for ConnectionTable::saw(). An error about the connection shows nothing and is none of its uses.
+  std::optional<state::Segment> segment = {};
+  bool error = false;
+};
+
+/// A rule that wants to be heard of.
+struct LoggedRule {
+  RuleId rule;
+  ChainId chain;
+  bool operator==(const LoggedRule&) const = default;
+};
+
 enum class Verdict : uint8_t {
   forward,   ///< by `actions`, which are not empty
   drop,      ///< for `reason`
@@ -120,12 +154,30 @@ struct Outcome {
   std::vector<StateWrite> writes;
   std::vector<Generated> generated;
   std::vector<Missing> missing;  ///< sorted, without duplicates; only when postponed
+  /// Connections: only when something on the way asked what the packet is to them, and the verdict is forward. The actions
+  /// are those of the record's packets. Whoever acts on the outcome stores a new record first; when the table then has
+  /// another one in its place, the packet is simulated again.
+  std::optional<NewConnection> begins;
+  std::optional<KnownConnection> belongs;
+  /// Other hosts where answers may enter: they have to know the record before the packet is sent. Sorted.
+  std::vector<HostId> tell;
+  std::vector<LoggedRule> logged;  ///< met, in order
 
   /// Empties it; the memory of its lists stays.
   void clear();
 };
 
-/// The outcome of one packet. With `trace`, its steps are appended there. `now` is not read by any stage yet.
+/// The outcome of one packet, with what is known of connections. Total over whatever the table holds. With `trace`, its steps
+/// are appended there. Into an outcome that may hold an earlier one: with lists as long as needed before, a packet that is
+/// only forwarded or dropped costs no allocation.
+///
+/// A packet whose connection was asked for is of an exact class (addresses, protocol, ports); of TCP, segments with SYN, FIN or
+/// RST are not cacheable, nor are echoes (the identifier is in no class).
+void simulate(const Packet& packet, const model::Snapshot& snapshot,
+              const ConnectionView& connections, MonoTime now, Outcome& out,
+              Trace* trace = nullptr);
+
+/// The same where no connection is known. With `trace`, its steps are appended there.
 [[nodiscard]] Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime now,
                                Trace* trace = nullptr);
 /// The same into an outcome that may hold an earlier one: with lists as long as needed before, a packet that is only
@@ -137,7 +189,8 @@ void simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime no
 /// will be. The packet drops as neighbour_unresolved, and its sender is told (ICMP host unreachable, RFC 1812 5.2.7.1;
 /// ICMPv6 address unreachable, RFC 4861 7.2.2). Never postponed, never cacheable.
 [[nodiscard]] Outcome simulate_last_try(const Packet& packet, const model::Snapshot& snapshot,
-                                        MonoTime now, Trace* trace = nullptr);
+                                        MonoTime now, Trace* trace = nullptr,
+                                        const ConnectionView& connections = {});
 
 /// The router advertisements that this host sends for router port `port` unasked, to its own ports only: every host does
 /// that for those that are there (RFC 4861 6.2.4). None when the port does not advertise or nobody is here. `last`: it has

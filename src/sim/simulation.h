@@ -38,9 +38,16 @@ struct Fate {
 class Simulation {
  public:
   /// `out` must be empty; see Outcome::clear().
-  Simulation(const Packet& packet, const model::Snapshot& snapshot, Outcome& out, Trace* trace,
+  Simulation(const Packet& packet, const model::Snapshot& snapshot,
+             const ConnectionView& connections, MonoTime now, Outcome& out, Trace* trace,
              bool last_try = false)
-      : packet_(packet), snapshot_(snapshot), out_(out), trace_(trace), last_try_(last_try) {}
+      : packet_(packet),
+        snapshot_(snapshot),
+        connections_(connections),
+        now_(now),
+        out_(out),
+        trace_(trace),
+        last_try_(last_try) {}
 
   void run();
   /// See router_adverts().
@@ -242,6 +249,8 @@ class Simulation {
 
   const Packet& packet_;
   const model::Snapshot& snapshot_;
+  const ConnectionView connections_;
+  const MonoTime now_;
   Outcome& out_;
   Trace* trace_;
   const bool last_try_;  ///< nobody is asked any more, nothing is waited for

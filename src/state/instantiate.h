@@ -20,6 +20,7 @@
 
 #include "flow/actions.h"
 #include "model/maglev.h"
+#include "model/records.h"
 #include "state/connection.h"
 #include "state/tuple.h"
 
@@ -53,12 +54,7 @@ struct SelectMember {
   std::shared_ptr<const MemberSet> set;  ///< none, or nobody in it: no_member
 };
 
-/// Outside ports of one address that this host has to itself: a power of two, aligned, so that a mask tells whose an answer is.
-struct LeaseBlock {
-  Uuid id;
-  IpAddr address;
-  uint16_t first = 0, length = 0;
-};
+using LeaseBlock = model::PortBlock;
 /// Length a power of two, `first` a multiple of it and not 0.
 [[nodiscard]] bool is_sound(const LeaseBlock& block);
 

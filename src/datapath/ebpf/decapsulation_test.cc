@@ -163,7 +163,8 @@ TEST_F(DecapsulationTest, DamagedPacketsFareAsWithTheDevice) {
     const Frame inner = pick(4) == 0 ? tcp(v6, pick(600)) : udp(v6, pick(200));
     Frame outer = in_tunnel(inner, static_cast<uint16_t>(pick(65536)));
     for (size_t n = pick(3); n > 0; --n)
-      outer[12 + pick(std::min<size_t>(52 + 40, outer.size() - 12))] = static_cast<uint8_t>(pick(2) == 0 ? random() : 1u << pick(8));
+      outer[12 + pick(std::min<size_t>(52 + 40, outer.size() - 12))] =
+          static_cast<uint8_t>(pick(2) == 0 ? random() : 1u << pick(8));
     if (pick(8) == 0) outer.resize(14 + pick(outer.size()), 0);
     if (pick(2) == 0 && outer.size() >= 34) outer = with_ip_checksum(outer);
     const Frame marker = in_tunnel(udp(false, 8), be16_at(in_tunnel(inner), 34));
