@@ -109,6 +109,23 @@ Described described(const Tag& tag, const model::Snapshot& snapshot) {
     }
     case TagKind::port_group:
       return {"port group", name_of(snapshot.port_group(PortGroupId{tag.id})), ""};
+    case TagKind::translations:
+      return {"router", name_of(snapshot.router(RouterId{tag.id})), "what it translates"};
+    case TagKind::pool:
+      if (const model::SnatPool* pool = snapshot.snat_pool(SnatPoolId{tag.id}))
+        return {"snat pool", pool->name, ""};
+      return {"pool", name_of(snapshot.pool(PoolId{tag.id})), "its members"};
+    case TagKind::dhcp:
+      return {"bridge", name_of(snapshot.bridge(BridgeId{tag.id})), "its DHCP subnets"};
+    case TagKind::mirrors: {
+      const model::Port* port = snapshot.port(PortId{tag.id});
+      const model::Bridge* bridge = snapshot.bridge(BridgeId{tag.id});
+      const auto [kind, name] =
+          port != nullptr     ? std::pair{"port", name_of(port)}
+          : bridge != nullptr ? std::pair{"bridge", name_of(bridge)}
+                              : std::pair{"router", name_of(snapshot.router(RouterId{tag.id}))};
+      return {kind, name, "its mirrors"};
+    }
   }
   return {"thing", "", tag.str()};
 }
