@@ -42,12 +42,14 @@ class Suite:
         for store in self._options.stores:
             self._group(f"{store}_apply", self._apply, store)
             self._group(f"{store}_add_port", self._changes, store)
+            self._group(f"{store}_remote_group", self._remote_group, store)
             self._group(f"{store}_sessions", self._many_sessions, store)
             self._group(f"{store}_wait", self._wait, store)
             if store == "zookeeper":
                 self._group(f"{store}_raw_sessions", self._many_sessions, store, True)
                 self._group(f"{store}_raw_wait", self._wait, store, True)
         self._group("ovn_add_port", self._beside_ovn, self._options.stores[-1])
+        self._group("ovn_remote_group", self._group_beside_ovn, self._options.stores[-1])
         self._group("start", self._start)
 
     def _group(self, name, measure, *arguments):
@@ -123,11 +125,11 @@ class Suite:
                       measured="until the host has plugged it in and all others know where it is")
             self._add(f"{store}_agent_resident", "MiB", [a.resident_bytes() / 2**20 for a in made.agents])
 
-    def _agents_with_topology(self, made, hosts, placed):
+    def _agents_with_topology(self, made, hosts, placed, group=None):
         if not have_fake_datapath():
             raise BenchError("plexus-agent has no --datapath fake")
         made.start_agents(hosts)
-        document = cloud(self._size, placed)
+        document = cloud(self._size, placed, group)
         write(self._file, document)
         seconds, said = made.apply(self._file)
         start = time.monotonic()
@@ -152,10 +154,14 @@ class Suite:
         return body
 
     def _add_one(self, made, name, n, host=None):
-        """One port more: milliseconds from the API's answer, and from the request, to the last worker's last epoch."""
+        """One port more."""
         body = self._new_port(made, name, n, host)
+        return self._reach(made, f"port {name}", "POST", "/v1/ports", body)
+
+    def _reach(self, made, what, verb, path, body=None):
+        """One change: milliseconds from the API's answer, and from the request, to the last worker's last epoch."""
         before = {a.name: a.status()["applied_epoch"] for a in made.agents}
-        answer = made.api.ask("POST", "/v1/ports", body)
+        answer = made.api.ask(verb, path, body)
         deadline = time.monotonic() + 30
         while True:
             # Not at once: questions to agents would compete with what is measured.
@@ -166,9 +172,34 @@ class Suite:
             if not late and time.monotonic_ns() - newest > STILL_NS:
                 break
             if time.monotonic() > deadline:
-                raise BenchError(f"port {name} did not reach {', '.join(late) or 'rest'} within 30 s")
+                raise BenchError(f"{what} did not reach {', '.join(late) or 'rest'} within 30 s")
         return {"after_answer": max(0, newest - answer.answered) / 1e6, "after_request": (newest - answer.asked) / 1e6,
-                "api": (answer.answered - answer.asked) / 1e6}
+                "api": (answer.answered - answer.asked) / 1e6, "said": answer.json}
+
+    # ---- a group that everybody is in ----
+
+    def _remote_group(self, store):
+        """All ports in one security group; a rule that names the group as the other end; a member more."""
+        with ControlCloud(self._lab, store) as made:
+            self._agents_with_topology(made, self._hosts, all_spread(self._hosts), group="all")
+            group = made.api.get("/v1/security-groups")["items"][0]["id"]
+            resident = {a.name: a.resident_bytes() for a in made.agents}
+            rules, removed, members, more = [], [], [], []
+            for n in range(1, max(3, self._adds // 5) + 1):
+                done = self._reach(made, f"rule {n}", "POST", "/v1/security-rules",
+                                   {"security_group": group, "direction": "ingress", "protocol": "tcp",
+                                    "ports": f"{1000 + n}", "remote_group": group})
+                rules.append(done["after_answer"])
+                if n == 1:
+                    more = [(a.resident_bytes() - resident[a.name]) / 2**20 for a in made.agents]
+                body = self._new_port(made, f"m{n}", n) | {"security_groups": [group]}
+                members.append(self._reach(made, f"member {n}", "POST", "/v1/ports", body)["after_answer"])
+                removed.append(self._reach(made, f"end of rule {n}", "DELETE", f"/v1/security-rules/{done['said']['id']}")["after_answer"])
+            label = f"{store}_remote_group_{self._size.total}_ports_{self._hosts}_agents"
+            self._add(f"{label}_rule_added", "ms", rules, measured="the API's answer to the last worker's epoch")
+            self._add(f"{label}_rule_removed", "ms", removed)
+            self._add(f"{label}_member_added", "ms", members)
+            self._add(f"{label}_more_resident", "MiB", more, measured="each agent, after the first rule")
 
     # ---- many sessions on one record ----
 
@@ -226,6 +257,25 @@ class Suite:
             self._add(f"add_port_acknowledged_1_agent_{store}", "ms", ours, peer=ovn.name, peer_values=theirs,
                       measured="request to acknowledgement of the only host (ours: POST and GET /v1/convergence; "
                                "theirs: ovn-nbctl --wait=hv)")
+
+    def _group_beside_ovn(self, store):
+        with Ovn(self._lab) as ovn, ControlCloud(self._lab, store) as made:
+            self._say(f"OVN has the topology after {ovn.build(self._size):.1f} s, the group after "
+                      f"{ovn.group_of_all(self._size):.1f} s")
+            self._agents_with_topology(made, 1, first_of_each_bridge, group="all")
+            group = made.api.get("/v1/security-groups")["items"][0]["id"]
+            ours, theirs = [], []
+            for n in range(1, (3 if self._options.quick else 10) + 1):
+                theirs.append(ovn.add_group_rule(1000 + n))
+                answer = made.api.ask("POST", "/v1/security-rules",
+                                      {"security_group": group, "direction": "ingress", "protocol": "tcp",
+                                       "ports": f"{1000 + n}", "remote_group": group})
+                done = made.api.ask("GET", f"/v1/convergence?revision={answer.revision}&timeout=30")
+                if not done.json["converged"]:
+                    raise BenchError(f"not converged: {done.json}")
+                ours.append((done.answered - answer.asked) / 1e6)
+            self._add(f"remote_group_rule_acknowledged_1_agent_{store}", "ms", ours, peer=ovn.name, peer_values=theirs,
+                      measured="request to acknowledgement of the only host, a rule whose other end is a group of all ports")
 
     # ---- an agent's start ----
 

@@ -38,8 +38,8 @@ def first_of_each_bridge(bridge, port):
     return "h1" if port == 1 else None
 
 
-def cloud(size, placed):
-    """The cloud as a file; `placed(bridge, port)` names a host, or None."""
+def cloud(size, placed, group=None):
+    """The cloud as a file; `placed(bridge, port)` names a host, or None. `group`: a security group that all machines are in."""
     ports = []
     for b in range(1, size.bridges + 1):
         ports.append({"name": f"r0-s{b}", "router": "r0", "mac": f"00:00:00:00:{b // 256:02x}:{b % 256:02x}",
@@ -49,9 +49,15 @@ def cloud(size, placed):
             port = {"name": f"p{b}-{p}", "bridge": f"s{b}", "mac": mac(b, p), "addresses": [address(b, p)]}
             if host := placed(b, p):
                 port |= {"host": host, "interface": interface(b, p)}
+            if group:
+                port["security_groups"] = [group]
             ports.append(port)
-    return {"routers": [{"name": "r0"}], "bridges": [{"name": f"s{b}"} for b in range(1, size.bridges + 1)],
-            "ports": ports}
+    document = {"routers": [{"name": "r0"}], "bridges": [{"name": f"s{b}"} for b in range(1, size.bridges + 1)],
+                "ports": ports}
+    if group:
+        document["security-groups"] = [{"name": group}]
+        document["security-rules"] = [{"security_group": group, "direction": "egress"}]
+    return document
 
 
 def write(path, document):
