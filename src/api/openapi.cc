@@ -123,6 +123,15 @@ Node value_schema(const FieldSpec& field) {
       return pattern("^([+-](fin|syn|rst|psh|ack|urg|ece|cwr))+$");
     case ValueKind::address_pair:
       return pattern("^[0-9a-f.:]+/[0-9]{1,3}(@[0-9a-f]{2}(:[0-9a-f]{2}){5})?$");
+    case ValueKind::via:
+      return pattern("^[0-9a-f.:]+/[0-9]{1,3} via [0-9a-f.:]+$");
+    case ValueKind::dhcp_option:
+      return pattern("^[0-9]{1,5} = (([0-9a-f]{2})+|\".*\")$");
+    case ValueKind::domain: {
+      Node out = pattern("^[0-9a-z_-]{1,63}([.][0-9a-z_-]{1,63})*$");
+      out.add("maxLength", Node::of_number(253));
+      return out;
+    }
     case ValueKind::bytes:
       return pattern("^([0-9a-f]{2})*$");
     case ValueKind::message:

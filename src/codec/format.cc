@@ -4,6 +4,7 @@
 #include "base/ids.h"
 #include "codec/match_format.h"
 #include "codec/node.h"
+#include "codec/service_format.h"
 #include "packet/addr.h"
 
 namespace plexus::codec {
@@ -104,6 +105,12 @@ std::string_view expected_form(ValueKind kind) {
       return "the flags that are set and not set, like +syn-ack";
     case ValueKind::address_pair:
       return "a network or an address, perhaps with a MAC, like 10.0.0.5@02:00:00:00:00:01";
+    case ValueKind::via:
+      return "a network and a next hop like 10.1.0.0/16 via 10.0.0.9";
+    case ValueKind::dhcp_option:
+      return "a code and its value in hex or in quotes, like 42 = 0a000001 or 66 = \"boot\"";
+    case ValueKind::domain:
+      return "a domain name like example.net";
     case ValueKind::message:
       return "an object";
   }
@@ -148,6 +155,12 @@ std::string_view kind_name(ValueKind kind) {
       return "a set of TCP flags";
     case ValueKind::address_pair:
       return "an address pair";
+    case ValueKind::via:
+      return "a network with a next hop";
+    case ValueKind::dhcp_option:
+      return "a DHCP option";
+    case ValueKind::domain:
+      return "a domain name";
     case ValueKind::message:
       return "an object";
   }
@@ -192,6 +205,12 @@ std::string_view placeholder(ValueKind kind) {
       return "+FLAG-FLAG";
     case ValueKind::address_pair:
       return "PREFIX[@MAC]";
+    case ValueKind::via:
+      return "PREFIX via ADDRESS";
+    case ValueKind::dhcp_option:
+      return "CODE = VALUE";
+    case ValueKind::domain:
+      return "DOMAIN";
     case ValueKind::message:
       return "OBJECT";
   }
@@ -234,6 +253,12 @@ std::optional<std::string> stored_form(ValueKind kind, std::string_view text) {
       return tcp_flags_bytes(text);
     case ValueKind::address_pair:
       return address_pair_bytes(text);
+    case ValueKind::via:
+      return via_bytes(text);
+    case ValueKind::dhcp_option:
+      return dhcp_option_bytes(text);
+    case ValueKind::domain:
+      return domain_bytes(text);
     case ValueKind::boolean:
     case ValueKind::number:
     case ValueKind::enumeration:
@@ -279,6 +304,15 @@ std::string text_form(ValueKind kind, std::string_view stored) {
       break;
     case ValueKind::address_pair:
       if (auto text = address_pair_text(stored)) return *std::move(text);
+      break;
+    case ValueKind::via:
+      if (auto text = via_text(stored)) return *std::move(text);
+      break;
+    case ValueKind::dhcp_option:
+      if (auto text = dhcp_option_text(stored)) return *std::move(text);
+      break;
+    case ValueKind::domain:
+      if (auto text = domain_text(stored)) return *std::move(text);
       break;
     case ValueKind::bytes:
     case ValueKind::boolean:
@@ -343,6 +377,12 @@ std::string particular_remedy(ValueKind kind, std::string_view text) {
       return tcp_flags_remedy(text);
     case ValueKind::address_pair:
       return address_pair_remedy(text);
+    case ValueKind::via:
+      return via_remedy(text);
+    case ValueKind::dhcp_option:
+      return dhcp_option_remedy(text);
+    case ValueKind::domain:
+      return domain_remedy(text);
     default:
       return {};
   }

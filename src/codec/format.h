@@ -30,6 +30,9 @@ enum class ValueKind : uint8_t {
   masked_mac,
   tcp_flags,
   address_pair,
+  via,
+  dhcp_option,
+  domain,
   message,
 };
 
@@ -40,7 +43,7 @@ enum class ValueKind : uint8_t {
 /// The placeholder in help texts: "MAC", "ADDRESS/LENGTH".
 [[nodiscard]] std::string_view placeholder(ValueKind kind);
 
-/// The stored bytes of the formatted kinds (uuid .. address_pair, text and bytes); nullopt if the text is not such a value.
+/// The stored bytes of the formatted kinds (uuid .. domain, text and bytes); nullopt if the text is not such a value.
 [[nodiscard]] std::optional<std::string> stored_form(ValueKind kind, std::string_view text);
 
 /// The text of stored bytes. Bytes that are no such value (a newer or a broken writer) come out as hexadecimal with 0x.

@@ -46,6 +46,12 @@ ValueKind kind_of(const pb::FieldDescriptor& field) {
       return ValueKind::tcp_flags;
     case v1::FORMAT_ADDRESS_PAIR:
       return ValueKind::address_pair;
+    case v1::FORMAT_VIA:
+      return ValueKind::via;
+    case v1::FORMAT_DHCP_OPTION:
+      return ValueKind::dhcp_option;
+    case v1::FORMAT_DOMAIN:
+      return ValueKind::domain;
     default:
       break;
   }
