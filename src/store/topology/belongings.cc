@@ -64,10 +64,47 @@ Access binding_access(const v1::Port& port) {
   return access;
 }
 
-Result<void> keep_belongings(Transaction& transaction, const ChangeSet::Object& object) {
+namespace {
+
+/// A sub-port is where its parent is: whoever may speak for the one may for the other.
+Result<void> keep_bindings_of_family(ChangeSet& changes, const Uuid& id, const v1::Port* before,
+                                     const v1::Port& port) {
+  Transaction& transaction = changes.transaction();
+  if (port.has_parent()) {
+    if (before != nullptr) return Ok{};
+    auto parent =
+        changes.load(*v1::Port::descriptor(), Uuid::from_bytes(port.parent()).value_or(Uuid{}));
+    if (!parent.ok()) return parent.error();
+    const v1::Port* now = as_port((*parent)->now.get());
+    return now == nullptr ? Result<void>(Ok{}) : keep_binding(transaction, id, nullptr, *now);
+  }
+  if (auto done = keep_binding(transaction, id, before, port); !done.ok()) return done;
+  if (before == nullptr || !port.has_bridge() ||
+      (host_field(before) == port.host() && target_field(before) == port.migrating_to())) {
+    return Ok{};
+  }
+  const std::string index = index_path("port", id, "port.parent");
+  const auto sub_ports = index_entries(transaction, index);
+  if (!sub_ports.ok()) return sub_ports.error();
+  // One that comes at this moment reads this port, and so meets our change of it.
+  if (sub_ports->empty()) transaction.trust_absence(index_head_path(index));
+  std::vector<std::string> paths;
+  for (const Uuid& sub_port : *sub_ports) paths.push_back(binding_path(sub_port));
+  if (auto done = transaction.prefetch(paths); !done.ok()) return done;
+  for (const Uuid& sub_port : *sub_ports) {
+    if (auto done = keep_binding(transaction, sub_port, before, port); !done.ok()) return done;
+  }
+  return Ok{};
+}
+
+}  // namespace
+
+Result<void> keep_belongings(ChangeSet& changes, const ChangeSet::Object& object) {
+  Transaction& transaction = changes.transaction();
   if (const v1::Port* port = as_port(object.now.get())) {
     const v1::Port* before = as_port(object.before.get());
-    if (auto done = keep_binding(transaction, object.id, before, *port); !done.ok()) return done;
+    if (auto done = keep_bindings_of_family(changes, object.id, before, *port); !done.ok())
+      return done;
     if (before == nullptr && port->has_router()) {
       return make(transaction, neighbours_path(object.id), v1::NeighbourTable());
     }
@@ -87,7 +124,8 @@ Result<void> drop_belongings(Transaction& transaction, const ChangeSet::Object& 
   if (const v1::Port* port = as_port(object.before.get())) {
     // Only a port that is wanted somewhere gets a binding, only a router's port learns: else what is
     // absent stays so.
-    if (auto done = drop(transaction, binding_path(object.id), !port->has_host()); !done.ok()) {
+    const bool never_bound = !port->has_host() && !port->has_parent();
+    if (auto done = drop(transaction, binding_path(object.id), never_bound); !done.ok()) {
       return done;
     }
     if (auto done = drop(transaction, neighbours_path(object.id), !port->has_router()); !done.ok())

@@ -12,10 +12,11 @@
 
 namespace plexus::store {
 
-/// Whoever may say where the port is: the host where it is wanted, and the one it is about to go to.
+/// Whoever may say where the port is: the host where it is wanted, and the one it is about to go to. Of a sub-port: `port` is
+/// its parent.
 [[nodiscard]] Access binding_access(const v1::Port& port);
 /// After a change of `object`: makes what is missing, says who may write it now.
-Result<void> keep_belongings(Transaction& transaction, const ChangeSet::Object& object);
+Result<void> keep_belongings(ChangeSet& changes, const ChangeSet::Object& object);
 /// The object goes: its belongings, indexes of who refers to it among them, go too. internal:
 /// somebody refers to it still.
 Result<void> drop_belongings(Transaction& transaction, const ChangeSet::Object& object);

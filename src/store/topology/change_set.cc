@@ -12,6 +12,7 @@
 #include "store/topology/layout.h"
 #include "store/topology/level.h"
 #include "store/topology/rules.h"
+#include "store/topology/service_rules.h"
 #include "store/topology/usage.h"
 #include "store/topology/validate.h"
 
@@ -112,17 +113,24 @@ Result<void> ChangeSet::move_references(const Object& object) {
 
 Result<std::vector<Claim>> ChangeSet::claims(const Message* message) {
   if (message == nullptr) return std::vector<Claim>();
-  Uuid peer_bridge;
+  Uuid place;
+  if (const auto* vip = dynamic_cast<const v1::Vip*>(message)) {
+    auto balancer = load(*v1::LoadBalancer::descriptor(),
+                         Uuid::from_bytes(vip->load_balancer()).value_or(Uuid{}));
+    if (!balancer.ok()) return balancer.error();
+    if (const auto* b = static_cast<const v1::LoadBalancer*>((*balancer)->either()))
+      place = Uuid::from_bytes(b->router()).value_or(Uuid{});
+  }
   const auto* port = dynamic_cast<const v1::Port*>(message);
   if (port != nullptr && port->has_router() && port->has_peer()) {
     auto peer = load(*v1::Port::descriptor(), Uuid::from_bytes(port->peer()).value_or(Uuid{}));
     if (!peer.ok()) return peer.error();
     // A port never changes its device: before and after agree.
     if (const auto* p = static_cast<const v1::Port*>((*peer)->either())) {
-      peer_bridge = Uuid::from_bytes(p->bridge()).value_or(Uuid{});
+      place = Uuid::from_bytes(p->bridge()).value_or(Uuid{});
     }
   }
-  return claims_of(*message, peer_bridge);
+  return claims_of(*message, place);
 }
 
 Result<void> ChangeSet::take(const Object& object, const Claim& claim) {
@@ -201,6 +209,7 @@ Result<void> ChangeSet::finish(const Author& author) {
   const std::vector<Object*> all = touched();
   for (Object* object : all) {
     blamed_ = object->operation;
+    if (auto ok = complete_service(*this, *object); !ok.ok()) return ok;
     if (auto ok = check_references(*object); !ok.ok()) return ok;
   }
   if (auto done = move_claims(all); !done.ok()) return done;
@@ -215,6 +224,11 @@ Result<void> ChangeSet::finish(const Author& author) {
   for (Object* object : all) {
     blamed_ = object->operation;
     if (auto done = move_references(*object); !done.ok()) return done;
+  }
+  for (Object* object : all) {
+    if (!object->now) continue;
+    blamed_ = object->operation;
+    if (auto ok = check_service(*this, *object); !ok.ok()) return ok;
   }
   // When all jumps of the set are in the indexes: two rules of one batch may close a circle.
   for (Object* object : all) {
@@ -236,7 +250,7 @@ Result<void> ChangeSet::finish(const Author& author) {
     if (object->now) {
       if (auto ok = apply_level(transaction_, *object->now); !ok.ok()) return ok;
       transaction_.write_message(object->path, *object->now);
-      if (auto done = keep_belongings(transaction_, *object); !done.ok()) return done;
+      if (auto done = keep_belongings(*this, *object); !done.ok()) return done;
     } else {
       if (auto done = drop_belongings(transaction_, *object); !done.ok()) return done;
       transaction_.remove(object->path);

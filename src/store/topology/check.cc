@@ -246,12 +246,17 @@ class Check {
   }
 
   void expect_claims(const std::string& path, const Message& object) {
-    Uuid peer_bridge;
+    Uuid place;
+    if (const auto* vip = dynamic_cast<const v1::Vip*>(&object)) {
+      const auto* balancer = static_cast<const v1::LoadBalancer*>(
+          find(*v1::LoadBalancer::descriptor(), uuid_of(vip->load_balancer())));
+      if (balancer != nullptr) place = uuid_of(balancer->router());
+    }
     const auto* p = dynamic_cast<const v1::Port*>(&object);
     if (p != nullptr && p->has_router() && p->has_peer()) {
-      if (const v1::Port* peer = port(uuid_of(p->peer()))) peer_bridge = uuid_of(peer->bridge());
+      if (const v1::Port* peer = port(uuid_of(p->peer()))) place = uuid_of(peer->bridge());
     }
-    for (const Claim& claim : claims_of(object, peer_bridge)) {
+    for (const Claim& claim : claims_of(object, place)) {
       const auto [taken, fresh] = expected_claims_.emplace(claim.path, id_of(object));
       if (!fresh) {
         problem("{}: {} and {} both claim {}", path, describe(object), taken->second.str(),

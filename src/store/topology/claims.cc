@@ -44,6 +44,58 @@ void add_port_claims(std::vector<Claim>& claims, const v1::Port& port, const Uui
   }
 }
 
+std::string value_claim(std::string_view what, const std::string& scope_raw,
+                        const std::string& value) {
+  return claim_path(what, Uuid::from_bytes(scope_raw).value_or(Uuid{}).str(), value);
+}
+
+void add_address_claim(std::vector<Claim>& claims, std::string_view what, const std::string& router,
+                       const std::string& raw, const char* type, const char* field,
+                       const char* text) {
+  if (const auto address = IpAddr::from_bytes(raw)) {
+    claims.push_back({value_claim(what, router, address->str()), type, field,
+                      text + address->str() + " at this router"});
+  }
+}
+
+/// What one router, pool, bridge or port has once.
+void add_service_claims(std::vector<Claim>& claims, const google::protobuf::Message& resource,
+                        const Uuid& place) {
+  if (const auto* floating = dynamic_cast<const v1::FloatingIp*>(&resource)) {
+    add_address_claim(claims, "router.floating-ip", floating->router(), floating->address(),
+                      "floating-ip", "address", "the floating address ");
+    // One outside for one inside: else nobody knows as whom it speaks.
+    if (floating->has_inside())
+      add_address_claim(claims, "router.floating-inside", floating->router(), floating->inside(),
+                        "floating-ip", "inside", "a floating address for ");
+  } else if (const auto* pool = dynamic_cast<const v1::SnatPool*>(&resource)) {
+    // Two pools would lease the same ports.
+    for (const std::string& raw : pool->addresses())
+      add_address_claim(claims, "router.snat-address", pool->router(), raw, "snat-pool",
+                        "addresses", "the source address ");
+  } else if (const auto* vip = dynamic_cast<const v1::Vip*>(&resource)) {
+    const auto address = IpAddr::from_bytes(vip->address());
+    if (!address || vip->protocol().size() != 1 || place.is_nil()) return;
+    const auto protocol = std::to_string(static_cast<uint8_t>(vip->protocol()[0]));
+    const std::string port = std::to_string(vip->port());
+    claims.push_back(
+        {value_claim("router.vip", place.raw(), address->str() + "_" + protocol + "_" + port),
+         "vip", "address", "port " + port + " of " + address->str() + " at this router"});
+  } else if (const auto* member = dynamic_cast<const v1::PoolMember*>(&resource)) {
+    const auto address = IpAddr::from_bytes(member->address());
+    if (!address) return;
+    const std::string port = member->has_port() ? std::to_string(member->port()) : "any";
+    claims.push_back({value_claim("pool.member", member->pool(), address->str() + "_" + port),
+                      "pool-member", "address",
+                      "port " + port + " of " + address->str() + " in this pool"});
+  } else if (const auto* subnet = dynamic_cast<const v1::DhcpSubnet*>(&resource)) {
+    if (const auto network = IpPrefix::from_bytes(subnet->network())) {
+      claims.push_back({value_claim("bridge.dhcp", subnet->bridge(), network->str()), "dhcp-subnet",
+                        "network", "the network " + network->str() + " on this bridge"});
+    }
+  }
+}
+
 /// The values of the fields that the option name_scope names.
 std::string name_scope_of(const google::protobuf::Message& resource) {
   std::string scope;
@@ -59,7 +111,7 @@ std::string name_scope_of(const google::protobuf::Message& resource) {
 
 }  // namespace
 
-std::vector<Claim> claims_of(const google::protobuf::Message& resource, const Uuid& peer_bridge) {
+std::vector<Claim> claims_of(const google::protobuf::Message& resource, const Uuid& place) {
   std::vector<Claim> claims;
   const auto& type = *resource.GetDescriptor();
   const std::string& singular = options_of(type).singular();
@@ -69,8 +121,14 @@ std::vector<Claim> claims_of(const google::protobuf::Message& resource, const Uu
         {claim_path(singular + ".name", scope, name), singular, "name", "the name " + name});
   }
   if (const auto* port = dynamic_cast<const v1::Port*>(&resource)) {
-    add_port_claims(claims, *port, peer_bridge);
+    add_port_claims(claims, *port, place);
+    if (port->has_parent() && port->has_vlan()) {
+      const std::string vlan = std::to_string(port->vlan());
+      claims.push_back({value_claim("port.vlan", port->parent(), vlan), "port", "vlan",
+                        "the VLAN " + vlan + " of this parent"});
+    }
   }
+  add_service_claims(claims, resource, place);
   std::sort(claims.begin(), claims.end());
   claims.erase(std::unique(claims.begin(), claims.end(),
                            [](const Claim& a, const Claim& b) { return a.path == b.path; }),

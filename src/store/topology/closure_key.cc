@@ -25,6 +25,24 @@ std::string index_directory(const ClosureKey& key) {
       return index_path("security-group", key.id, "security-rule.security_group");
     case ClosureKey::Index::group_members:
       return index_path("security-group", key.id, "port.security_groups");
+    case ClosureKey::Index::router_floating_ips:
+      return index_path("router", key.id, "floating-ip.router");
+    case ClosureKey::Index::router_snat_pools:
+      return index_path("router", key.id, "snat-pool.router");
+    case ClosureKey::Index::router_balancers:
+      return index_path("router", key.id, "load-balancer.router");
+    case ClosureKey::Index::balancer_vips:
+      return index_path("load-balancer", key.id, "vip.load_balancer");
+    case ClosureKey::Index::pool_members:
+      return index_path("pool", key.id, "pool-member.pool");
+    case ClosureKey::Index::bridge_subnets:
+      return index_path("bridge", key.id, "dhcp-subnet.bridge");
+    case ClosureKey::Index::bridge_mirrors:
+      return index_path("bridge", key.id, "mirror.at_bridge");
+    case ClosureKey::Index::router_mirrors:
+      return index_path("router", key.id, "mirror.at_router");
+    case ClosureKey::Index::sub_ports:
+      return index_path("port", key.id, "port.parent");
     case ClosureKey::Index::none:
       break;
   }
@@ -69,6 +87,22 @@ std::string path_of(const ClosureKey& key) {
       return object_path("security-group", key.id);
     case ClosureKey::Kind::security_rule:
       return object_path("security-rule", key.id);
+    case ClosureKey::Kind::floating_ip:
+      return object_path("floating-ip", key.id);
+    case ClosureKey::Kind::snat_pool:
+      return object_path("snat-pool", key.id);
+    case ClosureKey::Kind::load_balancer:
+      return object_path("load-balancer", key.id);
+    case ClosureKey::Kind::vip:
+      return object_path("vip", key.id);
+    case ClosureKey::Kind::pool:
+      return object_path("pool", key.id);
+    case ClosureKey::Kind::pool_member:
+      return object_path("pool-member", key.id);
+    case ClosureKey::Kind::dhcp_subnet:
+      return object_path("dhcp-subnet", key.id);
+    case ClosureKey::Kind::mirror:
+      return object_path("mirror", key.id);
   }
   PLEXUS_CHECK(false, "a key of no kind");
 }

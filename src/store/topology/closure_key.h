@@ -31,8 +31,16 @@ struct ClosureKey {
     port_group = 14,
     security_group = 15,
     security_rule = 16,
+    floating_ip = 17,
+    snat_pool = 18,
+    load_balancer = 19,
+    vip = 20,
+    pool = 21,
+    pool_member = 22,
+    dhcp_subnet = 23,
+    mirror = 24,
   };
-  static constexpr Kind kLastKind = Kind::security_rule;
+  static constexpr Kind kLastKind = Kind::mirror;
   /// The indexes that a closure follows. `none` for keys that are not part of one.
   enum class Index : uint8_t {
     none = 0,
@@ -44,8 +52,17 @@ struct ClosureKey {
     chain_rules = 6,
     group_rules = 7,    ///< security rules of a security group
     group_members = 8,  ///< ports of a security group, with their addresses
+    router_floating_ips = 9,
+    router_snat_pools = 10,
+    router_balancers = 11,
+    balancer_vips = 12,
+    pool_members = 13,
+    bridge_subnets = 14,
+    bridge_mirrors = 15,  ///< at the bridge or any port of it
+    router_mirrors = 16,  ///< at the router or any port of it
+    sub_ports = 17,       ///< of a port that is wanted on this host
   };
-  static constexpr Index kLastIndex = Index::group_members;
+  static constexpr Index kLastIndex = Index::sub_ports;
 
   Kind kind = Kind::host;
   Index index = Index::none;

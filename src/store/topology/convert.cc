@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "store/topology/convert_fields.h"
 #include "store/topology/match_values.h"
 #include "store/topology/schema.h"
 
@@ -34,66 +35,6 @@ bool fully_known(const Message& record) {
   return true;
 }
 
-namespace {
-
-/// Reads bytes fields; what is set but impossible makes the record unreadable.
-class Fields {
- public:
-  explicit Fields(bool known) : unreadable_(!known) {}
-  template <typename IdType>
-  IdType id(const std::string& raw) {
-    return IdType{need(Uuid::from_bytes(raw))};
-  }
-  template <typename IdType>
-  std::optional<IdType> optional_id(bool has, const std::string& raw) {
-    if (!has) return std::nullopt;
-    return id<IdType>(raw);
-  }
-  MacAddr mac(bool has, const std::string& raw) {
-    return has ? need(MacAddr::from_bytes(raw)) : MacAddr{};
-  }
-  IpAddr address(const std::string& raw) { return need(IpAddr::from_bytes(raw)); }
-  IpPrefix prefix(const std::string& raw) { return need(IpPrefix::from_bytes(raw)); }
-  /// Sorted, each once.
-  template <typename IdType, typename List>
-  std::vector<IdType> ids(const List& list) {
-    std::vector<IdType> out;
-    for (const std::string& raw : list) out.push_back(id<IdType>(raw));
-    std::sort(out.begin(), out.end());
-    out.erase(std::unique(out.begin(), out.end()), out.end());
-    return out;
-  }
-  /// A value that `parse` reads, where the field is set.
-  template <typename T>
-  std::optional<T> optional(bool has, const std::string& raw,
-                            std::optional<T> (*parse)(std::string_view)) {
-    if (!has) return std::nullopt;
-    return need(parse(raw));
-  }
-  std::optional<uint8_t> byte(bool has, uint32_t value) {
-    if (!has) return std::nullopt;
-    refuse_unless(value <= 0xff);
-    return static_cast<uint8_t>(value);
-  }
-  void refuse_unless(bool possible) { unreadable_ |= !possible; }
-  template <typename T>
-  T need(std::optional<T> value) {
-    if (value) return *value;
-    unreadable_ = true;
-    return T{};
-  }
-  [[nodiscard]] bool unreadable() const { return unreadable_; }
-
- private:
-  bool unreadable_;
-};
-
-bool up(bool has, bool value) {
-  return !has || value;
-}
-
-}  // namespace
-
 model::Bridge to_model(const v1::Bridge& record) {
   Fields fields(fully_known(record));
   model::Bridge bridge;
@@ -105,6 +46,9 @@ model::Bridge to_model(const v1::Bridge& record) {
   if (record.has_macs_per_port()) bridge.macs_per_port = record.macs_per_port();
   bridge.in_chain = fields.optional_id<ChainId>(record.has_in_chain(), record.in_chain());
   bridge.out_chain = fields.optional_id<ChainId>(record.has_out_chain(), record.out_chain());
+  bridge.dscp = fields.code_point(record.has_dscp(), record.dscp());
+  bridge.forward_bpdu = record.forward_bpdu();
+  bridge.forward_lldp = record.forward_lldp();
   bridge.unreadable = fields.unreadable();
   return bridge;
 }
@@ -118,6 +62,7 @@ model::Router to_model(const v1::Router& record) {
   if (record.has_icmp_rate()) router.icmp_rate = record.icmp_rate();
   router.in_chain = fields.optional_id<ChainId>(record.has_in_chain(), record.in_chain());
   router.out_chain = fields.optional_id<ChainId>(record.has_out_chain(), record.out_chain());
+  router.drop_fragments = record.drop_fragments();
   router.unreadable = fields.unreadable();
   return router;
 }
@@ -156,9 +101,16 @@ model::Port to_model(const v1::Port& record) {
   for (const std::string& raw : record.allowed_pairs()) {
     port.allowed_pairs.push_back(fields.need(address_pair_of(raw)));
   }
-  // One device, and not wired and plugged in at once: anything else we would have to guess.
+  port.dscp = fields.code_point(record.has_dscp(), record.dscp());
+  port.parent = fields.optional_id<PortId>(record.has_parent(), record.parent());
+  fields.refuse_unless(record.has_parent() == record.has_vlan() && record.vlan() <= kMaxVlan);
+  port.vlan = static_cast<uint16_t>(record.vlan());
+  for (const std::string& raw : record.dhcp_options())
+    port.dhcp_options.push_back(fields.need(dhcp_option_of(raw)));
+  port.outside = record.outside();
+  // One device, and one way to be plugged in at most: anything else we would have to guess.
   port.unreadable = fields.unreadable() || record.has_bridge() == record.has_router() ||
-                    (record.has_peer() && record.has_host());
+                    record.has_peer() + record.has_host() + record.has_parent() > 1;
   return port;
 }
 
@@ -230,6 +182,7 @@ model::SecurityGroup to_model(const v1::SecurityGroup& record) {
   model::SecurityGroup group;
   group.id = fields.id<SecurityGroupId>(record.id());
   group.name = record.name();
+  group.stateful = up(record.has_stateful(), record.stateful());
   group.unreadable = fields.unreadable();
   return group;
 }
@@ -244,6 +197,10 @@ static_assert(static_cast<int>(model::RuleAction::reject) + 1 == v1::Rule::REJEC
 static_assert(static_cast<int>(model::RuleAction::jump) + 1 == v1::Rule::JUMP);
 static_assert(static_cast<int>(model::RuleAction::return_) + 1 == v1::Rule::RETURN);
 static_assert(static_cast<int>(model::RuleAction::continue_) + 1 == v1::Rule::CONTINUE);
+static_assert(static_cast<int>(model::RuleAction::dnat) + 1 == v1::Rule::DNAT);
+static_assert(static_cast<int>(model::RuleAction::snat) + 1 == v1::Rule::SNAT);
+static_assert(static_cast<int>(model::RuleAction::mark) + 1 == v1::Rule::MARK);
+static_assert(static_cast<int>(model::RuleAction::redirect) + 1 == v1::Rule::REDIRECT);
 static_assert(static_cast<int>(model::FragmentClass::whole) + 1 == v1::Rule::WHOLE);
 static_assert(static_cast<int>(model::FragmentClass::first) + 1 == v1::Rule::FIRST);
 static_assert(static_cast<int>(model::FragmentClass::later) + 1 == v1::Rule::LATER);
@@ -253,12 +210,35 @@ static_assert(static_cast<int>(model::Condition::ethertype) + 1 == v1::Rule::ETH
 static_assert(static_cast<int>(model::Condition::tcp_flags) + 1 == v1::Rule::TCP_FLAGS);
 static_assert(static_cast<int>(model::Condition::fragment) + 1 == v1::Rule::FRAGMENT);
 static_assert(static_cast<int>(model::Condition::out_port_group) + 1 == v1::Rule::OUT_PORT_GROUP);
+static_assert(static_cast<int>(model::Condition::connection) + 1 == v1::Rule::CONNECTION);
+static_assert(static_cast<int>(model::Condition::vlan) + 1 == v1::Rule::VLAN);
+static_assert(static_cast<int>(model::Condition::through_router) + 1 == v1::Rule::THROUGH_ROUTER);
+static_assert(static_cast<int>(model::ConnectionCondition::new_) + 1 == v1::Rule::NEW);
+static_assert(static_cast<int>(model::ConnectionCondition::untracked) + 1 == v1::Rule::UNTRACKED);
 
 template <typename List>
 std::vector<model::PortRange> port_ranges(Fields& fields, const List& list) {
   std::vector<model::PortRange> out;
   for (const std::string& raw : list) out.push_back(fields.need(port_range_of(raw)));
   return out;
+}
+
+/// What the action works with; each is there with its action and with no other.
+void set_what_it_does(Fields& fields, const v1::Rule& record, model::Rule& rule) {
+  using model::RuleAction;
+  rule.log = record.log();
+  rule.to_addresses =
+      fields.optional(record.has_to_addresses(), record.to_addresses(), &network_of);
+  rule.to_ports = fields.optional(record.has_to_ports(), record.to_ports(), &port_range_of);
+  rule.snat_pool = fields.optional_id<SnatPoolId>(record.has_snat_pool(), record.snat_pool());
+  rule.set_dscp = fields.code_point(record.has_set_dscp(), record.set_dscp());
+  rule.redirect_port =
+      fields.optional_id<PortId>(record.has_redirect_port(), record.redirect_port());
+  const bool dnat = rule.action == RuleAction::dnat;
+  fields.refuse_unless(dnat == rule.to_addresses.has_value() && (dnat || !rule.to_ports));
+  fields.refuse_unless((rule.action == RuleAction::snat) == rule.snat_pool.has_value());
+  fields.refuse_unless((rule.action == RuleAction::mark) == rule.set_dscp.has_value());
+  fields.refuse_unless((rule.action == RuleAction::redirect) == rule.redirect_port.has_value());
 }
 
 }  // namespace
@@ -270,7 +250,7 @@ model::Rule to_model(const v1::Rule& record) {
   rule.chain = fields.id<ChainId>(record.chain());
   rule.name = record.name();
   rule.position = record.position();
-  const bool known = record.action() >= v1::Rule::ACCEPT && record.action() <= v1::Rule::CONTINUE;
+  const bool known = record.action() >= v1::Rule::ACCEPT && record.action() <= v1::Rule::REDIRECT;
   fields.refuse_unless(known);
   rule.action =
       known ? static_cast<model::RuleAction>(record.action() - 1) : model::RuleAction::drop;
@@ -291,8 +271,7 @@ model::Rule to_model(const v1::Rule& record) {
   rule.tcp_flags = fields.optional(record.has_tcp_flags(), record.tcp_flags(), &tcp_flags_of);
   rule.icmp_type = fields.byte(record.has_icmp_type(), record.icmp_type());
   rule.icmp_code = fields.byte(record.has_icmp_code(), record.icmp_code());
-  rule.dscp = fields.byte(record.has_dscp(), record.dscp());
-  fields.refuse_unless(record.dscp() < 64);
+  rule.dscp = fields.code_point(record.has_dscp(), record.dscp());
   if (record.has_fragment() && v1::Rule::Fragment_IsValid(record.fragment()) &&
       record.fragment() != v1::Rule::FRAGMENT_UNSPECIFIED) {
     rule.fragment = static_cast<model::FragmentClass>(record.fragment() - 1);
@@ -303,6 +282,21 @@ model::Rule to_model(const v1::Rule& record) {
       fields.optional_id<PortGroupId>(record.has_in_port_group(), record.in_port_group());
   rule.out_port_group =
       fields.optional_id<PortGroupId>(record.has_out_port_group(), record.out_port_group());
+  for (const int connection : record.connection()) {
+    if (connection > 0 && v1::Rule::Connection_IsValid(connection))
+      rule.connection = static_cast<uint8_t>(rule.connection | 1u << (connection - 1));
+  }
+  rule.inner_source =
+      fields.optional(record.has_inner_source(), record.inner_source(), &network_of);
+  rule.inner_destination =
+      fields.optional(record.has_inner_destination(), record.inner_destination(), &network_of);
+  fields.refuse_unless(record.vlan() <= kMaxVlan);
+  if (record.has_vlan()) rule.vlan = static_cast<uint16_t>(record.vlan());
+  rule.through_bridge =
+      fields.optional_id<BridgeId>(record.has_through_bridge(), record.through_bridge());
+  rule.through_router =
+      fields.optional_id<RouterId>(record.has_through_router(), record.through_router());
+  set_what_it_does(fields, record, rule);
   for (const int condition : record.inverted()) {
     if (condition > 0 && v1::Rule::Condition_IsValid(condition))
       rule.inverted |= 1u << static_cast<unsigned>(condition - 1);

@@ -32,6 +32,15 @@ namespace plexus::store {
 [[nodiscard]] model::SecurityGroup to_model(const v1::SecurityGroup& record);
 [[nodiscard]] model::Rule to_model(const v1::Rule& record);
 [[nodiscard]] model::SecurityRule to_model(const v1::SecurityRule& record);
+// convert_services.cc
+[[nodiscard]] model::FloatingIp to_model(const v1::FloatingIp& record);
+[[nodiscard]] model::SnatPool to_model(const v1::SnatPool& record);
+[[nodiscard]] model::LoadBalancer to_model(const v1::LoadBalancer& record);
+[[nodiscard]] model::Vip to_model(const v1::Vip& record);
+[[nodiscard]] model::Pool to_model(const v1::Pool& record);
+[[nodiscard]] model::PoolMember to_model(const v1::PoolMember& record);
+[[nodiscard]] model::DhcpSubnet to_model(const v1::DhcpSubnet& record);
+[[nodiscard]] model::Mirror to_model(const v1::Mirror& record);
 /// A bucket of the index port.security_groups: sorted by port. Entries that cannot be read are nobody's.
 [[nodiscard]] std::vector<model::GroupMember> to_members(const v1::RefBucket& bucket);
 [[nodiscard]] model::Binding to_model(const v1::Binding& record);

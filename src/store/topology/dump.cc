@@ -307,11 +307,17 @@ bool is_log_entry(std::string_view path) {
 
 /// Access as the writer would have given it.
 std::map<std::string, Access> binding_accesses(const Dump& dump) {
-  std::map<std::string, Access> accesses;
+  std::map<std::string, v1::Port> ports;  // by id
   for (const auto& [path, value] : dump.records) {
     v1::Port port;
     if (object_type(path) != v1::Port::descriptor() || !port.ParseFromString(value)) continue;
-    accesses[binding_path(id_of(port))] = binding_access(port);
+    ports[port.id()] = std::move(port);
+  }
+  std::map<std::string, Access> accesses;
+  for (const auto& [id, port] : ports) {
+    const auto parent = port.has_parent() ? ports.find(port.parent()) : ports.end();
+    accesses[binding_path(id_of(port))] =
+        binding_access(parent == ports.end() ? port : parent->second);
   }
   return accesses;
 }

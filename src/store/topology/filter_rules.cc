@@ -96,7 +96,8 @@ std::string_view words_of(IpFamily family) {
 
 Result<void> check_family(const Message& m) {
   std::vector<Family> families;
-  for (const char* field : {"source", "destination", "remote_prefix"}) {
+  for (const char* field : {"source", "destination", "remote_prefix", "inner_source",
+                            "inner_destination", "to_addresses"}) {
     if (!is_set(m, field) || is_inverted(m, field)) continue;
     if (const auto network = network_of(raw_of(m, field)))
       families.push_back({network->addr.family, field});
@@ -124,7 +125,8 @@ Result<void> check_family(const Message& m) {
 Result<void> check_headers(const v1::Rule& rule) {
   const auto type = wanted_ethertype(rule);
   if (!type || *type == kIpv4 || *type == kIpv6) return Ok{};
-  for (const char* field : {"protocol", "dscp", "fragment"}) {
+  for (const char* field : {"protocol", "dscp", "fragment", "inner_source", "inner_destination",
+                            "to_addresses", "snat_pool", "set_dscp"}) {
     if (is_set(rule, field)) {
       return field_error(rule, field,
                          "is for IP packets: leave it out, or set ethertype to ipv4 or ipv6");
@@ -142,8 +144,8 @@ Result<void> check_headers(const v1::Rule& rule) {
 
 Result<void> check_fragment(const v1::Rule& rule) {
   if (rule.fragment() != v1::Rule::LATER || is_inverted(rule, "fragment")) return Ok{};
-  for (const char* field :
-       {"source_ports", "destination_ports", "tcp_flags", "icmp_type", "icmp_code"}) {
+  for (const char* field : {"source_ports", "destination_ports", "tcp_flags", "icmp_type",
+                            "icmp_code", "inner_source", "inner_destination", "to_ports"}) {
     if (is_set(rule, field)) {
       return field_error(rule, field,
                          "later fragments have none: leave it out, or set fragment to "
@@ -153,16 +155,58 @@ Result<void> check_fragment(const v1::Rule& rule) {
   return Ok{};
 }
 
+/// What an action works with is given with it, and with no other.
+Result<void> check_action(const v1::Rule& rule) {
+  struct Needs {
+    const char* field;
+    v1::Rule::Action action;
+    const char* word;
+    bool required;
+  };
+  for (const Needs& needs : {Needs{"jump_chain", v1::Rule::JUMP, "jump", true},
+                             Needs{"to_addresses", v1::Rule::DNAT, "dnat", true},
+                             Needs{"to_ports", v1::Rule::DNAT, "dnat", false},
+                             Needs{"snat_pool", v1::Rule::SNAT, "snat", true},
+                             Needs{"set_dscp", v1::Rule::MARK, "mark", true},
+                             Needs{"redirect_port", v1::Rule::REDIRECT, "redirect", true}}) {
+    const bool with = rule.action() == needs.action, set = is_set(rule, needs.field);
+    if (with && !set && needs.required)
+      return field_error(rule, needs.field, std::string("is required with action ") + needs.word);
+    if (!with && set)
+      return field_error(
+          rule, needs.field,
+          std::string("is for action ") + needs.word + ": leave it out, or set the action");
+  }
+  const auto to = network_of(rule.to_addresses());
+  if (to && (to->addr.is_multicast() || to->length == 0))
+    return field_error(rule, "to_addresses", to->str() + " is no machine, and no network of some");
+  return Ok{};
+}
+
+/// A port alone takes all that come; of a range each port goes to its own.
+Result<void> check_to_ports(const v1::Rule& rule) {
+  const auto to = port_range_of(rule.to_ports());
+  if (!rule.has_to_ports() || !to) return Ok{};
+  const auto protocol = wanted_protocol(rule);
+  if (!protocol || !has_ports(*protocol))
+    return field_error(rule, "to_ports",
+                       "needs protocol tcp, udp or sctp: set it, or leave out to_ports");
+  if (to->first == 0) return field_error(rule, "to_ports", "there is no port 0");
+  if (to->first == to->last) return Ok{};
+  const auto from = rule.destination_ports_size() == 1 && !is_inverted(rule, "destination_ports")
+                        ? port_range_of(rule.destination_ports(0))
+                        : std::nullopt;
+  if (!from || from->last - from->first != to->last - to->first)
+    return field_error(rule, "to_ports",
+                       "is a range: give one range of as many ports in destination_ports, or one "
+                       "port here");
+  return Ok{};
+}
+
 }  // namespace
 
 Result<void> check_rule(const v1::Rule& rule) {
-  const bool jumps = rule.action() == v1::Rule::JUMP;
-  if (jumps && !rule.has_jump_chain()) {
-    return field_error(rule, "jump_chain", "is required with action jump");
-  }
-  if (!jumps && rule.has_jump_chain()) {
-    return field_error(rule, "jump_chain", "is for action jump: leave it out, or set the action");
-  }
+  if (auto ok = check_action(rule); !ok.ok()) return ok;
   for (const int condition : rule.inverted()) {
     const std::string field = field_of(static_cast<v1::Rule::Condition>(condition));
     if (!is_set(rule, field)) {
@@ -174,6 +218,7 @@ Result<void> check_rule(const v1::Rule& rule) {
     if (auto ok = check(rule); !ok.ok()) return ok;
   }
   if (auto ok = check_protocol(rule); !ok.ok()) return ok;
+  if (auto ok = check_to_ports(rule); !ok.ok()) return ok;
   return check_family(rule);
 }
 

@@ -30,6 +30,14 @@ struct ModelView {
   std::map<SecurityGroupId, model::SecurityGroup> security_groups;
   std::map<SecurityRuleId, model::SecurityRule> security_rules;
   std::map<std::pair<SecurityGroupId, uint32_t>, std::vector<model::GroupMember>> members;
+  std::map<FloatingIpId, model::FloatingIp> floating_ips;
+  std::map<SnatPoolId, model::SnatPool> snat_pools;
+  std::map<LoadBalancerId, model::LoadBalancer> load_balancers;
+  std::map<VipId, model::Vip> vips;
+  std::map<PoolId, model::Pool> pools;
+  std::map<PoolMemberId, model::PoolMember> pool_members;
+  std::map<DhcpSubnetId, model::DhcpSubnet> dhcp_subnets;
+  std::map<MirrorId, model::Mirror> mirrors;
   bool operator==(const ModelView&) const = default;
 
   void apply(const model::Change& change) {
@@ -55,6 +63,14 @@ struct ModelView {
       set(security_groups, *group);
     if (const auto* rule = std::get_if<model::SecurityRuleChange>(&change))
       set(security_rules, *rule);
+    if (const auto* c = std::get_if<model::FloatingIpChange>(&change)) set(floating_ips, *c);
+    if (const auto* c = std::get_if<model::SnatPoolChange>(&change)) set(snat_pools, *c);
+    if (const auto* c = std::get_if<model::LoadBalancerChange>(&change)) set(load_balancers, *c);
+    if (const auto* c = std::get_if<model::VipChange>(&change)) set(vips, *c);
+    if (const auto* c = std::get_if<model::PoolChange>(&change)) set(pools, *c);
+    if (const auto* c = std::get_if<model::PoolMemberChange>(&change)) set(pool_members, *c);
+    if (const auto* c = std::get_if<model::DhcpSubnetChange>(&change)) set(dhcp_subnets, *c);
+    if (const auto* c = std::get_if<model::MirrorChange>(&change)) set(mirrors, *c);
     if (const auto* part = std::get_if<model::GroupMembersChange>(&change)) {
       if (part->now.empty()) {
         members.erase({part->group, part->part});

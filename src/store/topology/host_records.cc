@@ -188,12 +188,24 @@ Result<model::Binding> HostRecords::publish(PortId id, bool take_over) {
         auto stored = transaction.read_message<v1::Binding>(path);
         if (!stored.ok()) return stored.error();
         v1::Binding binding = *stored ? std::move(**stored) : v1::Binding();
-        const bool wanted_here = port->host() == self_.uuid.raw();
-        const bool coming = port->migrating_to() == self_.uuid.raw();
+        // A sub-port is wanted where its parent is, and comes when that has come.
+        v1::Port where = *port;
+        v1::Binding came = binding;
+        if (port->has_parent()) {
+          const auto parent = Uuid::from_bytes(port->parent()).value_or(Uuid{});
+          auto read = existing_port(transaction, PortId{parent});
+          if (!read.ok()) return read.error();
+          auto parents = transaction.read_message<v1::Binding>(binding_path(parent));
+          if (!parents.ok()) return parents.error();
+          where = std::move(*read);
+          came = *parents ? std::move(**parents) : v1::Binding();
+        }
+        const bool wanted_here = where.host() == self_.uuid.raw();
+        const bool coming = where.migrating_to() == self_.uuid.raw();
         const bool taken_over =
-            binding.active() && port->has_migrating_to() && binding.host() == port->migrating_to();
+            came.active() && where.has_migrating_to() && came.host() == where.migrating_to();
         if (wanted_here ? taken_over && !coming
-                        : !coming || (!take_over && binding.host() != self_.uuid.raw())) {
+                        : !coming || (!take_over && came.host() != self_.uuid.raw())) {
           return Error{ErrorCode::conflict,
                        wanted_here
                            ? describe(*port) + " has been taken over by the host it migrates to"

@@ -67,4 +67,39 @@ std::optional<model::AddressPair> address_pair_of(std::string_view raw) {
   return pair;
 }
 
+std::optional<std::pair<IpPrefix, IpAddr>> via_of(std::string_view raw) {
+  constexpr size_t kV4 = 5, kV6 = 17;
+  const size_t length = raw.size() == kV4 + 4 ? kV4 : kV6;
+  if (raw.size() <= length) return std::nullopt;
+  const auto network = network_of(raw.substr(0, length));
+  const auto hop = IpAddr::from_bytes(raw.substr(length));
+  if (!network || !hop || network->addr.family != hop->family) return std::nullopt;
+  return std::pair(*network, *hop);
+}
+
+std::optional<model::DhcpOption> dhcp_option_of(std::string_view raw) {
+  constexpr size_t kCode = 2, kMostBytes = 255;  // a length of one byte: RFC 2132 2
+  if (raw.size() < kCode || raw.size() > kCode + kMostBytes || number_at(raw, 0) == 0)
+    return std::nullopt;
+  model::DhcpOption option{number_at(raw, 0), {}};
+  for (const char c : raw.substr(kCode)) option.value.push_back(static_cast<uint8_t>(c));
+  return option;
+}
+
+std::optional<std::string> domain_of(std::string_view raw) {
+  constexpr size_t kMostBytes = 253, kMostInLabel = 63;  // RFC 1035 2.3.4
+  if (raw.size() > kMostBytes) return std::nullopt;
+  size_t label = 0;
+  for (const char c : raw) {
+    if (c == '.') {
+      if (label == 0) return std::nullopt;
+      label = 0;
+    } else {
+      const bool fits = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+      if (!fits || ++label > kMostInLabel) return std::nullopt;
+    }
+  }
+  return label == 0 ? std::nullopt : std::optional(std::string(raw));
+}
+
 }  // namespace plexus::store

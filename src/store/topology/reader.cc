@@ -56,6 +56,15 @@ std::optional<ModelName> model_of(const ClosureKey& name) {
           return ModelName{Kind::bucket, name.id, name.bucket};
         case Index::wanted_ports:
         case Index::migrating_ports:
+        case Index::router_floating_ips:
+        case Index::router_snat_pools:
+        case Index::router_balancers:
+        case Index::balancer_vips:
+        case Index::pool_members:
+        case Index::bridge_subnets:
+        case Index::bridge_mirrors:
+        case Index::router_mirrors:
+        case Index::sub_ports:
         case Index::none:
           return std::nullopt;
       }
@@ -76,6 +85,21 @@ Kind listed_by(Index index) {
       return Kind::rule;
     case Index::group_rules:
       return Kind::security_rule;
+    case Index::router_floating_ips:
+      return Kind::floating_ip;
+    case Index::router_snat_pools:
+      return Kind::snat_pool;
+    case Index::router_balancers:
+      return Kind::load_balancer;
+    case Index::balancer_vips:
+      return Kind::vip;
+    case Index::pool_members:
+      return Kind::pool_member;
+    case Index::bridge_subnets:
+      return Kind::dhcp_subnet;
+    case Index::bridge_mirrors:
+    case Index::router_mirrors:
+      return Kind::mirror;
     default:
       return Kind::port;
   }
@@ -272,10 +296,11 @@ std::vector<ClosureKey> ClosureReader::Closure::next_of(const Entry& key) const 
     if (!to.is_nil()) next.push_back({kind, index, bucket, to});
   };
   // Most indexes have one bucket: its number needs no waiting for the head.
-  const auto add_index = [&](Index index) {
-    add(Kind::head, id, index);
-    add(Kind::bucket, id, index, 0);
+  const auto add_index_of = [&](Index index, const Uuid& of) {
+    add(Kind::head, of, index);
+    add(Kind::bucket, of, index, 0);
   };
+  const auto add_index = [&](Index index) { add_index_of(index, id); };
   if (key.name.kind == Kind::head) {
     const uint32_t depth = decode<v1::IndexHead>(key).first.depth();
     for (uint32_t b = 0; b < 1u << std::min(depth, kMaxDepth); ++b) {
@@ -289,28 +314,48 @@ std::vector<ClosureKey> ClosureReader::Closure::next_of(const Entry& key) const 
       const auto bridge = decode<v1::Bridge>(key).first;
       add(Kind::chain, uuid_of(bridge.in_chain()));
       add(Kind::chain, uuid_of(bridge.out_chain()));
-      add_index(Index::bridge_ports);
+      for (const Index index : {Index::bridge_ports, Index::bridge_subnets, Index::bridge_mirrors})
+        add_index(index);
       break;
     }
     case Kind::router: {
       const auto router = decode<v1::Router>(key).first;
       add(Kind::chain, uuid_of(router.in_chain()));
       add(Kind::chain, uuid_of(router.out_chain()));
-      add_index(Index::router_ports);
-      add_index(Index::router_routes);
+      for (const Index index :
+           {Index::router_ports, Index::router_routes, Index::router_floating_ips,
+            Index::router_snat_pools, Index::router_balancers, Index::router_mirrors})
+        add_index(index);
+      break;
+    }
+    case Kind::load_balancer:
+      add_index(Index::balancer_vips);
+      break;
+    case Kind::vip:
+      // Pools that no virtual address names serve nobody.
+      add(Kind::pool, uuid_of(decode<v1::Vip>(key).first.pool()));
+      break;
+    case Kind::pool:
+      add_index(Index::pool_members);
+      break;
+    case Kind::mirror: {
+      const auto mirror = decode<v1::Mirror>(key).first;
+      add(Kind::port, uuid_of(mirror.to_port()));
       break;
     }
     case Kind::chain:
       add_index(Index::chain_rules);
       break;
     case Kind::rule: {
-      // Not in_port and out_port: a port of another device never comes or goes here.
+      // Not in_port, out_port, through_bridge and through_router: what is not here anyway, no packet comes by.
       const auto rule = decode<v1::Rule>(key).first;
       add(Kind::chain, uuid_of(rule.jump_chain()));
       for (const std::string* group : {&rule.source_group(), &rule.destination_group()})
         add(Kind::address_group, uuid_of(*group));
       for (const std::string* group : {&rule.in_port_group(), &rule.out_port_group()})
         add(Kind::port_group, uuid_of(*group));
+      add(Kind::snat_pool, uuid_of(rule.snat_pool()));
+      add(Kind::port, uuid_of(rule.redirect_port()));
       break;
     }
     case Kind::security_group:
@@ -336,6 +381,7 @@ std::vector<ClosureKey> ClosureReader::Closure::next_of(const Entry& key) const 
       add(Kind::bridge, uuid_of(port.bridge()));
       add(Kind::router, uuid_of(port.router()));
       add(Kind::port, uuid_of(port.peer()));
+      add(Kind::port, uuid_of(port.parent()));
       if (!port.has_peer()) add(Kind::binding, id);
       if (port.has_router()) add(Kind::neighbours, id);
       break;
@@ -349,8 +395,14 @@ std::vector<ClosureKey> ClosureReader::Closure::next_of(const Entry& key) const 
     case Kind::bucket: {
       if (key.name.index == Index::group_members) break;
       const Kind listed = listed_by(key.name.index);
+      // Whose interface is here may have sub-ports here.
+      const bool here =
+          key.name.index == Index::wanted_ports || key.name.index == Index::migrating_ports;
       const auto bucket = decode<v1::RefBucket>(key).first;
-      for (const auto& entry : bucket.entries()) add(listed, uuid_of(entry.id()));
+      for (const auto& entry : bucket.entries()) {
+        add(listed, uuid_of(entry.id()));
+        if (here) add_index_of(Index::sub_ports, uuid_of(entry.id()));
+      }
       break;
     }
     default:
@@ -515,6 +567,23 @@ std::optional<model::Change> ClosureReader::Closure::change_of(const ModelName& 
     case Kind::security_rule:
       return device(v1::SecurityRule(),
                     model::SecurityRuleChange{SecurityRuleId{name.id}, std::nullopt});
+    case Kind::floating_ip:
+      return device(v1::FloatingIp(), model::FloatingIpChange{FloatingIpId{name.id}, std::nullopt});
+    case Kind::snat_pool:
+      return device(v1::SnatPool(), model::SnatPoolChange{SnatPoolId{name.id}, std::nullopt});
+    case Kind::load_balancer:
+      return device(v1::LoadBalancer(),
+                    model::LoadBalancerChange{LoadBalancerId{name.id}, std::nullopt});
+    case Kind::vip:
+      return device(v1::Vip(), model::VipChange{VipId{name.id}, std::nullopt});
+    case Kind::pool:
+      return device(v1::Pool(), model::PoolChange{PoolId{name.id}, std::nullopt});
+    case Kind::pool_member:
+      return device(v1::PoolMember(), model::PoolMemberChange{PoolMemberId{name.id}, std::nullopt});
+    case Kind::dhcp_subnet:
+      return device(v1::DhcpSubnet(), model::DhcpSubnetChange{DhcpSubnetId{name.id}, std::nullopt});
+    case Kind::mirror:
+      return device(v1::Mirror(), model::MirrorChange{MirrorId{name.id}, std::nullopt});
     case Kind::bucket: {
       model::GroupMembersChange change{SecurityGroupId{name.id}, name.part, {}};
       if (present) change.now = to_members(decode<v1::RefBucket>(*key).first);

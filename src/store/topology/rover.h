@@ -43,6 +43,7 @@ class Rover {
         &Rover::rename_device, &Rover::remove_host,  &Rover::batch,         &Rover::batch,
         &Rover::create_group,  &Rover::create_group, &Rover::join_groups,   &Rover::join_groups,
         &Rover::create_rule,   &Rover::create_rule,  &Rover::change_rule,   &Rover::remove_group,
+        &Rover::serve,         &Rover::serve,        &Rover::serve,         &Rover::stop_serving,
     };
     (this->*kOperations[pick(kOperations.size())])();
   }
@@ -312,6 +313,87 @@ class Rover {
                                             }
                                             return Ok{};
                                           }));
+  }
+  template <typename M>
+  void at_router(M& m, const v1::Router& router) {
+    m.set_name(name());
+    m.set_router(router.id());
+  }
+  void serve() {
+    const auto router = any<v1::Router>();
+    const auto balancer = any<v1::LoadBalancer>();
+    const auto pool = any<v1::Pool>();
+    const auto port = any<v1::Port>(), other = any<v1::Port>();
+    if (!router || !port) return;
+    const std::string address = network().addr.raw();
+    switch (pick(8)) {
+      case 0: {
+        v1::FloatingIp floating;
+        at_router(floating, *router);
+        floating.set_address(address);
+        return outcome("create floating address", writer_.create(floating));
+      }
+      case 1: {
+        v1::LoadBalancer made;
+        at_router(made, *router);
+        return outcome("create load balancer", writer_.create(made));
+      }
+      case 2: {
+        if (!balancer) return;
+        v1::Pool made;
+        made.set_name(name());
+        made.set_load_balancer(balancer->id());
+        return outcome("create pool", writer_.create(made));
+      }
+      case 3: {
+        if (!pool) return;
+        v1::Vip vip;
+        vip.set_name(name());
+        vip.set_load_balancer(pool->load_balancer());
+        vip.set_pool(pool->id());
+        vip.set_address(address);
+        vip.set_protocol("\x06");
+        vip.set_port(static_cast<uint32_t>(1 + pick(3)));
+        return outcome("create virtual address", writer_.create(vip));
+      }
+      case 4: {
+        if (!pool) return;
+        v1::PoolMember member;
+        member.set_pool(pool->id());
+        member.set_address(pick(4) == 0 ? IpAddr::parse("fd00::1")->raw() : address);
+        return outcome("create member", writer_.create(member));
+      }
+      case 5: {
+        v1::Mirror mirror;
+        mirror.set_name(name());
+        mirror.set_which(v1::Mirror::IN);
+        mirror.set_port(port->id());
+        mirror.set_to_port(other->id());
+        return outcome("create mirror", writer_.create(mirror));
+      }
+      default: {
+        v1::Port sub_port;
+        sub_port.set_name("p" + std::to_string(pick(60)));
+        if (port->has_bridge()) sub_port.set_bridge(port->bridge());
+        sub_port.set_parent(port->id());
+        sub_port.set_vlan(static_cast<uint32_t>(1 + pick(4)));
+        return outcome("create sub-port", writer_.create(sub_port));
+      }
+    }
+  }
+  void stop_serving() {
+    switch (pick(5)) {
+      case 0:
+        return remove_any<v1::FloatingIp>("remove floating address");
+      case 1:
+        return remove_any<v1::LoadBalancer>("remove load balancer");
+      case 2:
+        return remove_any<v1::Vip>("remove virtual address");
+      case 3:
+        return remove_any<v1::PoolMember>("remove member");
+      default:
+        return remove_any<v1::Mirror>("remove mirror");
+    }
   }
   void remove_group() {
     switch (pick(5)) {

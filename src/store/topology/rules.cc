@@ -9,6 +9,7 @@
 #include "store/topology/filter_rules.h"
 #include "store/topology/index.h"
 #include "store/topology/layout.h"
+#include "store/topology/service_rules.h"
 #include "store/topology/validate.h"
 
 namespace plexus::store {
@@ -28,14 +29,6 @@ std::vector<IpPrefix> networks_of(const v1::Port& port) {
     if (const auto network = IpPrefix::from_bytes(raw)) networks.push_back(*network);
   }
   return networks;
-}
-
-// What is wrong with an address as one interface's own; "": nothing.
-std::string unfit_address(const IpAddr& a) {
-  if (a.is_unspecified()) return a.str() + " is no address of an interface";
-  if (a.is_multicast()) return a.str() + " is a group address";
-  if (a.is_loopback()) return a.str() + " is a loopback address";
-  return "";
 }
 
 Result<void> check_port_alone(const v1::Port& port) {
@@ -142,6 +135,10 @@ Result<void> link(ChangeSet& changes, ChangeSet::Object& object) {
                                         " already: clear that link first"};
   }
   if (auto ok = check_writable(*(*other)->now); !ok.ok()) return ok;
+  if (peer.has_parent()) {
+    return field_error(port, "peer",
+                       describe(peer) + " is a sub-port: it has its parent's interface");
+  }
   peer.set_peer(object.id.raw());
   return Ok{};
 }
@@ -274,6 +271,7 @@ Result<void> apply_rules(ChangeSet& changes, ChangeSet::Object& object) {
     }
     if (auto ok = check_port_alone(*port); !ok.ok()) return ok;
     if (auto ok = check_port_filters(*port); !ok.ok()) return ok;
+    if (auto ok = check_port_services(*port); !ok.ok()) return ok;
     if (auto ok = check_hosts(changes, object); !ok.ok()) return ok;
     if (auto ok = link(changes, object); !ok.ok()) return ok;
     return check_next_hops(changes, object);

@@ -57,6 +57,27 @@ struct References {
   std::map<const Descriptor*, std::vector<ReferenceField>> from, to;
 };
 
+/// Objects of the one type keep those of the other from being removed.
+bool restricts(const Descriptor& holder, const Descriptor& target) {
+  for (int i = 0; i < holder.field_count(); ++i) {
+    const v1::Reference& option = holder.field(i)->options().GetExtension(v1::ref);
+    if (option.on_delete() == v1::RESTRICT && option.type() == target.name()) return true;
+  }
+  return false;
+}
+
+/// Of what goes with an object, those first that keep others of it: a virtual address before its pool.
+void order_for_removal(std::vector<ReferenceField>& references) {
+  const auto holder = [&](size_t i) { return references[i].field->containing_type(); };
+  for (size_t i = 0; i < references.size(); ++i) {
+    for (size_t j = i + 1; j < references.size(); ++j) {
+      if (holder(i) == holder(j) || !restricts(*holder(j), *holder(i))) continue;
+      const auto at = [&](size_t n) { return references.begin() + static_cast<std::ptrdiff_t>(n); };
+      std::rotate(at(i), at(j), at(j + 1));
+    }
+  }
+}
+
 const References& all_references() {
   static const auto references = [] {
     References found;
@@ -74,6 +95,7 @@ const References& all_references() {
         found.to[target].push_back(reference);
       }
     }
+    for (auto& [type, list] : found.to) order_for_removal(list);
     return found;
   }();
   return references;
@@ -197,6 +219,9 @@ v1::RefEntry facts_of(const Message* resource, const ReferenceField& reference) 
     // Members of a remote group are known without their records.
     if (reference.field->number() == v1::Port::kSecurityGroupsFieldNumber)
       *facts.mutable_addresses() = port->addresses();
+  } else if (const auto* member = dynamic_cast<const v1::PoolMember*>(resource)) {
+    // Of which family a pool is.
+    facts.add_addresses(member->address());
   } else if (const auto* rule = dynamic_cast<const v1::Rule*>(resource)) {
     // Who looks for circles of chains goes from chain to chain.
     const int field = reference.field->number();

@@ -125,6 +125,21 @@ class TopologyTest : public ::testing::Test {
     return route;
   }
 
+  /// A resource as `edit` makes it.
+  template <typename M, typename Edit>
+  static M made(const char* name, const Edit& edit) {
+    M message;
+    if (*name != '\0') message.set_name(name);
+    edit(message);
+    return message;
+  }
+  /// What the writer says against it; "": nothing, it is there now.
+  template <typename M>
+  std::string refusal(const M& wanted) {
+    auto created = writer_->create(wanted);
+    return created.ok() ? "" : created.error().message;
+  }
+
   TestStore fresh_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<TopologyWriter> writer_;

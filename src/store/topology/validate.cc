@@ -80,6 +80,12 @@ std::string format_error(v1::Format format, const std::string& value) {
       return tcp_flags_of(value) ? "" : "want the flags that are set among those looked at";
     case v1::FORMAT_ADDRESS_PAIR:
       return address_pair_of(value) ? "" : "want a network, and perhaps a MAC address";
+    case v1::FORMAT_VIA:
+      return via_of(value) ? "" : "want a network without host bits and a next hop of its family";
+    case v1::FORMAT_DHCP_OPTION:
+      return dhcp_option_of(value) ? "" : "want a code from 1 on and a value of at most 255 bytes";
+    case v1::FORMAT_DOMAIN:
+      return domain_of(value) ? "" : "want a domain name in small letters, like example.net";
     default:
       return "";
   }
