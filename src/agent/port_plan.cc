@@ -6,6 +6,10 @@
 namespace plexus::agent {
 
 PortRole role_of(const model::Snapshot& snapshot, const model::Port& port) {
+  if (port.parent && !port.unreadable) {
+    const model::Port* parent = snapshot.port(*port.parent);
+    return parent == nullptr || parent->parent ? PortRole::none : role_of(snapshot, *parent);
+  }
   // A record of a newer schema may mean something else by these fields: hands off.
   if (port.interface.empty() || port.unreadable) return PortRole::none;
   const HostId self = snapshot.self();
@@ -27,7 +31,7 @@ PortPlan plan_ports(const model::Snapshot& snapshot, const std::set<PortId>& can
   std::map<PortId, Plug> wanted;
   for (const PortId& id : candidates) {
     const model::Port* port = snapshot.port(id);
-    if (port == nullptr || role_of(snapshot, *port) == PortRole::none) continue;
+    if (port == nullptr || port->parent || role_of(snapshot, *port) == PortRole::none) continue;
     if (const auto link = links.find(port->interface); link != links.end()) {
       wanted[id] = Plug{id, port->interface, link->second};
     }

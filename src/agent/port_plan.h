@@ -32,7 +32,7 @@ struct PortPlan {
   [[nodiscard]] bool empty() const { return detach.empty() && attach.empty(); }
 };
 
-/// What a port has to do with this host.
+/// What a port has to do with this host; a sub-port has what its parent has.
 enum class PortRole : uint8_t {
   none,
   owner,    ///< it is wanted here: to be plugged in and published
@@ -40,7 +40,7 @@ enum class PortRole : uint8_t {
 };
 [[nodiscard]] PortRole role_of(const model::Snapshot& snapshot, const model::Port& port);
 
-/// `candidates`: the ports that may have a role here. `links`: index by name of the interfaces that exist. `plugged`:
+/// `candidates`: the ports that may have a role here; sub-ports among them have no interface to plug in. `links`: index by name of the interfaces that exist. `plugged`:
 /// what is attached now.
 [[nodiscard]] PortPlan plan_ports(const model::Snapshot& snapshot,
                                   const std::set<PortId>& candidates,

@@ -49,6 +49,47 @@ TEST(PortPlan, AttachesWhatIsWantedHereAndExists) {
   EXPECT_EQ(plan.attach, (std::vector<Plug>{{port_id("vm1"), "tap1", 7}}));
 }
 
+TEST(PortPlan, ASubPortIsWhereItsParentIsAndHasNoInterface) {
+  World w;
+  w.change(wanted("trunk", kSelf, "tap1"));
+  w.links = {{"tap1", 7}};
+  model::Port sub;
+  sub.id = port_id("sub");
+  sub.parent = port_id("trunk");
+  sub.vlan = 7;
+  w.change(model::PortChange{sub.id, sub});
+  const auto role = [&](const char* name) {
+    const auto snapshot = w.topology.snapshot();
+    return role_of(*snapshot, *snapshot->port(port_id(name)));
+  };
+  EXPECT_EQ(role("sub"), PortRole::owner);
+  EXPECT_EQ(w.plan().attach, (std::vector<Plug>{{port_id("trunk"), "tap1", 7}}));
+
+  // The parent is about to come: so is the sub-port, until the parent has.
+  model::Port coming = *w.topology.snapshot()->port(port_id("trunk"));
+  coming.wanted_host = kOther;
+  coming.migrating_to = kSelf;
+  w.change(model::PortChange{coming.id, coming});
+  EXPECT_EQ(role("sub"), PortRole::passive);
+  model::Binding binding;
+  binding.port = port_id("trunk");
+  binding.host = kSelf;
+  binding.active = true;
+  w.change(model::BindingChange{binding.port, binding});
+  EXPECT_EQ(role("sub"), PortRole::owner);
+
+  w.change(wanted("trunk", kOther, "tap1"));
+  EXPECT_EQ(role("sub"), PortRole::none);
+  w.change(model::PortChange{port_id("trunk"), std::nullopt});
+  EXPECT_EQ(role("sub"), PortRole::none);
+
+  // Its record says something that we do not know.
+  w.change(wanted("trunk", kSelf, "tap1"));
+  sub.unreadable = true;
+  w.change(model::PortChange{sub.id, sub});
+  EXPECT_EQ(role("sub"), PortRole::none);
+}
+
 TEST(PortPlan, NothingToDoWhenAllIsAsWanted) {
   World w;
   w.change(wanted("vm1", kSelf, "tap1"));

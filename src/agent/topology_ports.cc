@@ -97,13 +97,13 @@ void TopologyThread::attach(const Plug& plug) {
   port_errors_.erase(plug.port);
   plugged_[plug.port] = plug;
   wishes_dirty_ = plugs_dirty_ = true;
-  asked_ports_.erase(plug.port.uuid);
+  forget_asked(plug.port);
   log_info("agent", "port {}: {} plugged in", plug.port.str(), plug.interface);
 }
 
 void TopologyThread::detach(const Plug& plug) {
   link_.unpublish(plug.port);
-  asked_ports_.erase(plug.port.uuid);
+  forget_asked(plug.port);
   const model::Change gone[] = {model::LocalPortChange{plug.port, 0}};
   apply(gone);
   hand_to_worker();
@@ -121,6 +121,21 @@ void TopologyThread::detach(const Plug& plug) {
   log_info("agent", "port {}: {} unplugged", plug.port.str(), plug.interface);
 }
 
+/// Where the frames of a port come in and go out: the port itself, or its parent.
+bool TopologyThread::is_plugged(const model::Port& port) const {
+  return plugged_.contains(port.parent.value_or(port.id));
+}
+
+/// What was asked for while its interface was here, or was not, may be asked for again.
+void TopologyThread::forget_asked(PortId id) {
+  asked_ports_.erase(id.uuid);
+  const auto snapshot = topology_.snapshot();
+  for (const PortId& other : candidates_) {
+    const model::Port* port = snapshot->port(other);
+    if (port != nullptr && port->parent == id) asked_ports_.erase(other.uuid);
+  }
+}
+
 /// The store must say of each port that it is here if it is, and must not if it is not.
 void TopologyThread::reconcile_publications(MonoTime now) {
   const auto snapshot = topology_.snapshot();
@@ -130,9 +145,9 @@ void TopologyThread::reconcile_publications(MonoTime now) {
     if (port == nullptr) continue;
     const model::Binding* binding = snapshot->binding(id);
     const bool said = binding != nullptr && binding->host == snapshot->self() && binding->active;
-    const bool here = plugged_.contains(id);
+    const bool here = is_plugged(*port);
     const PortRole role = role_of(*snapshot, *port);
-    if (here && role == PortRole::passive) ++passive_;
+    if (here && role == PortRole::passive && !port->parent) ++passive_;
     if (here && role == PortRole::owner && !said) {
       if (may_ask(asked_ports_, id.uuid, now)) link_.publish(id, false);
     } else if (!here && said) {
@@ -144,9 +159,9 @@ void TopologyThread::reconcile_publications(MonoTime now) {
 void TopologyThread::reconcile_flood_keys(MonoTime now) {
   const auto snapshot = topology_.snapshot();
   std::set<BridgeId> needed;
-  for (const auto& [id, plug] : plugged_) {
+  for (const PortId& id : candidates_) {
     const model::Port* port = snapshot->port(id);
-    if (port == nullptr) continue;
+    if (port == nullptr || !is_plugged(*port)) continue;
     if (const auto* bridge = std::get_if<BridgeId>(&port->device)) needed.insert(*bridge);
   }
   std::set<BridgeId> known;

@@ -473,8 +473,10 @@ void TopologyThread::apply(std::span<const model::Change> changes) {
   std::vector<model::Change> more;
   for (const model::Change& change : changes) {
     if (const auto* port = std::get_if<model::PortChange>(&change)) {
-      const bool ours = port->now && (port->now->wanted_host == options_.host ||
-                                      port->now->migrating_to == options_.host);
+      // Sub-ports are where their parents are, which may come and go without them.
+      const bool ours =
+          port->now && (port->now->wanted_host == options_.host ||
+                        port->now->migrating_to == options_.host || port->now->parent);
       if (ours || candidates_.contains(port->id)) ports_dirty_ = wishes_dirty_ = true;
       if (ours) {
         candidates_.insert(port->id);

@@ -114,6 +114,8 @@ class TopologyThread {
   void reconcile_ports();
   void reconcile_publications(MonoTime now);
   void reconcile_flood_keys(MonoTime now);
+  [[nodiscard]] bool is_plugged(const model::Port& port) const;
+  void forget_asked(PortId id);
   void reconcile_tunnel();
   void note_moved(const model::BindingChange& change, std::vector<model::Change>& more);
   void forget_moved(MonoTime now);
@@ -158,7 +160,7 @@ class TopologyThread {
   // This host.
   std::map<std::string, uint32_t> links_;   ///< index by name
   std::map<uint32_t, uint32_t> link_mtus_;  ///< by index
-  std::set<PortId> candidates_;             ///< ports that name this host
+  std::set<PortId> candidates_;             ///< ports that name this host, and all sub-ports
   bool ports_dirty_ = true;
   bool wishes_dirty_ =
       true;  ///< what the store should say of this host may differ from what it says
