@@ -12,7 +12,8 @@ namespace {
 
 constexpr uint64_t kOffsetSeed = 0x706c6578'75730001, kSkipSeed = 0x706c6578'75730002,
                    kFlowSeed = 0x706c6578'75730003;
-static_assert(kMaxMaglevMembers <= 256, "a place holds one byte");
+static_assert(kMaxMaglevMembers <= 256, "a place of a small table holds one byte");
+static_assert(kMaxLargeMaglevMembers <= 65536, "a place of a large one holds two");
 
 uint64_t mixed(uint64_t x) {
   x += 0x9e3779b97f4a7c15;
@@ -33,14 +34,14 @@ std::array<uint64_t, 2> words_of(const Uuid& id) {
 
 /// How many places each gets: one, and of the others its share by weight.
 std::vector<uint32_t> quotas_of(std::span<const MaglevMember> members,
-                                std::span<const size_t> order) {
+                                std::span<const size_t> order, uint32_t places) {
   uint64_t total = 0;
   for (const MaglevMember& m : members) total += std::max(1u, m.weight);
   std::vector<uint32_t> quotas(members.size());
   std::vector<uint64_t> remainders(members.size());
   uint32_t given = 0;
   for (size_t i = 0; i < members.size(); ++i) {
-    const uint64_t share = uint64_t{std::max(1u, members[i].weight)} * kMaglevSize;
+    const uint64_t share = uint64_t{std::max(1u, members[i].weight)} * places;
     quotas[i] = static_cast<uint32_t>(share / total);
     remainders[i] = share % total;
     given += quotas[i];
@@ -49,7 +50,7 @@ std::vector<uint32_t> quotas_of(std::span<const MaglevMember> members,
   std::vector<size_t> by_remainder(order.begin(), order.end());
   std::stable_sort(by_remainder.begin(), by_remainder.end(),
                    [&](size_t a, size_t b) { return remainders[a] > remainders[b]; });
-  for (size_t i = 0; given < kMaglevSize; ++i, ++given) ++quotas[by_remainder[i]];
+  for (size_t i = 0; given < places; ++i, ++given) ++quotas[by_remainder[i]];
   // Nobody goes without: the richest gives.
   for (size_t i : order) {
     if (quotas[i] > 0) continue;
@@ -69,8 +70,13 @@ uint64_t fixed_hash(uint64_t seed, std::span<const uint64_t> words) {
   return h;
 }
 
-MaglevTable::MaglevTable(std::span<const MaglevMember> members) : places_(kMaglevSize) {
-  PLEXUS_CHECK(!members.empty() && members.size() <= kMaxMaglevMembers, "1 to 256 members");
+MaglevTable::MaglevTable(std::span<const MaglevMember> members) {
+  PLEXUS_CHECK(!members.empty() && members.size() <= kMaxLargeMaglevMembers, "1 to 4,096 members");
+  if (members.size() <= kMaxMaglevMembers)
+    small_.resize(kMaglevSize);
+  else
+    large_.resize(kLargeMaglevSize);
+  const uint32_t size = places();
   // By key, so that the order in which they were given does not matter.
   std::vector<size_t> order(members.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -84,12 +90,12 @@ MaglevTable::MaglevTable(std::span<const MaglevMember> members) : places_(kMagle
   std::vector<Walk> walks(members.size());
   for (size_t i = 0; i < members.size(); ++i) {
     const auto key = words_of(members[i].key);
-    walks[i].at = static_cast<uint32_t>(fixed_hash(kOffsetSeed, key) % kMaglevSize);
-    walks[i].skip = static_cast<uint32_t>(fixed_hash(kSkipSeed, key) % (kMaglevSize - 1)) + 1;
+    walks[i].at = static_cast<uint32_t>(fixed_hash(kOffsetSeed, key) % size);
+    walks[i].skip = static_cast<uint32_t>(fixed_hash(kSkipSeed, key) % (size - 1)) + 1;
   }
-  std::vector<uint32_t> left = quotas_of(members, order);
-  std::vector<bool> taken(kMaglevSize);
-  for (uint32_t filled = 0; filled < kMaglevSize;) {
+  std::vector<uint32_t> left = quotas_of(members, order, size);
+  std::vector<bool> taken(size);
+  for (uint32_t filled = 0; filled < size;) {
     uint32_t heaviest = 1;
     for (size_t i : order)
       if (left[i] > 0) heaviest = std::max(heaviest, members[i].weight);
@@ -101,9 +107,12 @@ MaglevTable::MaglevTable(std::span<const MaglevMember> members) : places_(kMagle
       walk.credit += std::max(1u, members[i].weight);
       if (walk.credit < heaviest) continue;
       walk.credit -= heaviest;
-      while (taken[walk.at]) walk.at = (walk.at + walk.skip) % kMaglevSize;
+      while (taken[walk.at]) walk.at = (walk.at + walk.skip) % size;
       taken[walk.at] = true;
-      places_[walk.at] = static_cast<uint8_t>(i);
+      if (large_.empty())
+        small_[walk.at] = static_cast<uint8_t>(i);
+      else
+        large_[walk.at] = static_cast<uint16_t>(i);
       --left[i];
       ++filled;
     }

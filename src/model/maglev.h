@@ -16,10 +16,12 @@
 
 namespace plexus::model {
 
-/// Places in a table: a prime, so that every member's way through it meets each place once.
-inline constexpr uint32_t kMaglevSize = 4093;
-/// Members of a table; every one of them has a place then.
-inline constexpr size_t kMaxMaglevMembers = 256;
+/// Places in a table: a prime, so that every member's way through it meets each place once. A table of more than
+/// kMaxMaglevMembers members has the larger number, so that shares stay fine; when a group outgrows the smaller one, most flows
+/// are chosen for anew.
+inline constexpr uint32_t kMaglevSize = 4093, kLargeMaglevSize = 65537;
+/// Members of a small table, and of any; every one of them has a place then.
+inline constexpr size_t kMaxMaglevMembers = 256, kMaxLargeMaglevMembers = 4096;
 
 /// 64 bits of `words`, of which each depends on all: per word, xor and the finalizer of SplitMix64.
 [[nodiscard]] uint64_t fixed_hash(uint64_t seed, std::span<const uint64_t> words);
@@ -31,15 +33,21 @@ struct MaglevMember {
 
 class MaglevTable {
  public:
-  /// At most kMaxMaglevMembers members, all keys different, at least one. Each gets its share of the places by weight,
+  /// At most kMaxLargeMaglevMembers members, all keys different, at least one. Each gets its share of the places by weight,
   /// exact but for rounding (largest remainders first), and one at least.
   explicit MaglevTable(std::span<const MaglevMember> members);
 
   /// The index, among the members as they were given, that serves a flow with this hash.
-  [[nodiscard]] size_t member(uint64_t hash) const { return places_[hash % kMaglevSize]; }
+  [[nodiscard]] size_t member(uint64_t hash) const {
+    if (large_.empty()) return small_[hash % kMaglevSize];
+    return large_[hash % kLargeMaglevSize];
+  }
+  [[nodiscard]] uint32_t places() const { return large_.empty() ? kMaglevSize : kLargeMaglevSize; }
 
  private:
-  std::vector<uint8_t> places_;
+  // One of them has the places.
+  std::vector<uint8_t> small_;
+  std::vector<uint16_t> large_;
 };
 
 /// What of a packet says to which flow it belongs. All fragments of a packet agree in it, and so do all packets of a

@@ -49,6 +49,22 @@ TEST(Maglev, EverybodyHasAPlace) {
   EXPECT_LE(*std::max_element(many.begin(), many.end()), kMaglevSize / kMaxMaglevMembers + 1);
 }
 
+TEST(Maglev, MoreThanASmallTableHolds) {
+  for (const size_t count : {kMaxMaglevMembers + 1, size_t{1000}, kMaxLargeMaglevMembers}) {
+    std::vector<uint32_t> weights(count, 2);
+    weights.back() = 1;
+    const MaglevTable table(members(weights));
+    ASSERT_EQ(table.places(), kLargeMaglevSize);
+    std::vector<uint32_t> served(count);
+    for (uint64_t h = 0; h < kLargeMaglevSize; ++h) ++served.at(table.member(h));
+    const double share = 2.0 * kLargeMaglevSize / (2.0 * static_cast<double>(count) - 1);
+    for (size_t i = 0; i + 1 < count; ++i) ASSERT_LT(std::abs(served[i] - share), 1.0) << i;
+    EXPECT_LT(std::abs(served.back() - share / 2), 1.0) << count;
+  }
+  EXPECT_EQ(MaglevTable(members(std::vector<uint32_t>(kMaxMaglevMembers, 1))).places(),
+            kMaglevSize);
+}
+
 TEST(Maglev, TheOrderOfTheMembersDoesNotMatter) {
   auto all = members({3, 1, 4, 1, 5});
   const MaglevTable one(all);
