@@ -33,6 +33,12 @@ std::span<const T> list_or_none(const std::vector<T>* list) {
 }
 }  // namespace
 
+const std::shared_ptr<const MemberSet>& Snapshot::serving(PoolId id) const {
+  static const std::shared_ptr<const MemberSet> nobody;
+  const auto* found = serving_.find(id);
+  return found != nullptr ? *found : nobody;
+}
+
 std::span<const PortBlock> Snapshot::port_blocks(SnatPoolId id) const {
   return list_or_none(port_blocks_.find(id));
 }

@@ -22,9 +22,11 @@
 #include "base/ids.h"
 #include "model/address_set.h"
 #include "model/cow_table.h"
+#include "model/member_set.h"
 #include "model/records.h"
 #include "model/route_table.h"
 #include "model/rule_table.h"
+#include "model/translation_table.h"
 #include "packet/addr.h"
 #include "packet/flow_key.h"
 
@@ -113,6 +115,13 @@ class Snapshot {
   }
   [[nodiscard]] const Mirror* mirror(MirrorId id) const { return mirrors_.find(id); }
 
+  /// Where the router translates; nullptr: nowhere.
+  [[nodiscard]] const TranslationTable* translations(RouterId id) const {
+    return translations_.find(id);
+  }
+  /// The members of the pool that take new connections now: those that are up, readable and of weight above 0; backups only
+  /// when no other is left. At most kMaxLargeMaglevMembers, by id. Null: nobody.
+  [[nodiscard]] const std::shared_ptr<const MemberSet>& serving(PoolId id) const;
   /// The ports of the pool that this host has to itself; sorted.
   [[nodiscard]] std::span<const PortBlock> port_blocks(SnatPoolId id) const;
   /// The subnets of a bridge that machines are served from; sorted.
@@ -265,6 +274,8 @@ class Snapshot {
   CowTable<PoolId, Pool> pools_;
   CowTable<PoolMemberId, PoolMember> pool_members_;
   CowTable<SnatPoolId, std::vector<PortBlock>> port_blocks_;
+  CowTable<RouterId, TranslationTable> translations_;           ///< values not empty
+  CowTable<PoolId, std::shared_ptr<const MemberSet>> serving_;  ///< values not null
   CowTable<DhcpSubnetId, DhcpSubnet> dhcp_subnets_;
   CowTable<BridgeId, std::vector<DhcpSubnetId>> dhcp_of_;  ///< values sorted, never empty
   CowTable<MirrorId, Mirror> mirrors_;

@@ -137,6 +137,7 @@ Delta Topology::apply(std::span<const Change> changes) {
   if (changes.empty()) return delta;
   published_.reset();
   for (const Change& c : changes) apply_one(c, delta);
+  choose_serving();
   sort_unique(delta.bridges);
   sort_unique(delta.macs);
   sort_unique(delta.addresses);
@@ -157,10 +158,9 @@ Delta Topology::apply(std::span<const Change> changes) {
   sort_unique(delta.group_prefixes);
   sort_unique(delta.members);
   sort_unique(delta.port_groups);
-  sort_unique(delta.floating_ips);
+  sort_unique(delta.translations);
   sort_unique(delta.snat_pools);
   sort_unique(delta.load_balancers);
-  sort_unique(delta.vips);
   sort_unique(delta.pools);
   sort_unique(delta.dhcp);
   sort_unique(delta.mirrors);

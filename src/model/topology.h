@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <utility>
 #include <vector>
@@ -57,14 +58,14 @@ struct Delta {
   std::vector<std::pair<AddressGroupId, IpPrefix>> group_prefixes;  ///< came or went
   std::vector<std::pair<SecurityGroupId, IpAddr>> members;          ///< addresses, came or went
   std::vector<PortGroupId> port_groups;
-  /// At the router; outside and inside addresses, old and new.
-  std::vector<std::pair<RouterId, IpAddr>> floating_ips;
-  std::vector<SnatPoolId> snat_pools;                   ///< own fields, or this host's ports of it
-  std::vector<LoadBalancerId> load_balancers;           ///< own fields
-  std::vector<std::pair<LoadBalancerId, IpAddr>> vips;  ///< at the address, old and new
-  std::vector<PoolId> pools;                            ///< own fields, or a member
-  std::vector<BridgeId> dhcp;                           ///< a subnet of the bridge
-  std::vector<Uuid> mirrors;                            ///< of this port, bridge or router
+  /// What the router translates at the address: floating ones and those that they stand for, virtual ones, those of pools of
+  /// source addresses. Without an address: anywhere.
+  std::vector<std::pair<RouterId, IpAddr>> translations;
+  std::vector<SnatPoolId> snat_pools;          ///< own fields, or this host's ports of it
+  std::vector<LoadBalancerId> load_balancers;  ///< own fields
+  std::vector<PoolId> pools;                   ///< own fields, or a member
+  std::vector<BridgeId> dhcp;                  ///< a subnet of the bridge
+  std::vector<Uuid> mirrors;                   ///< of this port, bridge or router
 
   [[nodiscard]] bool empty() const;
   bool operator==(const Delta&) const = default;
@@ -113,6 +114,11 @@ class Topology {
   void change(const PoolChange& c, Delta& delta);
   void change(const PoolMemberChange& c, Delta& delta);
   void change(const PortBlocksChange& c, Delta& delta);
+  void put(const FloatingIp& record, bool add, Delta& delta);
+  void put(const SnatPool& record, bool add, Delta& delta);
+  void put(const Vip& record, bool add, Delta& delta);
+  /// After a batch: who serves in the pools whose members have changed.
+  void choose_serving();
   // services.cc
   void change(const DhcpSubnetChange& c, Delta& delta);
   void change(const MirrorChange& c, Delta& delta);
@@ -125,6 +131,9 @@ class Topology {
   Snapshot state_;
   /// What each part of a group's list of members says.
   std::map<SecurityGroupId, std::map<uint32_t, std::vector<GroupMember>>> member_parts_;
+  std::map<LoadBalancerId, std::set<VipId>> vips_of_;
+  std::map<PoolId, std::set<PoolMemberId>> members_of_;
+  std::set<PoolId> changed_pools_;                     ///< in this batch
   mutable std::shared_ptr<const Snapshot> published_;  ///< null: state_ has moved on
 };
 

@@ -21,21 +21,95 @@ std::pair<bool, std::optional<Record>> replace(CowTable<Id, Record>& table, Id i
   return {true, std::move(old)};
 }
 
+/// The record as it is now, whatever id it says itself.
+template <typename Change>
+auto with_id(const Change& c) {
+  auto now = c.now;
+  if (now) now->id = c.id;
+  return now;
+}
+
+void keep(CowTable<RouterId, TranslationTable>& tables, RouterId id, TranslationTable table) {
+  if (table.empty())
+    tables.erase(id);
+  else
+    tables.set(id, std::move(table));
+}
+
+/// Who belongs to whom; nobody has an empty set.
+template <typename Whole, typename Part>
+void note_part(std::map<Whole, std::set<Part>>& parts, const Whole& whole, const Part& part,
+               bool add) {
+  if (add) {
+    parts[whole].insert(part);
+    return;
+  }
+  const auto at = parts.find(whole);
+  if (at == parts.end()) return;
+  at->second.erase(part);
+  if (at->second.empty()) parts.erase(at);
+}
+
 }  // namespace
 
+void Topology::put(const FloatingIp& record, bool add, Delta& delta) {
+  const TranslationTable* old = state_.translations_.find(record.router);
+  TranslationTable table = old != nullptr ? *old : TranslationTable();
+  if (record.address.is_none()) {
+    // A readable record has an address.
+    if (!record.unreadable) return;
+    table.put_unreadable(add);
+  } else {
+    table.put(record.address, record.id, add);
+  }
+  delta.translations.emplace_back(record.router, record.address);
+  if (record.inside) {
+    table.put_inside(*record.inside, record.id, add);
+    delta.translations.emplace_back(record.router, *record.inside);
+  }
+  keep(state_.translations_, record.router, std::move(table));
+}
+
+void Topology::put(const SnatPool& record, bool add, Delta& delta) {
+  const TranslationTable* old = state_.translations_.find(record.router);
+  TranslationTable table = old != nullptr ? *old : TranslationTable();
+  for (const IpAddr& address : record.addresses) {
+    table.put(address, record.id, add);
+    delta.translations.emplace_back(record.router, address);
+  }
+  keep(state_.translations_, record.router, std::move(table));
+}
+
+void Topology::put(const Vip& record, bool add, Delta& delta) {
+  const LoadBalancer* balancer = state_.load_balancer(record.load_balancer);
+  if (balancer == nullptr) return;
+  const TranslationTable* old = state_.translations_.find(balancer->router);
+  TranslationTable table = old != nullptr ? *old : TranslationTable();
+  if (record.address.is_none()) {
+    if (!record.unreadable) return;
+    table.put_unreadable(add);
+  } else {
+    table.put(record.address, record.id, add);
+  }
+  delta.translations.emplace_back(balancer->router, record.address);
+  keep(state_.translations_, balancer->router, std::move(table));
+}
+
 void Topology::change(const FloatingIpChange& c, Delta& delta) {
-  auto [differs, old] = replace(state_.floating_ips_, c.id, c.now);
+  const auto now = with_id(c);
+  const auto [differs, old] = replace(state_.floating_ips_, c.id, now);
   if (!differs) return;
-  const auto note = [&](const FloatingIp& f) {
-    delta.floating_ips.emplace_back(f.router, f.address);
-    if (f.inside) delta.floating_ips.emplace_back(f.router, *f.inside);
-  };
-  if (old) note(*old);
-  if (c.now) note(*c.now);
+  if (old) put(*old, false, delta);
+  if (now) put(*now, true, delta);
 }
 
 void Topology::change(const SnatPoolChange& c, Delta& delta) {
-  if (replace(state_.snat_pools_, c.id, c.now).first) delta.snat_pools.push_back(c.id);
+  const auto now = with_id(c);
+  const auto [differs, old] = replace(state_.snat_pools_, c.id, now);
+  if (!differs) return;
+  delta.snat_pools.push_back(c.id);
+  if (old) put(*old, false, delta);
+  if (now) put(*now, true, delta);
 }
 
 void Topology::change(const PortBlocksChange& c, Delta& delta) {
@@ -49,25 +123,79 @@ void Topology::change(const PortBlocksChange& c, Delta& delta) {
 }
 
 void Topology::change(const LoadBalancerChange& c, Delta& delta) {
-  if (replace(state_.load_balancers_, c.id, c.now).first) delta.load_balancers.push_back(c.id);
+  const auto now = with_id(c);
+  const LoadBalancer* old = state_.load_balancer(c.id);
+  if (old != nullptr ? now && *old == *now : !now) return;
+  delta.load_balancers.push_back(c.id);
+  // Its virtual addresses are at its router, which is known by its record only.
+  const auto vips = vips_of_.find(c.id);
+  const auto put_all = [&](bool add) {
+    if (vips == vips_of_.end()) return;
+    for (const VipId id : vips->second) put(*state_.vip(id), add, delta);
+  };
+  put_all(false);
+  if (now)
+    state_.load_balancers_.set(c.id, *now);
+  else
+    state_.load_balancers_.erase(c.id);
+  put_all(true);
 }
 
 void Topology::change(const VipChange& c, Delta& delta) {
-  auto [differs, old] = replace(state_.vips_, c.id, c.now);
+  const auto now = with_id(c);
+  const auto [differs, old] = replace(state_.vips_, c.id, now);
   if (!differs) return;
-  if (old) delta.vips.emplace_back(old->load_balancer, old->address);
-  if (c.now) delta.vips.emplace_back(c.now->load_balancer, c.now->address);
+  if (old) {
+    put(*old, false, delta);
+    note_part(vips_of_, old->load_balancer, c.id, false);
+  }
+  if (now) {
+    put(*now, true, delta);
+    note_part(vips_of_, now->load_balancer, c.id, true);
+  }
 }
 
 void Topology::change(const PoolChange& c, Delta& delta) {
-  if (replace(state_.pools_, c.id, c.now).first) delta.pools.push_back(c.id);
+  if (replace(state_.pools_, c.id, with_id(c)).first) delta.pools.push_back(c.id);
 }
 
 void Topology::change(const PoolMemberChange& c, Delta& delta) {
-  auto [differs, old] = replace(state_.pool_members_, c.id, c.now);
+  const auto now = with_id(c);
+  const auto [differs, old] = replace(state_.pool_members_, c.id, now);
   if (!differs) return;
-  if (old) delta.pools.push_back(old->pool);
-  if (c.now) delta.pools.push_back(c.now->pool);
+  for (const auto* record : {&old, &now}) {
+    if (!*record) continue;
+    note_part(members_of_, (*record)->pool, c.id, record == &now);
+    changed_pools_.insert((*record)->pool);
+    delta.pools.push_back((*record)->pool);
+  }
+}
+
+void Topology::choose_serving() {
+  for (const PoolId pool : changed_pools_) {
+    std::vector<Member> first, backups;
+    if (const auto members = members_of_.find(pool); members != members_of_.end()) {
+      for (const PoolMemberId id : members->second) {
+        const PoolMember& m = *state_.pool_member(id);
+        if (!m.up || !m.admin_up || m.unreadable || m.weight == 0 || m.address.is_none()) continue;
+        (m.backup ? backups : first).push_back({id.uuid, m.address, m.port, m.weight});
+      }
+    }
+    std::vector<Member>& serve = first.empty() ? backups : first;
+    if (serve.size() > kMaxLargeMaglevMembers) serve.resize(kMaxLargeMaglevMembers);
+    const auto& old = state_.serving(pool);
+    if (old != nullptr ? old->members == serve : serve.empty()) continue;
+    if (serve.empty()) {
+      state_.serving_.erase(pool);
+      continue;
+    }
+    std::vector<MaglevMember> shares;
+    shares.reserve(serve.size());
+    for (const Member& m : serve) shares.push_back({m.id, m.weight});
+    state_.serving_.set(
+        pool, std::make_shared<const MemberSet>(MemberSet{std::move(serve), MaglevTable(shares)}));
+  }
+  changed_pools_.clear();
 }
 
 }  // namespace plexus::model

@@ -112,6 +112,24 @@ void add_set_changes(const std::vector<std::pair<Group, Address>>& changed, TagO
   }
 }
 
+void add_translations(const model::Delta& delta, std::vector<TagChange>& out) {
+  for (const auto& [id, address] : delta.translations) {
+    if (address.is_none()) {
+      out.push_back({translations_tag(id), std::nullopt});
+      continue;
+    }
+    // Read in a header as it came: packets to it and from it, ARP too, and who asks for it by neighbour discovery.
+    const IpPrefix whole{address, static_cast<uint8_t>(address.bits())};
+    for (const Side side : {Side::source, Side::destination})
+      out.push_back({translations_tag(id), region_of_set(whole, side)});
+    if (address.is_v6())
+      out.push_back(
+          {translations_tag(id), region_of({solicited_node_of(address), 128}, Side::destination)});
+    // Read where it had been rewritten.
+    out.push_back({translations_tag(id, address), std::nullopt});
+  }
+}
+
 void add_filters(const model::Delta& delta, std::vector<TagChange>& out) {
   for (ChainId id : delta.chains) out.push_back({chain_tag(id), std::nullopt});
   for (const auto& [id, region] : delta.rules) out.push_back({chain_tag(id), region_of(region)});
@@ -153,6 +171,7 @@ std::vector<TagChange> tags_of(const model::Delta& delta) {
   for (HostId id : delta.hosts) add(host_tag(id));
   for (PortId id : delta.learning) add(learning_tag(id));
   add_filters(delta, out);
+  add_translations(delta, out);
   for (SnatPoolId id : delta.snat_pools) add(pool_tag(id));
   for (PoolId id : delta.pools) add(pool_tag(id));
   for (BridgeId id : delta.dhcp) add(dhcp_tag(id));

@@ -72,6 +72,14 @@ namespace plexus::sim {
 [[nodiscard]] inline Tag members_tag(SecurityGroupId id, bool source) {
   return {TagKind::addresses, id.uuid, source ? 3u : 4u};
 }
+/// What a router translates, at whichever addresses of the headers as they came.
+[[nodiscard]] inline Tag translations_tag(RouterId id) {
+  return {TagKind::translations, id.uuid, 0};
+}
+/// What it translates at one address, wherever that was read.
+[[nodiscard]] inline Tag translations_tag(RouterId id, const IpAddr& address) {
+  return {TagKind::translations, id.uuid, tag_sub(address)};
+}
 /// Own fields of a pool of source addresses and this host's ports of it; of a pool, and its members.
 [[nodiscard]] inline Tag pool_tag(SnatPoolId id) {
   return {TagKind::pool, id.uuid, 0};

@@ -69,12 +69,13 @@ class Chooser {
     model::FlowIdentity inputs{c_.original.src, t.dst, t.protocol, c_.original.src_port,
                                t.dst_port};
     if (s.by_source_address) inputs.protocol = 0, inputs.src_port = 0, inputs.dst_port = 0;
-    const Member& m = s.set->members[s.set->table.member(model::flow_hash(s.salt, inputs))];
+    const size_t chosen = s.set->table.member(model::flow_hash(s.salt, inputs));
+    const Member& m = s.set->members[chosen];
     if (m.address.family != t.dst.family) return NoInstance::wrong_family;
     t.dst = m.address;
     if (m.port != 0 && has_ports(t.protocol)) t.dst_port = m.port;
     const Delivery before{c_.reply_port, c_.reply_zone};
-    if (m.delivery) deliver_at(*m.delivery);
+    if (s.deliveries != nullptr) deliver_at((*s.deliveries)[chosen]);
     const NoInstance r = with({s.device, m.id, TranslationKind::member, t}, stage);
     if (r != NoInstance::none) deliver_at(before);
     return r;

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "flow/actions.h"
-#include "model/maglev.h"
+#include "model/member_set.h"
 #include "model/records.h"
 #include "state/connection.h"
 #include "state/tuple.h"
@@ -33,17 +33,8 @@ struct Delivery {
   bool operator==(const Delivery&) const = default;
 };
 
-struct Member {
-  Uuid id;
-  IpAddr address;
-  uint16_t port = 0;                      ///< 0: the one that was asked for
-  std::optional<Delivery> delivery = {};  ///< none: the commit's
-};
-/// The members that can be chosen now, with their shares of the places.
-struct MemberSet {
-  std::vector<Member> members;
-  model::MaglevTable table;  ///< of the same members, in the same order
-};
+using Member = model::Member;
+using MemberSet = model::MemberSet;
 
 /// A load balancer's choice. Its inputs: the client's address and port as the packet came in, whatever stages before have made of
 /// them, and the destination as it is here. A lease before the choice does not change it, so all gateways choose alike.
@@ -52,6 +43,8 @@ struct SelectMember {
   /// Persistence: the ports and the protocol are left out.
   bool by_source_address = false;
   std::shared_ptr<const MemberSet> set;  ///< none, or nobody in it: no_member
+  /// Where each member is, in their order; null: all where the commit says.
+  std::shared_ptr<const std::vector<Delivery>> deliveries = {};
 };
 
 using LeaseBlock = model::PortBlock;

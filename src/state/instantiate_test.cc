@@ -31,14 +31,17 @@ std::shared_ptr<const MemberSet> members(unsigned count, bool v6 = false) {
     IpAddr a = ip(v6 ? "fd00:7::" : "10.7.0.0");
     a.bytes[a.size() - 1] = static_cast<uint8_t>(i + 1);
     const std::string name = "m" + std::to_string(i);
-    all.push_back(
-        {Uuid::derived("member", name), a, 8080, Delivery{port_named(name), zone_named("pool")}});
-    keys.push_back({all.back().id, 1 + i % 3});
+    all.push_back({Uuid::derived("member", name), a, 8080, 1 + i % 3});
+    keys.push_back({all.back().id, all.back().weight});
   }
   return std::make_shared<const MemberSet>(MemberSet{all, model::MaglevTable(keys)});
 }
 SelectMember select_of(std::shared_ptr<const MemberSet> set) {
-  return {Uuid::derived("router", "lb"), Uuid::derived("vip", "v"), false, std::move(set)};
+  std::vector<Delivery> deliveries;
+  for (size_t i = 0; i < set->members.size(); ++i)
+    deliveries.push_back({port_named("m" + std::to_string(i)), zone_named("pool")});
+  return {Uuid::derived("router", "lb"), Uuid::derived("vip", "v"), false, std::move(set),
+          std::make_shared<const std::vector<Delivery>>(std::move(deliveries))};
 }
 LeaseBlock block_of(std::string_view address, uint16_t first, uint16_t length) {
   return {Uuid::derived("block", std::string(address) + std::to_string(first)), ip(address), first,

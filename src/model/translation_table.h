@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// TranslationTable: at which addresses one router translates, and why: the outside addresses (floating ones, virtual ones of
+// load balancers, those of pools of source addresses) and the addresses inside that floating ones stand for.
+//
+// Threads: as CowTable: copies are independent values.
+#pragma once
+
+#include <boost/container/small_vector.hpp>
+
+#include <cstddef>
+
+#include "base/ids.h"
+#include "model/bit_trie.h"
+#include "packet/addr.h"
+
+namespace plexus::model {
+
+/// Who has an address; sorted lists.
+struct AddressUses {
+  template <typename Id>
+  using FewOf = boost::container::small_vector<Id, 1>;
+  FewOf<FloatingIpId> floating_ips;
+  FewOf<VipId> vips;
+  FewOf<SnatPoolId> pools;
+  [[nodiscard]] bool empty() const { return floating_ips.empty() && vips.empty() && pools.empty(); }
+};
+
+/// Every packet that agrees with the address asked for in its first `bits_read` bits gets the same answer.
+struct AddressFound {
+  const AddressUses* uses = nullptr;  ///< null: nobody has it. Lives as long as the table.
+  unsigned bits_read = 0;
+};
+
+class TranslationTable {
+ public:
+  void put(const IpAddr& outside, FloatingIpId id, bool add);
+  void put(const IpAddr& outside, VipId id, bool add);
+  void put(const IpAddr& outside, SnatPoolId id, bool add);
+  /// The floating address stands for this one.
+  void put_inside(const IpAddr& inside, FloatingIpId id, bool add);
+  /// A record that cannot be read, not even its address: it may be about any packet.
+  void put_unreadable(bool add) { unreadable_ += add ? 1 : -1; }
+
+  [[nodiscard]] AddressFound outside(const IpAddr& address) const;
+  /// Only `floating_ips` are filled in.
+  [[nodiscard]] AddressFound inside(const IpAddr& address) const;
+  [[nodiscard]] bool has_outside(IpFamily family) const {
+    return family == IpFamily::v6 ? !v6_.empty() : !v4_.empty();
+  }
+  [[nodiscard]] bool has_inside(IpFamily family) const {
+    return family == IpFamily::v6 ? !inside6_.empty() : !inside4_.empty();
+  }
+  [[nodiscard]] bool unreadable() const { return unreadable_ > 0; }
+  [[nodiscard]] bool empty() const {
+    return v4_.empty() && v6_.empty() && inside4_.empty() && inside6_.empty() && unreadable_ == 0;
+  }
+
+ private:
+  struct Nothing {
+    Nothing() = default;
+    Nothing(const AddressUses&, const Nothing*, const Nothing*) {}
+  };
+  using Trie = BitTrie<AddressUses, Nothing>;
+  static AddressFound find(const Trie& trie, const IpAddr& address);
+
+  Trie v4_, v6_, inside4_, inside6_;
+  int unreadable_ = 0;
+};
+
+}  // namespace plexus::model
