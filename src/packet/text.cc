@@ -10,6 +10,7 @@
 #include "packet/bytes.h"
 #include "packet/checksum.h"
 #include "packet/headers.h"
+#include "packet/text_dhcp.h"
 #include "packet/text_packet.h"
 #include "packet/text_reader.h"
 #include "packet/tunnel_headers.h"
@@ -239,6 +240,14 @@ class FrameWriter {
       fmt::format_to(sink(), " len {}", be16_at(message, 4));
     write_sum();
     const auto view = vxlan();
+    if (detail_ <= Detail::messages && be16_at(message, 4) == message.size()) {
+      const auto dhcp =
+          text::format_dhcp(be16_at(message, 0), be16_at(message, 2), message.subspan(8));
+      if (dhcp) {
+        out_ += " | " + *dhcp;
+        return;
+      }
+    }
     if (detail_ != Detail::tunnels || !view) return write_payload(message.subspan(8), "payload");
     fmt::format_to(sink(), " | vxlan vni {}", view->vni());
     if (!view->frame().empty()) out_ += " | " + text_of(view->frame(), Detail::messages);

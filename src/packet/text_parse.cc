@@ -7,6 +7,7 @@
 
 #include "packet/bytes.h"
 #include "packet/text.h"
+#include "packet/text_dhcp.h"
 #include "packet/text_packet.h"
 #include "packet/text_reader.h"
 #include "packet/tunnel_headers.h"
@@ -430,12 +431,12 @@ struct LayerName {
   std::string_view name;
   Rank rank;
 };
-constexpr LayerName kLayers[] = {{"eth", kEth},        {"vlan", kVlan},      {"arp", kNetwork},
-                                 {"ipv4", kNetwork},   {"ipv6", kNetwork},   {"ext", kExtension},
-                                 {"frag", kExtension}, {"udp", kTransport},  {"tcp", kTransport},
-                                 {"sctp", kTransport}, {"icmp", kTransport}, {"nd", kTransport},
-                                 {"gre", kTransport},  {"vxlan", kPayload},  {"payload", kPayload},
-                                 {"quoted", kPayload}, {"pad", kPad}};
+constexpr LayerName kLayers[] = {
+    {"eth", kEth},         {"vlan", kVlan},      {"arp", kNetwork},    {"ipv4", kNetwork},
+    {"ipv6", kNetwork},    {"ext", kExtension},  {"frag", kExtension}, {"udp", kTransport},
+    {"tcp", kTransport},   {"sctp", kTransport}, {"icmp", kTransport}, {"nd", kTransport},
+    {"gre", kTransport},   {"dhcp", kPayload},   {"dhcp6", kPayload},  {"vxlan", kPayload},
+    {"payload", kPayload}, {"quoted", kPayload}, {"pad", kPad}};
 
 /// Reads one layer into the packet.
 void read_layer(std::string_view name, TextReader& r, TextPacket& p) {
@@ -464,6 +465,10 @@ void read_layer(std::string_view name, TextReader& r, TextPacket& p) {
     p.transport = read_icmp(r, v6);
   else if (name == "nd")
     p.transport = read_nd(r);
+  else if (name == "dhcp")
+    p.payload = read_dhcp(r);
+  else if (name == "dhcp6")
+    p.payload = read_dhcp6(r);
   else if (name == "pad")
     p.pad = read_pad(r);
   else
@@ -477,13 +482,15 @@ std::string misplaced(const LayerName& layer, int last_rank, const TextPacket& p
   if (layer.rank < last_rank || (layer.rank == last_rank && !repeatable))
     return "this layer cannot come here: expected eth, vlan (twice at most), arp or ipv4 or ipv6, "
            "ext and frag "
-           "(ipv6), udp or tcp or sctp or icmp or nd or gre, vxlan or payload, pad, in this order";
+           "(ipv6), udp or tcp or sctp or icmp or nd or gre, vxlan or dhcp or dhcp6 or payload, "
+           "pad, in this order";
   if (layer.rank == kExtension && !(p.ip && p.ip->src.is_v6()))
     return layer.name == "frag" ? "expected behind ipv6; in IPv4, frag is a field of the ipv4 layer"
                                 : "expected behind ipv6";
   if (layer.rank == kTransport && !p.ip) return "expected behind ipv4 or ipv6";
   if (layer.name == "nd" && p.ip->src.is_v4()) return "expected behind ipv6";
-  if (layer.name == "vxlan" && !(p.transport && p.transport->protocol == ip_proto::kUdp))
+  if ((layer.name == "vxlan" || layer.name == "dhcp" || layer.name == "dhcp6") &&
+      !(p.transport && p.transport->protocol == ip_proto::kUdp))
     return "expected behind udp";
   if (layer.rank == kPayload && p.arp) return "ARP has no payload: expected pad";
   return {};
@@ -550,11 +557,13 @@ Result<TextPacket> read_layers(Layers layers, bool tunnelled) {
     const auto* layer = std::find_if(std::begin(kLayers), std::end(kLayers),
                                      [&](const LayerName& l) { return l.name == tokens[0].text; });
     if (layer == std::end(kLayers))
-      return Error{ErrorCode::invalid,
-                   fmt::format("\"{}\": expected a layer: eth, vlan, arp, ipv4, ipv6, ext, frag, "
-                               "udp, tcp, sctp, icmp, nd, gre, vxlan, payload, quoted, pad, or raw "
-                               "alone",
-                               tokens[0].text)};
+      return Error{
+          ErrorCode::invalid,
+          fmt::format("\"{}\": expected a layer: eth, vlan, arp, ipv4, ipv6, ext, frag, "
+                      "udp, tcp, sctp, icmp, nd, gre, vxlan, dhcp, dhcp6, payload, quoted, "
+                      "pad, or raw "
+                      "alone",
+                      tokens[0].text)};
     if (const auto why = misplaced(*layer, last_rank, p); !why.empty())
       return Error{ErrorCode::invalid, fmt::format("{}: {}", layer->name, why)};
     last_rank = layer->rank;
