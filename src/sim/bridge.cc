@@ -35,6 +35,7 @@ void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Po
   }
   if (!pass_in(j, in, bridge.in_chain)) return;
   learn_source(j, bridge, in);
+  if (answer_dhcp(j, bridge, in)) return;
   if (j.flooded != nullptr) {
     auto& seen = *j.flooded;
     if (std::find(seen.begin(), seen.end(), bridge.id) != seen.end()) {

@@ -52,7 +52,8 @@ std::optional<IpAddr> Simulation::asked_for(Journey& j, const model::Bridge& bri
     if (j.eth_type() != eth_type::kArp || j.has_vlan_tag() || j.tp_src() != arp_op::kRequest)
       return std::nullopt;
     const IpAddr target = j.dst_ip();
-    if (!place_on_bridges(bridge.id, target)) return std::nullopt;
+    if (!place_on_bridges(bridge.id, target) && !dhcp_mac_at(bridge.id, target))
+      return std::nullopt;
     if (j.src_is(kNoAddress4) || j.src_is(target)) return std::nullopt;
     return target;
   }
@@ -102,6 +103,10 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
     return false;
   };
   const auto place = place_on_bridges(bridge.id, target);
+  if (!place) {
+    if (in.peer) return to_all("it comes from another bridge");
+    return answer_with(j, bridge, in, target, *dhcp_mac_at(bridge.id, target), "its DHCP server");
+  }
   const model::AddressOwner& owner = place->owners.front();
   if (place->owners.size() > 1) return to_all("more than one has it");
   depend(port_tag(owner.port));
@@ -118,12 +123,22 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
   if (in.peer) return to_all("it comes from another bridge");
   if (!machine_is_there(*port)) return to_all("its port is not in use");
   if (port->id == in.id) return to_all("it is behind the port that asks");
+  if (j.eth_src() == owner.mac) return to_all("the one who has it asks");
+  return answer_with(j, bridge, in, target, owner.mac,
+                     trace_ == nullptr ? std::string() : "port " + port->name);
+}
+
+bool Simulation::answer_with(Journey& j, const model::Bridge& bridge, const model::Port& in,
+                             const IpAddr& target, const MacAddr& mac, std::string_view whose) {
+  const auto to_all = [&](std::string_view why) {
+    note_at(j, DeviceKind::bridge, bridge, "does not answer for {}: {}", target, why);
+    return false;
+  };
   const MacAddr asker = j.eth_src();
-  if (asker == owner.mac) return to_all("the one who has it asks");
   depend(mac_tag(bridge.id, asker));
   if (const auto home = snapshot_.port_of_mac(bridge.id, asker); home && *home != in.id)
     return to_all("the one who asks is somewhere else");
-  if (!neighbour_answer(*j.parsed, j.bytes, target, owner.mac, false)) {
+  if (!neighbour_answer(*j.parsed, j.bytes, target, mac, false)) {
     cacheable_ = false;  // others of the class can be answered
     return to_all("the question is not a plain one");
   }
@@ -131,7 +146,7 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
     // The answer leaves by the port as all else does, and is what it is by these.
     (void)j.src_ip();
     (void)j.dst_ip();
-    const auto frame = neighbour_answer(*j.parsed, j.bytes, target, owner.mac, false);
+    const auto frame = neighbour_answer(*j.parsed, j.bytes, target, mac, false);
     const ParsedPacket parsed = parse_packet(*frame);
     Journey answer;
     Fate fate;
@@ -146,9 +161,8 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
       return true;
     }
   }
-  note_at(j, DeviceKind::bridge, bridge, "answers for port {}: {} is at {}", port->name, target,
-          owner.mac);
-  output(j, NeighbourAnswer{owner.mac, target, false});
+  note_at(j, DeviceKind::bridge, bridge, "answers for {}: {} is at {}", whose, target, mac);
+  output(j, NeighbourAnswer{mac, target, false});
   return true;
 }
 

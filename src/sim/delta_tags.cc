@@ -3,6 +3,9 @@
 
 #include <cstring>
 
+#include "packet/dhcp.h"
+#include "packet/dhcp6.h"
+
 namespace plexus::sim {
 namespace {
 
@@ -146,6 +149,27 @@ void add_filters(const model::Delta& delta, std::vector<TagChange>& out) {
   add_set_changes(delta.members, members_tag, out);
 }
 
+/// Requests to a DHCP server, and questions for its MAC: of all that enters a bridge, these alone ask whether it has one.
+void add_dhcp(const model::Delta& delta, std::vector<TagChange>& out) {
+  Match arp;
+  arp.mask.eth_type = Be16(0xffff);
+  arp.key.eth_type = Be16(eth_type::kArp);
+  const auto datagrams = [](uint16_t type, uint16_t port) {
+    Match m;
+    m.mask.eth_type = m.mask.tp_dst = Be16(0xffff);
+    m.mask.ip_proto = 0xff;
+    m.key.eth_type = Be16(type);
+    m.key.ip_proto = ip_proto::kUdp;
+    m.key.tp_dst = Be16(port);
+    return m;
+  };
+  for (BridgeId id : delta.dhcp) {
+    for (const Match& region : {arp, datagrams(eth_type::kIpv4, dhcp::kServerPort),
+                                datagrams(eth_type::kIpv6, dhcp6::kServerPort)})
+      out.push_back({bridge_tag(id), region});
+  }
+}
+
 }  // namespace
 
 std::vector<TagChange> tags_of(const model::Delta& delta) {
@@ -174,7 +198,7 @@ std::vector<TagChange> tags_of(const model::Delta& delta) {
   add_translations(delta, out);
   for (SnatPoolId id : delta.snat_pools) add(pool_tag(id));
   for (PoolId id : delta.pools) add(pool_tag(id));
-  for (BridgeId id : delta.dhcp) add(dhcp_tag(id));
+  add_dhcp(delta, out);
   for (const Uuid& at : delta.mirrors) add(mirrors_tag(at));
   return out;
 }

@@ -87,9 +87,6 @@ namespace plexus::sim {
 [[nodiscard]] inline Tag pool_tag(PoolId id) {
   return {TagKind::pool, id.uuid, 0};
 }
-[[nodiscard]] inline Tag dhcp_tag(BridgeId id) {
-  return {TagKind::dhcp, id.uuid, 0};
-}
 /// Which mirrors there are at a port, bridge or router.
 [[nodiscard]] inline Tag mirrors_tag(const Uuid& at) {
   return {TagKind::mirrors, at, 0};

@@ -58,7 +58,9 @@ bool Simulation::pass_in(Journey& j, const model::Port& in,
   // A refusal passes them all on its way back: it comes from nobody who could be in a group.
   if (std::holds_alternative<BridgeId>(in.device) && !j.refusal) {
     if (in.port_security && !source_is_own(j, in)) return false;
-    if (!in.security_groups.empty() && !security_allows(j, in, false)) return false;
+    if (!in.security_groups.empty() && dhcp_asked(j, in) == IpFamily::none &&
+        !security_allows(j, in, false))
+      return false;
   }
   const PortsAsked ports{.in = &in};
   if (in.in_chain && !pass_chain(j, *in.in_chain, ports, "into the port")) return false;

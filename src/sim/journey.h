@@ -69,7 +69,7 @@ struct Journey {
   const model::Port* came_by = nullptr;  ///< set when forwarded
   MacAddr came_from, came_to;            ///< its MACs when it came
   bool refusal =
-      false;  ///< tells the sender of a packet that it was rejected: no security group asks about it
+      false;  ///< answers a machine in place of whom it asked (rejection, DHCP): no security group asks about it
 
   // Fields read whole.
   [[nodiscard]] MacAddr eth_dst();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Router advertisements (RFC 4861 6.2; RFC 4862 for the hosts that make their addresses of them): answers to router
-// solicitations, and those that are sent unasked.
+// Router advertisements (RFC 4861 6.2; RFC 4862 for the hosts that make their addresses of them; RFC 8106 for name servers):
+// answers to router solicitations, and those that are sent unasked.
 #include <algorithm>
 
 #include "packet/bytes.h"
@@ -14,16 +14,52 @@ namespace {
 const IpAddr kAllNodes = IpAddr::v6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
 
 namespace option {
-constexpr uint8_t kSourceLinkAddress = 1, kPrefix = 3, kMtu = 5;
+constexpr uint8_t kSourceLinkAddress = 1, kPrefix = 3, kMtu = 5, kNameServers = 25;
 }
 // RFC 4861 6.2.1: what AdvValidLifetime and AdvPreferredLifetime are when nobody says otherwise.
 constexpr uint32_t kValidSeconds = 2'592'000, kPreferredSeconds = 604'800;
+/// RFC 8106 5.1: at least three times the longest pause between advertisements, which is 600 s.
+constexpr uint32_t kNameServerSeconds = 1800;
+constexpr uint16_t kMinMtu = 1280;
 /// Hosts make addresses from prefixes of this length only (RFC 4862 5.5.3 (d), with RFC 2464 4).
 constexpr uint8_t kAutonomousLength = 64;
 
+/// What the DHCP subnets of the link say that advertisements can say, too.
+struct LinkSettings {
+  std::vector<IpAddr> name_servers;  ///< each once
+  uint16_t mtu = 0;                  ///< the least; 0: none says one
+};
+
+/// Of the subnets on the bridge that the port is wired to whose network the port is in.
+LinkSettings settings_of(const model::Snapshot& snapshot, const model::Port& port) {
+  LinkSettings out;
+  const model::Port* peer = snapshot.peer(port);
+  const auto* bridge = peer != nullptr ? std::get_if<BridgeId>(&peer->device) : nullptr;
+  if (bridge == nullptr) return out;
+  for (const DhcpSubnetId id : snapshot.dhcp_subnets_of(*bridge)) {
+    const model::DhcpSubnet* subnet = snapshot.dhcp_subnet(id);
+    if (subnet == nullptr || subnet->unreadable || !subnet->admin_up ||
+        !subnet->network.addr.is_v6() ||
+        std::none_of(port.networks.begin(), port.networks.end(),
+                     [&](const IpPrefix& n) { return subnet->network.overlaps(n.network()); }))
+      continue;
+    for (const IpAddr& server : subnet->dns_servers)
+      if (server.is_v6() && std::find(out.name_servers.begin(), out.name_servers.end(), server) ==
+                                out.name_servers.end())
+        out.name_servers.push_back(server);
+    if (subnet->mtu >= kMinMtu)
+      out.mtu = out.mtu == 0 ? subnet->mtu : std::min(out.mtu, subnet->mtu);
+  }
+  constexpr size_t kMaxServers = 15;
+  out.name_servers.resize(std::min(out.name_servers.size(), kMaxServers));
+  return out;
+}
+
 /// The advertisement of `port` with these words, to one neighbour or to all nodes.
-Frame advertisement(const model::Port& port, const model::Advertising& says, const MacAddr& to_mac,
-                    const IpAddr& to) {
+Frame advertisement(const model::Snapshot& snapshot, const model::Port& port,
+                    const model::Advertising& says, const MacAddr& to_mac, const IpAddr& to,
+                    bool last) {
+  const LinkSettings link = settings_of(snapshot, port);
   std::vector<uint8_t> m(16);
   m[0] = icmpv6_type::kRouterAdvert;
   m[4] = kDefaultTtl;
@@ -37,7 +73,8 @@ Frame advertisement(const model::Port& port, const model::Advertising& says, con
     return std::span<uint8_t>(m).subspan(at);
   };
   put_bytes(add(option::kSourceLinkAddress, 8), 2, port.mac.bytes);
-  if (port.mtu != 0) put_be32(add(option::kMtu, 8), 4, port.mtu);
+  if (const uint32_t mtu = port.mtu != 0 ? port.mtu : link.mtu; mtu != 0)
+    put_be32(add(option::kMtu, 8), 4, mtu);
   for (const IpPrefix& network : port.networks) {
     if (!network.addr.is_v6() || network.addr.is_link_local()) continue;
     const auto prefix = add(option::kPrefix, 32);
@@ -47,6 +84,12 @@ Frame advertisement(const model::Port& port, const model::Advertising& says, con
     put_be32(prefix, 4, kValidSeconds);
     put_be32(prefix, 8, kPreferredSeconds);
     put_bytes(prefix, 16, wire_bytes(network.network().addr));
+  }
+  if (!link.name_servers.empty()) {
+    const auto servers = add(option::kNameServers, 8 + 16 * link.name_servers.size());
+    put_be32(servers, 4, last ? 0 : kNameServerSeconds);
+    for (size_t i = 0; i < link.name_servers.size(); ++i)
+      put_bytes(servers, 8 + 16 * i, wire_bytes(link.name_servers[i]));
   }
   // Hop limit 255: no router was in between (RFC 4861 6.1.2).
   return ip_packet({.eth_src = port.mac,
@@ -105,9 +148,9 @@ void Simulation::router_solicitation(Journey& j, const model::Router& router,
   const bool nobody = asked->src.is_unspecified();
   send_out(j, in,
            advertisement(
-               in, *in.advertising,
+               snapshot_, in, *in.advertising,
                nobody ? multicast_mac_of(kAllNodes) : asked->link_address.value_or(j.key.src_mac()),
-               nobody ? kAllNodes : asked->src),
+               nobody ? kAllNodes : asked->src, false),
            "router advertisement", GeneratedKind::router_advert, router.id);
 }
 
@@ -121,7 +164,8 @@ std::vector<Generated> Simulation::run_router_adverts(PortId id, bool last) {
   model::Advertising says = port->advertising.value_or(model::Advertising{});
   if (last) says.lifetime = 0;
   Journey cause;
-  send_out(cause, *port, advertisement(*port, says, multicast_mac_of(kAllNodes), kAllNodes),
+  send_out(cause, *port,
+           advertisement(snapshot_, *port, says, multicast_mac_of(kAllNodes), kAllNodes, last),
            "router advertisement", GeneratedKind::router_advert, router->id);
   for (Generated& made : generated_)
     std::erase_if(made.actions.copies, [](const Copy& copy) {

@@ -162,6 +162,31 @@ TEST_F(RouterAdvert, TheLastOneEndsItsTimeAsDefaultRouter) {
   EXPECT_EQ(be16_at(message(made[0].frame), 6), 0);
 }
 
+TEST_F(RouterAdvert, TellsNameServersAndMtuOfTheLinksSubnets) {
+  auto& six = cloud.dhcp_subnet("six", TestCloud::bridge_id("red"), "fd00:1::/64");
+  six.dns_servers = {*IpAddr::parse("fd00::53"), *IpAddr::parse("10.0.0.53")};
+  six.mtu = 1380;
+  // Of other networks, of the other family, of another link: nothing of these.
+  cloud.dhcp_subnet("other", TestCloud::bridge_id("red"), "fd00:9::/64").dns_servers = {
+      *IpAddr::parse("fd00::99")};
+  cloud.dhcp_subnet("four", TestCloud::bridge_id("red"), "10.0.1.0/24").mtu = 1300;
+  cloud.dhcp_subnet("far", TestCloud::bridge_id("far"), "fd00:1::/64").mtu = 1290;
+  snapshot = cloud.snapshot(h1);
+  auto m = message(router_adverts(*snapshot, port).at(0).frame);
+  ASSERT_EQ(m.size(), 16u + 8 + 8 + 32 + 32 + 24);
+  EXPECT_EQ(be32_at(m, 28), 1380u);
+  const auto servers = std::span(m).last(24);
+  EXPECT_EQ(servers[0], 25) << "RFC 8106";
+  EXPECT_EQ(servers[1], 3);
+  EXPECT_EQ(be32_at(servers, 4), 1800u);
+  EXPECT_EQ(ipv6_at(servers, 8), *IpAddr::parse("fd00::53"));
+  m = message(router_adverts(*snapshot, port, true).at(0).frame);
+  EXPECT_EQ(be32_at(std::span(m).last(24), 4), 0u) << "the last one takes them back";
+  cloud.ports[port].mtu = 1400;
+  m = message(router_adverts(*cloud.snapshot(h1), port).at(0).frame);
+  EXPECT_EQ(be32_at(m, 28), 1400u) << "the port's own counts";
+}
+
 TEST_F(RouterAdvert, NoneWhileTheRouterIsDown) {
   cloud.routers[rt].admin_up = false;
   EXPECT_THAT(router_adverts(*cloud.snapshot(h1), port), IsEmpty());

@@ -333,6 +333,8 @@ DropReason Simulation::send_out(const Journey& cause, const model::Port& port,
     j.passing = Passing::decided;
     j.refusal = true;
   }
+  if (kind == GeneratedKind::dhcp)
+    j.refusal = true;  // it comes from nobody who could be in a group
   Hop hop;
   j.hop = &hop;
   if (trace_ != nullptr) note(j, DeviceKind::packet, {}, {}, "{}: {}", what, format_frame(frame));

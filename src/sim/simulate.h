@@ -88,6 +88,7 @@ enum class GeneratedKind : uint8_t {
   packet_too_big,
   router_advert,
   rejection,  ///< of a rule: TCP reset, or administratively prohibited
+  dhcp,       ///< answers to a machine
 };
 /// Whether a router sends only so many of them in a second when asked or provoked (Router::icmp_rate, RFC 1812 4.3.2.8,
 /// RFC 4443 2.4 (f)).
@@ -102,7 +103,8 @@ struct Generated {
   Actions actions;
   GeneratedKind kind = GeneratedKind::neighbours;
   RouterId
-      router{};  ///< that made it (of a rejection: the device, a bridge too); nil for `neighbours`
+      router{};  ///< that made it (of a rejection: the device, a bridge too; of DHCP: the port that asked); nil for
+  ///< `neighbours`
   bool operator==(const Generated&) const = default;
 };
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Simulation: one run of simulate(). Each stage has its own file: ingress.cc, bridge.cc, router.cc (forwarding),
 // router_group.cc (which of several ways), router_mtu.cc (sizes), router_answers.cc (ARP, neighbour discovery, ICMP),
-// router_advert.cc, neighbour.cc (resolution), egress.cc, outcome.cc; filter.cc, security.cc, reject.cc. Private to sim.
+// router_advert.cc, neighbour.cc (resolution), egress.cc, outcome.cc; filter.cc, security.cc, reject.cc; dhcp.cc, dhcp6.cc.
+// Private to sim.
 //
 // Rules of the house: whatever is read from the packet is read through Journey (masks), whatever is read from the
 // snapshot is named by depend() (tags), whatever ends a copy's way is told to its Fate.
@@ -28,6 +29,9 @@
 #include "sim/trace.h"
 
 namespace plexus::sim {
+
+/// The MAC of a DHCP server that nobody in the topology has the address of: made from the subnet's id.
+[[nodiscard]] MacAddr dhcp_mac_of(const model::DhcpSubnet& subnet);
 
 struct Fate {
   std::vector<Copy> copies;
@@ -105,6 +109,38 @@ class Simulation {
   /// Notes who the frame comes from, where frames enter the bridge from outside.
   void learn_source(Journey& j, const model::Bridge& bridge, const model::Port& in);
 
+  // dhcp.cc, dhcp6.cc
+  /// The subnets of a bridge that machines are served from.
+  struct DhcpSubnets {
+    std::vector<const model::DhcpSubnet*> list;
+    bool unreadable = false;  ///< there are others, of which nothing is known
+  };
+  /// An address of a machine, and what it is told with it.
+  struct DhcpLease {
+    const model::DhcpSubnet* subnet = nullptr;
+    IpAddr address;
+  };
+  /// The family of DHCP that the frame asks, if this is where it is answered: it enters here, its bridge has such subnets.
+  [[nodiscard]] IpFamily dhcp_asked(Journey& j, const model::Port& in);
+  /// True when the frame's way is settled.
+  [[nodiscard]] bool answer_dhcp(Journey& j, const model::Bridge& bridge, const model::Port& in);
+  void answer_dhcp4(Journey& j, const model::Bridge& bridge, const model::Port& in,
+                    const DhcpSubnets& subnets);
+  void answer_dhcp6(Journey& j, const model::Bridge& bridge, const model::Port& in,
+                    const DhcpSubnets& subnets);
+  /// The message of a request from the port's own machine; nothing, and a note why, of any other.
+  [[nodiscard]] std::optional<std::span<const uint8_t>> dhcp_payload(const Journey& j,
+                                                                     const model::Bridge& bridge,
+                                                                     const model::Port& in);
+  [[nodiscard]] DhcpSubnets dhcp_subnets(BridgeId bridge, IpFamily family);
+  /// The first address of the port in each of the subnets, in the order of its addresses.
+  [[nodiscard]] static std::vector<DhcpLease> dhcp_leases(const DhcpSubnets& subnets,
+                                                          const model::Port& port);
+  /// The MAC that answers come from: of the one who has the server's address, if anybody has.
+  [[nodiscard]] MacAddr dhcp_server_mac(BridgeId bridge, const model::DhcpSubnet& subnet);
+  /// The MAC of a server that has `address` and no other place in the topology.
+  [[nodiscard]] std::optional<MacAddr> dhcp_mac_at(BridgeId bridge, const IpAddr& address);
+
   // bridge_answers.cc
   /// A question to all for the MAC of an address that the topology knows: answered here, or sent to the router that has
   /// it alone. True when its way is settled.
@@ -112,6 +148,9 @@ class Simulation {
                                       const model::Port& in);
   [[nodiscard]] bool answer_for(Journey& j, const model::Bridge& bridge, const model::Port& in,
                                 const IpAddr& target);
+  /// The answer that `target` is at `mac`, by the port that asks.
+  [[nodiscard]] bool answer_with(Journey& j, const model::Bridge& bridge, const model::Port& in,
+                                 const IpAddr& target, const MacAddr& mac, std::string_view whose);
   /// The address that the frame asks all others for; none: it does not, or nobody with such an address is known.
   [[nodiscard]] std::optional<IpAddr> asked_for(Journey& j, const model::Bridge& bridge);
   [[nodiscard]] bool one_of_several(const model::Bridge& bridge, const IpAddr& target);

@@ -27,6 +27,7 @@ class TestCloud {
   std::map<PortGroupId, model::PortGroup> port_groups;
   std::map<SecurityGroupId, model::SecurityGroup> security_groups;
   std::map<SecurityRuleId, model::SecurityRule> security_rules;
+  std::map<DhcpSubnetId, model::DhcpSubnet> dhcp_subnets;
   uint32_t tunnel_mtu = 0;  ///< of every host's tunnels, over IPv4 and IPv6
   /// Datapath port numbers, the same at whichever host the port is.
   std::map<PortId, uint32_t> dp_ports;
@@ -162,6 +163,16 @@ class TestCloud {
     r.ingress = ingress;
     return r;
   }
+  model::DhcpSubnet& dhcp_subnet(const std::string& name, BridgeId bridge,
+                                 std::string_view network) {
+    const DhcpSubnetId id{Uuid::derived("dhcp subnet", name)};
+    model::DhcpSubnet& s = dhcp_subnets[id];
+    s.id = id;
+    s.bridge = bridge;
+    s.name = name;
+    s.network = *IpPrefix::parse(network);
+    return s;
+  }
   /// The members of all security groups, in two parts each.
   using Members = std::map<std::pair<SecurityGroupId, uint32_t>, std::vector<model::GroupMember>>;
   [[nodiscard]] Members members() const {
@@ -188,6 +199,7 @@ class TestCloud {
     for (const auto& [id, r] : port_groups) out.push_back(model::PortGroupChange{id, r});
     for (const auto& [id, r] : security_groups) out.push_back(model::SecurityGroupChange{id, r});
     for (const auto& [id, r] : security_rules) out.push_back(model::SecurityRuleChange{id, r});
+    for (const auto& [id, r] : dhcp_subnets) out.push_back(model::DhcpSubnetChange{id, r});
     for (const auto& [at, r] : members())
       out.push_back(model::GroupMembersChange{at.first, at.second, r});
     for (const auto& [id, r] : bindings) out.push_back(local_port_change(id, self));
