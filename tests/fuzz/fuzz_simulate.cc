@@ -63,6 +63,27 @@ void add_filters_of(std::span<const uint8_t> bytes, TestCloud& cloud) {
   for (uint64_t n = dice.below(4); n > 0; --n) mutate_filters(cloud, dice);
 }
 
+/// The byte before those is a set of things to say about DHCP; zero: there is none.
+void add_dhcp_of(std::span<const uint8_t> bytes, TestCloud& cloud) {
+  if (bytes.size() < kCloudBytes || bytes[kCloudBytes - 3] == 0) return;
+  const unsigned what = bytes[kCloudBytes - 3];
+  const auto has = [what](unsigned bit) { return (what >> bit & 1) != 0; };
+  const BridgeId bridge = TestCloud::bridge_id("b0");
+  auto& four = cloud.dhcp_subnet("four", bridge, "10.0.0.0/24");
+  four.gateway = IpAddr::parse(v4(0, 200));
+  if (has(0)) four.server_address = IpAddr::parse(v4(0, 250));
+  if (has(1)) four.admin_up = false;
+  if (has(2)) four.unreadable = true;
+  if (has(3)) four.options = {{43, std::vector<uint8_t>(600, 1)}, {121, {}}, {53, {9}}};
+  if (has(4)) four.routes = {{*IpPrefix::parse("10.9.0.0/17"), *four.gateway}};
+  if (has(5)) cloud.dhcp_subnet("all", bridge, "0.0.0.0/0").lease_time = ~0u;
+  auto& six = cloud.dhcp_subnet("six", bridge, has(6) ? "::/0" : "fd00:0::/64");
+  six.domain = has(7) ? "a..b" : "a.example";
+  six.dns_servers = {*IpAddr::parse(v6(0, 53)), *IpAddr::parse(v4(0, 53))};
+  six.ntp_servers = six.dns_servers;
+  if (has(3)) six.options = {{59, std::vector<uint8_t>(2000, 1)}, {1, {1}}};
+}
+
 struct Cloud {
   TestCloud records;
   HostId self;
@@ -183,6 +204,7 @@ uint64_t run(std::span<const uint8_t> bytes) {
   Decisions d(bytes.first(cut));
   Cloud cloud = cloud_of(d);
   add_filters_of(bytes.first(cut), cloud.records);
+  add_dhcp_of(bytes.first(cut), cloud.records);
   const auto snapshot = cloud.records.snapshot(cloud.self);
   const auto frame = bytes.subspan(cut);
 
@@ -244,6 +266,33 @@ int main(int argc, char** argv) {
       seed.resize(sim::kCloudBytes);
       // Every other one with filters.
       if (subject.seeds.size() % 2 == 1) seed.back() = static_cast<uint8_t>(subject.seeds.size());
+      seed.insert(seed.end(), frame->begin(), frame->end());
+      subject.seeds.push_back(std::move(seed));
+    }
+  }
+  for (const std::string_view text :
+       {"eth 02:00:00:00:01:00 > ff:ff:ff:ff:ff:ff | ipv4 0.0.0.0 > 255.255.255.255 | udp 68 > 67 "
+        "| "
+        "dhcp discover mac 02:00:00:00:01:00 parameters 1,3,6,121 client-id 01 max-message 1500 "
+        "size "
+        "0",
+        "eth 02:00:00:00:01:00 > 02:00:00:00:02:00 | ipv4 10.0.0.1 > 10.0.0.200 | udp 68 > 67 | "
+        "dhcp "
+        "request mac 02:00:00:00:01:00 client 10.0.0.1 size 0",
+        "eth 02:00:00:00:01:00 > 33:33:00:01:00:02 | ipv6 fe80::1 > ff02::1:2 | udp 546 > 547 | "
+        "dhcp6 "
+        "solicit client-id 01 rapid-commit ia 1 0 0 address fd00::1 1 1 parameters 23,24,56",
+        "eth 02:00:00:00:01:00 > 33:33:00:01:00:02 | ipv6 fe80::1 > ff02::1:2 | udp 546 > 547 | "
+        "dhcp6 "
+        "rebind client-id 01 ia 1 0 0 address fd00::9 1 1 ia 2 0 0 option 25 "
+        "000000010000000000000000",
+        "eth 02:00:00:00:01:00 > ff:ff:ff:ff:ff:ff | arp request who 10.0.0.250 tell 10.0.0.1"}) {
+    const Result<Frame> frame = parse_frame(text);
+    FUZZ_CHECK(frame.ok(), std::string(text));
+    for (const uint8_t what : {uint8_t{0x80}, uint8_t{0x39}}) {
+      fuzz::Bytes seed = clouds[1];
+      seed.resize(sim::kCloudBytes);
+      seed[sim::kCloudBytes - 3] = what;
       seed.insert(seed.end(), frame->begin(), frame->end());
       subject.seeds.push_back(std::move(seed));
     }

@@ -76,6 +76,7 @@ World ScenarioCloud::world() {
       w.routes[RouteId{id}] = store::to_model(*route);
     } else {
       w.filters.take(id, message);
+      take_dhcp_subnet(message, w.dhcp);
     }
   }
   for (const auto& [id, port] : w.ports) {
@@ -123,6 +124,7 @@ std::vector<model::Change> ScenarioCloud::changes_between(const World& before, c
   add_differences<model::BindingChange>(before.bindings, after.bindings, out);
   add_differences<model::HostChange>(before.hosts, after.hosts, out);
   add_changes(before.filters, after.filters, out);
+  add_changes(before.dhcp, after.dhcp, out);
   for (const auto& [port, table] : before.neighbours) {
     if (!after.neighbours.contains(port)) out.push_back(model::NeighboursChange{port, {}});
   }

@@ -16,6 +16,7 @@
 #include "base/result.h"
 #include "codec/cloud_file.h"
 #include "model/topology.h"
+#include "scenarios/dhcp_records.h"
 #include "scenarios/filter_records.h"
 #include "scenarios/lab.h"
 
@@ -31,6 +32,7 @@ struct World {
   std::map<HostId, model::Host> hosts;
   std::map<PortId, std::vector<model::Neighbour>> neighbours;
   FilterRecords filters;
+  DhcpRecords dhcp;
 };
 
 class ScenarioCloud {
