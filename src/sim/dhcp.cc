@@ -160,6 +160,10 @@ IpAddr server_of(const model::DhcpSubnet& subnet) {
   return IpAddr::v4(subnet.network.network().addr.v4_value() + 1);
 }
 
+bool serves(const model::DhcpSubnet& subnet, IpFamily family) {
+  return subnet.admin_up && !subnet.unreadable && subnet.network.addr.family == family;
+}
+
 }  // namespace
 
 MacAddr dhcp_mac_of(const model::DhcpSubnet& subnet) {
@@ -180,9 +184,11 @@ MacAddr Simulation::dhcp_server_mac(BridgeId bridge, const model::DhcpSubnet& su
 }
 
 std::optional<MacAddr> Simulation::dhcp_mac_at(BridgeId bridge, const IpAddr& address) {
-  if (!address.is_v4()) return std::nullopt;
-  for (const model::DhcpSubnet* subnet : dhcp_subnets(bridge, IpFamily::v4).list)
-    if (server_of(*subnet) == address) return dhcp_mac_of(*subnet);
+  for (const DhcpSubnetId id : snapshot_.dhcp_subnets_of(bridge)) {
+    const model::DhcpSubnet* subnet = snapshot_.dhcp_subnet(id);
+    if (subnet != nullptr && serves(*subnet, IpFamily::v4) && server_of(*subnet) == address)
+      return dhcp_mac_of(*subnet);
+  }
   return std::nullopt;
 }
 
@@ -193,7 +199,7 @@ Simulation::DhcpSubnets Simulation::dhcp_subnets(BridgeId bridge, IpFamily famil
     if (subnet == nullptr) continue;
     if (subnet->unreadable)
       out.unreadable = true;
-    else if (subnet->admin_up && subnet->network.addr.family == family)
+    else if (serves(*subnet, family))
       out.list.push_back(subnet);
   }
   return out;
@@ -217,27 +223,34 @@ IpFamily Simulation::dhcp_asked(Journey& j, const model::Port& in) {
   const auto* id = std::get_if<BridgeId>(&in.device);
   if (id == nullptr || j.mask == nullptr || j.from_tunnel || j.devices != 1 || in.peer)
     return IpFamily::none;
-  if (snapshot_.dhcp_subnets_of(*id).empty()) return IpFamily::none;
-  const DhcpSubnets four = dhcp_subnets(*id, IpFamily::v4);
+  // Asked of every frame that enters: no lists are made here.
+  const auto subnets = snapshot_.dhcp_subnets_of(*id);
+  bool four = false, six = false;
+  for (const DhcpSubnetId each : subnets) {
+    const model::DhcpSubnet* subnet = snapshot_.dhcp_subnet(each);
+    if (subnet == nullptr) continue;
+    four = four || subnet->unreadable || serves(*subnet, IpFamily::v4);
+    six = six || subnet->unreadable || serves(*subnet, IpFamily::v6);
+  }
+  if (!four && !six) return IpFamily::none;
   const auto asks = [&](uint16_t type, uint16_t port) {
     return j.eth_type() == type && !j.has_vlan_tag() && j.ip_proto() == ip_proto::kUdp &&
            j.ip_frag() != FragKind::later && j.tp_dst() == port;
   };
   if (j.eth_dst_is_group()) {
     if (j.eth_dst_is(kBroadcastMac)) {
-      return (!four.list.empty() || four.unreadable) && asks(eth_type::kIpv4, dhcp::kServerPort)
-                 ? IpFamily::v4
-                 : IpFamily::none;
+      return four && asks(eth_type::kIpv4, dhcp::kServerPort) ? IpFamily::v4 : IpFamily::none;
     }
-    const bool six = four.unreadable || !dhcp_subnets(*id, IpFamily::v6).list.empty();
     return six && j.eth_dst_is(multicast_mac_of(dhcp6::all_servers())) &&
                    asks(eth_type::kIpv6, dhcp6::kServerPort) && j.dst_is(dhcp6::all_servers())
                ? IpFamily::v6
                : IpFamily::none;
   }
   // Who has an address renews it by unicast.
-  for (const model::DhcpSubnet* subnet : four.list) {
-    if (j.eth_dst_is(dhcp_server_mac(*id, *subnet)) && j.eth_type() == eth_type::kIpv4 &&
+  for (const DhcpSubnetId each : subnets) {
+    const model::DhcpSubnet* subnet = snapshot_.dhcp_subnet(each);
+    if (subnet != nullptr && serves(*subnet, IpFamily::v4) &&
+        j.eth_dst_is(dhcp_server_mac(*id, *subnet)) && j.eth_type() == eth_type::kIpv4 &&
         j.dst_is(server_of(*subnet)) && asks(eth_type::kIpv4, dhcp::kServerPort))
       return IpFamily::v4;
   }
