@@ -5,6 +5,7 @@
 #include "plexus/v1/state.pb.h"
 #include "store/topology/index.h"
 #include "store/topology/layout.h"
+#include "store/topology/port_blocks.h"
 
 namespace plexus::store {
 namespace {
@@ -114,8 +115,12 @@ Result<void> keep_belongings(ChangeSet& changes, const ChangeSet::Object& object
     v1::HostState state;
     state.set_id(object.id.raw());
     if (auto done = make(transaction, host_state_path(object.id), state); !done.ok()) return done;
+    if (auto done = make(transaction, host_blocks_path(object.id), v1::HostBlocks()); !done.ok())
+      return done;
     return make(transaction, tunnel_keys_path(object.id), v1::TunnelKeys());
   }
+  if (const auto* pool = dynamic_cast<const v1::SnatPool*>(object.now.get()))
+    return keep_port_block_parts(transaction, *pool);
   return Ok{};
 }
 
@@ -133,11 +138,14 @@ Result<void> drop_belongings(Transaction& transaction, const ChangeSet::Object& 
   } else if (object.type == v1::Router::descriptor()) {
     // Written with ports, and there is none, says the index.
     if (auto done = drop(transaction, networks_path(object.id), true); !done.ok()) return done;
+    if (auto done = drop_port_block_parts(transaction, object.id); !done.ok()) return done;
   } else if (object.type == v1::Host::descriptor()) {
     const std::string state = host_state_path(object.id);
     if (auto done = drop(transaction, state, false); !done.ok()) return done;
     guarded = transaction.version_read(state) > 0;
     if (auto done = drop(transaction, live_path(object.id), guarded); !done.ok()) return done;
+    // What it says stays taken in the parts: the host may still be forwarding.
+    if (auto done = drop(transaction, host_blocks_path(object.id), false); !done.ok()) return done;
   }
   const std::string& singular = options_of(*object.type).singular();
   for (const ReferenceField& reference : references_to(*object.type)) {
@@ -164,10 +172,16 @@ void belongings_paths(const ChangeSet::Message* before, const ChangeSet::Message
       paths.push_back(neighbours_path(id));
     }
   } else if (either->GetDescriptor() == v1::Router::descriptor()) {
-    if (now == nullptr) paths.push_back(networks_path(id));
+    if (now == nullptr) {
+      paths.push_back(networks_path(id));
+      paths.push_back(leased_addresses_path(id));
+    }
   } else if (either->GetDescriptor() == v1::Host::descriptor() && comes_or_goes) {
     paths.push_back(host_state_path(id));
+    paths.push_back(host_blocks_path(id));
     paths.push_back(now == nullptr ? live_path(id) : tunnel_keys_path(id));
+  } else if (const auto* pool = dynamic_cast<const v1::SnatPool*>(now)) {
+    paths.push_back(leased_addresses_path(Uuid::from_bytes(pool->router()).value_or(Uuid{})));
   }
 }
 

@@ -14,6 +14,7 @@
 #include "store/topology/convert.h"
 #include "store/topology/index.h"
 #include "store/topology/layout.h"
+#include "store/topology/port_blocks_check.h"
 #include "store/topology/schema.h"
 #include "store/topology/validate.h"
 
@@ -49,6 +50,10 @@ class Check {
     check_claims();
     check_router_networks();
     check_what_hosts_wrote();
+    for (const std::string& text : port_blocks_.problems(
+             [this](const Uuid& id) { return find(*v1::Router::descriptor(), id) != nullptr; },
+             [this](const Uuid& id) { return find(*v1::Host::descriptor(), id) != nullptr; }))
+      problem("{}", text);
     check_log();
     check_usage();
     check_removals();
@@ -151,6 +156,7 @@ class Check {
       if (auto removal = parse<v1::Removal>(path, value)) removals_[path] = std::move(*removal);
       return;
     }
+    if (port_blocks_.sort_in(path, value)) return;
     problem("{}: no such record is part of the layout", path);
   }
 
@@ -513,6 +519,7 @@ class Check {
   std::map<uint32_t, v1::LogEntry> log_;
   std::map<std::string, v1::TenantUsage> usages_;
   std::map<std::string, v1::Removal> removals_;
+  PortBlocksCheck port_blocks_;
 };
 
 }  // namespace

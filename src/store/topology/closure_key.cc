@@ -103,6 +103,8 @@ std::string path_of(const ClosureKey& key) {
       return object_path("dhcp-subnet", key.id);
     case ClosureKey::Kind::mirror:
       return object_path("mirror", key.id);
+    case ClosureKey::Kind::host_blocks:
+      return host_blocks_path(key.id);
   }
   PLEXUS_CHECK(false, "a key of no kind");
 }

@@ -39,8 +39,9 @@ struct ClosureKey {
     pool_member = 22,
     dhcp_subnet = 23,
     mirror = 24,
+    host_blocks = 25,
   };
-  static constexpr Kind kLastKind = Kind::mirror;
+  static constexpr Kind kLastKind = Kind::host_blocks;
   /// The indexes that a closure follows. `none` for keys that are not part of one.
   enum class Index : uint8_t {
     none = 0,

@@ -38,6 +38,7 @@ struct ModelView {
   std::map<PoolMemberId, model::PoolMember> pool_members;
   std::map<DhcpSubnetId, model::DhcpSubnet> dhcp_subnets;
   std::map<MirrorId, model::Mirror> mirrors;
+  std::map<SnatPoolId, std::vector<model::PortBlock>> port_blocks;
   bool operator==(const ModelView&) const = default;
 
   void apply(const model::Change& change) {
@@ -76,6 +77,13 @@ struct ModelView {
         members.erase({part->group, part->part});
       } else {
         members[{part->group, part->part}] = part->now;
+      }
+    }
+    if (const auto* blocks = std::get_if<model::PortBlocksChange>(&change)) {
+      if (blocks->now.empty()) {
+        port_blocks.erase(blocks->pool);
+      } else {
+        port_blocks[blocks->pool] = blocks->now;
       }
     }
     if (const auto* table = std::get_if<model::NeighboursChange>(&change)) {

@@ -84,6 +84,15 @@ std::string binding_path(const Uuid& port) {
 std::string neighbours_path(const Uuid& port) {
   return spread("/p1/n", port);
 }
+std::string leased_addresses_path(const Uuid& router) {
+  return spread("/p1/s", router);
+}
+std::string port_block_part_path(const Uuid& router, std::string_view address, unsigned part) {
+  return fmt::format("{}/{}-{}", leased_addresses_path(router), address, part);
+}
+std::string host_blocks_path(const Uuid& host) {
+  return "/p1/c/" + host.str();
+}
 std::string live_path(const Uuid& host) {
   return host_state_path(host) + "/live";
 }
@@ -123,7 +132,8 @@ Access access_of(std::string_view path) {
     return path.substr(0, directory.size()) == directory;
   };
   access.secret = below("/p1/o/token/") || below("/p1/log/") || below("/p1/q/");
-  access.any_host = below("/p1/n/") || below("/p1/w/");
+  // Who takes over a block of a host that is gone takes it from that host's list, too.
+  access.any_host = below("/p1/n/") || below("/p1/w/") || below("/p1/s/") || below("/p1/c/");
   // "/p1/h/<host>" and "/p1/k/<host>", not what the API keeps below them.
   constexpr size_t kPrefix = 6, kId = 36;
   if ((below("/p1/h/") || below("/p1/k/")) && path.size() == kPrefix + kId) {

@@ -11,6 +11,9 @@
 //   /p1/k/<host>                        TunnelKeys; stays when the host goes
 //   /p1/b/<hh>/<port>                   Binding
 //   /p1/n/<hh>/<router port>            NeighbourTable
+//   /p1/s/<hh>/<router>                 LeasedAddresses
+//   /p1/s/<hh>/<router>/<address>-<n>   PortBlockPart: who has which outside ports; port_blocks.h
+//   /p1/c/<host>                        HostBlocks: the outside ports that a host has
 //   /p1/h/<host>/live                   ephemeral; value: LiveHost
 //   /p1/log/0/e<number>                 LogEntry: what changed, who did it
 //   /p1/q/<tenant>                      TenantUsage
@@ -47,6 +50,10 @@ inline constexpr std::string_view kRoot = "/p1";
 [[nodiscard]] std::string tunnel_keys_path(const Uuid& host);
 [[nodiscard]] std::string binding_path(const Uuid& port);
 [[nodiscard]] std::string neighbours_path(const Uuid& port);
+[[nodiscard]] std::string leased_addresses_path(const Uuid& router);
+[[nodiscard]] std::string port_block_part_path(const Uuid& router, std::string_view address,
+                                               unsigned part);
+[[nodiscard]] std::string host_blocks_path(const Uuid& host);
 [[nodiscard]] std::string live_path(const Uuid& host);
 [[nodiscard]] std::string log_path();
 [[nodiscard]] std::string usage_path(std::string_view tenant);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -13,6 +14,7 @@
 #include "store/topology/closure_inbox.h"
 #include "store/topology/convert.h"
 #include "store/topology/index.h"
+#include "store/topology/port_blocks.h"
 
 namespace plexus::store {
 namespace {
@@ -120,6 +122,7 @@ class ClosureReader::Closure {
     for (const ClosureKey& key : {ClosureKey{Kind::host, Index::none, 0, id},
                                   ClosureKey{Kind::host_state, Index::none, 0, id},
                                   ClosureKey{Kind::tunnel_keys, Index::none, 0, id},
+                                  ClosureKey{Kind::host_blocks, Index::none, 0, id},
                                   ClosureKey{Kind::head, Index::wanted_ports, 0, id},
                                   ClosureKey{Kind::bucket, Index::wanted_ports, 0, id},
                                   ClosureKey{Kind::head, Index::migrating_ports, 0, id},
@@ -174,6 +177,7 @@ class ClosureReader::Closure {
   [[nodiscard]] bool must_wait(const ModelName& name) const;
   [[nodiscard]] bool chain_is_whole(const Uuid& id) const;
   [[nodiscard]] std::optional<model::Change> change_of(const ModelName& name);
+  void add_port_blocks(std::vector<model::Change>& changes);
   [[nodiscard]] const Entry* find(Kind kind, const Uuid& id) const;
   [[nodiscard]] const Entry* find_members(const Uuid& group, uint32_t part) const;
   /// The ids that an index of `id` lists, sorted.
@@ -196,6 +200,7 @@ class ClosureReader::Closure {
   std::unique_ptr<Watch> settled_;
   std::unordered_set<ModelName, ModelNameHash> changed_;
   std::unordered_set<ModelName, ModelNameHash> published_;
+  std::map<SnatPoolId, std::vector<model::PortBlock>> port_blocks_;  ///< as published
   size_t unread_ = 0;
   size_t unconfirmed_ = 0;
   uint32_t walks_ = 0;
@@ -646,6 +651,24 @@ bool ClosureReader::Closure::chain_is_whole(const Uuid& id) const {
   return true;
 }
 
+/// One record is about many pools: those of which it said something that it says no more have none.
+void ClosureReader::Closure::add_port_blocks(std::vector<model::Change>& changes) {
+  const Entry* key = find(Kind::host_blocks, self_.uuid);
+  std::map<SnatPoolId, std::vector<model::PortBlock>> now;
+  if (key != nullptr && key->value) {
+    for (auto& change : to_model(decode<v1::HostBlocks>(*key).first))
+      now.emplace(change.pool, std::move(change.now));
+  }
+  for (const auto& [pool, blocks] : port_blocks_)
+    if (!now.contains(pool)) changes.emplace_back(model::PortBlocksChange{pool, {}});
+  for (const auto& [pool, blocks] : now) {
+    const auto old = port_blocks_.find(pool);
+    if (old == port_blocks_.end() || old->second != blocks)
+      changes.emplace_back(model::PortBlocksChange{pool, blocks});
+  }
+  port_blocks_ = std::move(now);
+}
+
 void ClosureReader::Closure::publish(bool consistent) {
   ClosureBatch batch;
   batch.consistent = consistent;
@@ -654,6 +677,8 @@ void ClosureReader::Closure::publish(bool consistent) {
   for (const ModelName& name : changed_) {
     if (!consistent && must_wait(name))
       later.insert(name);
+    else if (name.kind == Kind::host_blocks)
+      add_port_blocks(batch.changes);
     else if (auto change = change_of(name))
       batch.changes.push_back(std::move(*change));
   }

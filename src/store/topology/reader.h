@@ -2,9 +2,10 @@
 // ClosureReader: follows the part of the topology that one host needs, its closure, and reports it
 // as batches of model changes. The closure: the ports wanted on this host, their devices, all ports
 // of these devices, what those are wired to, and so on; the routes of the routers; the bindings of
-// all these ports and the hosts they are on; what routers have learned; what filters there: chains and where they jump, rules,
-// groups; what routers translate and balance, DHCP subnets, mirrors and where they send copies; sub-ports of the ports wanted
-// here, and the parents of all. Of a security group that a rule names as the remote one, the buckets that list its members with their addresses,
+// all these ports and the hosts they are on; what routers have learned; the outside ports that the host has; what filters there:
+// chains and where they jump, rules, groups; what routers translate and balance, DHCP subnets, mirrors and where they send
+// copies; sub-ports of the ports wanted here, and the parents of all. Of a security group that a rule names as the remote one,
+// the buckets that list its members with their addresses,
 // never the members themselves: they may be anywhere. It watches exact keys only.
 //
 // A batch is one consistent state of the store: it is reported when the store has nothing more to

@@ -217,7 +217,7 @@ TEST_F(ReaderTest, WhatIsNoLongerReachableIsGone) {
   EXPECT_TRUE(followed.run_until([&] { return view.ports.empty(); }));
   EXPECT_TRUE(view.bridges.empty() && view.routers.empty() && view.routes.empty());
   EXPECT_EQ(view.hosts.size(), 1u);
-  EXPECT_EQ(followed.reader().watched(), 7u);
+  EXPECT_EQ(followed.reader().watched(), 8u);
 
   vm1.set_host(hosts_[0].id());
   update(vm1);
