@@ -29,6 +29,21 @@ std::string age_text(double value) {
   return fmt::format("{} s", static_cast<uint64_t>(std::max(0.0, value)));
 }
 
+/// The outside ports that this host has of a pool of source addresses.
+Node port_blocks_of(const PortBlockPlan::Status& pool) {
+  Node out = Node::map_of({});
+  out.add("pool", text(pool.name.empty() ? "(gone)" : pool.name));
+  out.add("id", text(pool.pool.str()));
+  std::vector<Node> blocks;
+  for (const model::PortBlock& block : pool.blocks) {
+    blocks.push_back(text(
+        fmt::format("{} {}-{}", block.address.str(), block.first, block.first + block.length - 1)));
+  }
+  out.add("blocks", Node::list_of(std::move(blocks)));
+  if (!pool.trouble.empty()) out.add("trouble", text(pool.trouble));
+  return out;
+}
+
 /// Everything counted, by metric name; the base of both /v1/status and /metrics.
 struct Counted {
   WorkerCounters worker;
@@ -178,6 +193,11 @@ Result<Node> Control::status() {
   out.add("moved_keys", number(topology.moved_keys));
   out.add("learned_macs", number(topology.learned_macs));
   out.add("macs_refused", number(topology.macs_refused));
+  if (!topology.port_blocks.empty()) {
+    std::vector<Node> pools;
+    for (const auto& pool : topology.port_blocks) pools.push_back(port_blocks_of(pool));
+    out.add("snat_pools", Node::list_of(std::move(pools)));
+  }
   out.add("watched_keys", number(topology.watched_keys));
   out.add("received_bytes", number(topology.received_bytes));
   out.add("epoch", number(topology.epoch));
@@ -340,6 +360,13 @@ Result<std::string> Control::metrics() {
   gauge("moved_keys", topology.moved_keys);
   gauge("learned_macs", topology.learned_macs);
   gauge("macs_refused", topology.macs_refused);
+  uint64_t leased = 0, starved = 0;
+  for (const auto& pool : topology.port_blocks) {
+    for (const model::PortBlock& block : pool.blocks) leased += block.length;
+    if (!pool.trouble.empty()) ++starved;
+  }
+  gauge("snat_ports_leased", leased);
+  gauge("snat_pools_in_trouble", starved);
   gauge("snapshot_revision", static_cast<uint64_t>(topology.snapshot.revision.value));
   gauge("snapshot_bytes", topology.snapshot.bytes);
   if (topology.snapshot_age_seconds >= 0) {

@@ -6,10 +6,32 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "store/topology/port_blocks.h"
 
 namespace plexus::agent {
 
 using namespace std::chrono_literals;
+
+namespace {
+
+Result<void> carry_out(store::Store& store, HostId self, const PortBlockPlan::Order& order) {
+  store::PortBlocks blocks(store, self);
+  // Compared with what other hosts write, so by the clock that all have.
+  const int64_t now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                             std::chrono::system_clock::now().time_since_epoch())
+                             .count();
+  switch (order.kind) {
+    case PortBlockPlan::Order::Kind::settle:
+      return blocks.settle(order.pool, now_ms);
+    case PortBlockPlan::Order::Kind::grow:
+      return blocks.grow(order.pool, order.family, now_ms);
+    case PortBlockPlan::Order::Kind::give_back:
+      return blocks.give_back(order.pool.id, now_ms);
+  }
+  return Ok{};
+}
+
+}  // namespace
 
 StoreLink::StoreLink(std::string address, store::OpenOptions open, HostId self)
     : address_(std::move(address)),
@@ -50,6 +72,9 @@ void StoreLink::unpublish(PortId port) {
 }
 void StoreLink::set_flood_key(BridgeId bridge, bool wanted) {
   wish([&](Wishes& w) { w.floods[bridge] = wanted; });
+}
+void StoreLink::order_port_blocks(PortBlockPlan::Order order) {
+  wish([&](Wishes& w) { w.blocks.insert_or_assign(order.pool.id, std::move(order)); });
 }
 void StoreLink::say(const Neighbour& neighbour) {
   wish([&](Wishes& w) {
@@ -155,6 +180,8 @@ std::optional<Result<void>> StoreLink::do_one() {
       now.ports.insert(wishes_.ports.extract(wishes_.ports.begin()));
     } else if (!wishes_.floods.empty()) {
       now.floods.insert(wishes_.floods.extract(wishes_.floods.begin()));
+    } else if (!wishes_.blocks.empty()) {
+      now.blocks.insert(wishes_.blocks.extract(wishes_.blocks.begin()));
     } else if (!wishes_.neighbours.empty()) {
       now.neighbours.push_back(wishes_.neighbours.front());
       wishes_.neighbours.pop_front();
@@ -256,6 +283,15 @@ std::optional<Result<void>> StoreLink::do_one() {
       log_warn("agent", "the flood key of bridge {}: {}", bridge.str(), error->message);
     }
     tell(FloodKeyDone{bridge});
+  } else if (!now.blocks.empty()) {
+    const auto& [pool, order] = *now.blocks.begin();
+    std::optional<Error> error;
+    if (const auto done = carry_out(*store_, self_, order); !done) error = done.error();
+    if (error && later(*error)) {
+      return keep(*error, [&](Wishes& w) { w.blocks.insert(*now.blocks.begin()); });
+    }
+    if (error) log_warn("agent", "{}", error->message);
+    tell(PortBlocksDone{pool, std::move(error)});
   } else if (!now.neighbours.empty()) {
     const Neighbour& n = now.neighbours.front();
     const auto done = n.gone ? records.forget_neighbour(n.port, n.address, n.mac)

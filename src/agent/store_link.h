@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // StoreLink: the agent's side of the store that may wait, so that nothing that forwards has to. It opens the store,
 // registers the host, and brings about there what the topology thread wants said: which ports are here, flood keys,
-// tunnel addresses, learned neighbours, answers to convergence questions. What cannot be said now is kept (the latest
+// tunnel addresses, learned neighbours, outside ports, answers to convergence questions. What cannot be said now is kept (the latest
 // wish for each thing, so it is bounded by the things) and tried again, with growing pauses; news comes back by a
 // mailbox.
 //
@@ -22,6 +22,7 @@
 #include <variant>
 #include <vector>
 
+#include "agent/port_block_plan.h"
 #include "base/mailbox.h"
 #include "base/result.h"
 #include "model/records.h"
@@ -65,7 +66,13 @@ class StoreLink {
   struct FloodKeyDone {
     BridgeId bridge;
   };
-  using News = std::variant<Opened, OpenFailed, ZonesRead, Joined, Refused, PortDone, FloodKeyDone>;
+  /// What was ordered of a pool is done, or the store has said why not.
+  struct PortBlocksDone {
+    SnatPoolId pool;
+    std::optional<Error> error;
+  };
+  using News = std::variant<Opened, OpenFailed, ZonesRead, Joined, Refused, PortDone, FloodKeyDone,
+                            PortBlocksDone>;
 
   struct Status {
     size_t waiting = 0;   ///< things wanted in the store that are not there yet
@@ -86,6 +93,7 @@ class StoreLink {
   void publish(PortId port, bool take_over);
   void unpublish(PortId port);
   void set_flood_key(BridgeId bridge, bool wanted);
+  void order_port_blocks(PortBlockPlan::Order order);
   /// Lost, and counted, when too many wait already.
   void learn(PortId port, const IpAddr& address, const MacAddr& mac);
   /// The neighbour is gone. Lost as learn() is.
@@ -121,11 +129,12 @@ class StoreLink {
     std::optional<Addresses> addresses;
     std::map<PortId, PortWish> ports;
     std::map<BridgeId, bool> floods;
+    std::map<SnatPoolId, PortBlockPlan::Order> blocks;
     std::deque<Neighbour> neighbours;
     std::map<PortId, std::vector<model::LearnedMac>> learned;
     [[nodiscard]] size_t count() const {
       return size_t{answer.has_value()} + join.has_value() + addresses.has_value() + ports.size() +
-             floods.size() + neighbours.size() + learned.size();
+             floods.size() + blocks.size() + neighbours.size() + learned.size();
     }
   };
 

@@ -72,6 +72,10 @@ TopologyStatus TopologyThread::status() const {
   return status_;
 }
 
+void TopologyThread::need_ports(SnatPoolId pool, IpFamily family) {
+  (void)ports_needed_.post({pool, family});
+}
+
 void TopologyThread::run(std::stop_token stop) {
   auto route = netlink::Route::open();
   auto monitor = netlink::LinkMonitor::open();
@@ -97,6 +101,7 @@ void TopologyThread::run(std::stop_token stop) {
                     {learned_.fd(), POLLIN, 0},
                     {link_.fd(), POLLIN, 0},
                     {worker_.applied_fd(), POLLIN, 0},
+                    {ports_needed_.fd(), POLLIN, 0},
                     {barriers_ ? barriers_->fd() : -1, POLLIN, 0},
                     {life_record_ ? life_record_->fd() : -1, POLLIN, 0}};
     const int timeout =
@@ -116,6 +121,9 @@ void TopologyThread::run(std::stop_token stop) {
     for (const auto& writes : learned_.take()) learn(writes);
     follow_life();
     const MonoTime now = mono_now();
+    for (const PortsNeeded& needed : ports_needed_.take()) blocks_.need(needed.pool, needed.family);
+    if (reader_->synced())
+      for (auto& order : blocks_.due(now)) link_.order_port_blocks(std::move(order));
     if (reader_->synced()) reconcile(now);
     if (reader_->synced() && now - macs_said_ >= kSayMacs &&
         (macs_news_ || now - macs_said_ >= kSayMacsAgain)) {
@@ -229,6 +237,8 @@ void TopologyThread::handle(StoreLink::News& news) {
     status_.registered = true;
   } else if (const auto* refused = std::get_if<StoreLink::Refused>(&news)) {
     on_fatal_(refused->error);
+  } else if (const auto* blocks = std::get_if<StoreLink::PortBlocksDone>(&news)) {
+    blocks_.done(blocks->pool, blocks->error, mono_now());
   } else if (const auto* port = std::get_if<StoreLink::PortDone>(&news)) {
     if (!port->error) return;
     // It is asked again a moment later, if it is still wanted then.
@@ -472,6 +482,7 @@ void TopologyThread::learn(const std::vector<sim::StateWrite>& writes) {
 void TopologyThread::apply(std::span<const model::Change> changes) {
   std::vector<model::Change> more;
   for (const model::Change& change : changes) {
+    blocks_.take_in(change, mono_now());
     if (const auto* port = std::get_if<model::PortChange>(&change)) {
       // Sub-ports are where their parents are, which may come and go without them.
       const bool ours =
@@ -589,6 +600,7 @@ void TopologyThread::publish_status() {
   status_.epoch = epoch_;
   status_.learned_macs = macs_.size();
   status_.macs_refused = macs_.refused();
+  status_.port_blocks = blocks_.status();
   status_.link = std::move(link);
   status_.snapshot = std::move(snapshot);
   status_.snapshot_age_seconds = disk_taken_ms_ == 0 ? -1 : age(disk_taken_ms_);

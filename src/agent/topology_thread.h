@@ -22,6 +22,7 @@
 #include "agent/known_neighbours.h"
 #include "agent/learned_macs.h"
 #include "agent/options.h"
+#include "agent/port_block_plan.h"
 #include "agent/port_plan.h"
 #include "agent/snapshot_keeper.h"
 #include "agent/store_link.h"
@@ -61,6 +62,7 @@ struct TopologyStatus {
   size_t learned_macs = 0;    ///< at ports here
   uint64_t macs_refused = 0;  ///< sightings that a limit kept from being learned
   StoreLink::Status link;
+  std::vector<PortBlockPlan::Status> port_blocks;  ///< by pool
   SnapshotKeeper::Status snapshot;
   double snapshot_age_seconds = -1;  ///< of the newest disk snapshot; -1: there is none
 };
@@ -78,8 +80,15 @@ class TopologyThread {
   ~TopologyThread();
 
   [[nodiscard]] TopologyStatus status() const;
+  /// A connection found no free port of `family` in the blocks of this pool: more are asked for, soon. Any thread; never
+  /// waits. Lost when too many say so, and said again by the next connection.
+  void need_ports(SnatPoolId pool, IpFamily family);
 
  private:
+  struct PortsNeeded {
+    SnatPoolId pool;
+    IpFamily family = IpFamily::none;
+  };
   /// A thing wanted in the store, and when it was last said so.
   using Asked = std::map<Uuid, MonoTime>;
   struct Moved {
@@ -174,6 +183,8 @@ class TopologyThread {
   MonoTime macs_said_,
       macs_looked_;  ///< when they were last stored, and their use was last asked for
   std::deque<Moved> moved_;
+  PortBlockPlan blocks_;
+  Mailbox<PortsNeeded> ports_needed_{256};
   size_t passive_ = 0;
   std::vector<IpAddr> tunnel_addresses_;
   uint16_t udp_port_ = 4789;
