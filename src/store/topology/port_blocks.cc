@@ -555,7 +555,7 @@ std::vector<model::PortBlocksChange> to_model(const v1::HostBlocks& record) {
     const auto address = IpAddr::from_bytes(block.address());
     const bool sound = address && block.length() <= PortBlocks::kMaxBlock &&
                        std::has_single_bit(block.length()) && block.first() != 0 &&
-                       block.first() % block.length() == 0 &&
+                       block.first() < 65536 && block.first() % block.length() == 0 &&
                        block.first() + block.length() <= 65536;
     if (!sound) continue;
     const std::string name = fmt::format("{} {} {} {}", uuid_of(block.router()).str(),

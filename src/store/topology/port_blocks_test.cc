@@ -479,6 +479,34 @@ TEST_F(PortBlocksTest, AThousandHostsShareOneAddress) {
   EXPECT_LT(largest, 8192u);
 }
 
+TEST(PortBlocksRecords, WhatNoClaimCouldHaveMadeIsLeftOut) {
+  v1::HostBlock good;
+  good.set_pool(Uuid::derived("pool", "out").raw());
+  good.set_router(Uuid::derived("router", "edge").raw());
+  good.set_address(ip_raw("192.0.2.1"));
+  good.set_first(65472);
+  good.set_length(64);
+  const auto read = [](const v1::HostBlock& block) {
+    v1::HostBlocks record;
+    *record.add_blocks() = block;
+    return to_model(record);
+  };
+  ASSERT_THAT(read(good), SizeIs(1));
+  EXPECT_EQ(read(good)[0].now.at(0).first, 65472);
+  const std::pair<uint32_t, uint32_t> bad[] = {
+      {0, 64},   {0xffff0000, 64}, {0xffffffc0, 64}, {65536, 64},        {1000, 64},
+      {1024, 0}, {1024, 48},       {8192, 8192},     {4096, 0xffffffff}, {65472, 0x80000000}};
+  for (const auto& [first, length] : bad) {
+    auto block = good;
+    block.set_first(first);
+    block.set_length(length);
+    EXPECT_THAT(read(block), IsEmpty()) << first << " " << length;
+  }
+  auto nowhere = good;
+  nowhere.set_address("abc");
+  EXPECT_THAT(read(nowhere), IsEmpty());
+}
+
 /// Claims and gives back as fast as it can.
 std::string churn(const std::string& address, HostId self, const model::SnatPool& pool,
                   int rounds) {
