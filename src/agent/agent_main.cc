@@ -174,6 +174,13 @@ int run(const AgentOptions& options) {
   Mailbox<Error> fatal(4);
   LearnedBox learned(1024);
   WorkerThread worker(std::move(*datapath), worker_options, learned);
+  // Before the first topology: flows of an earlier agent are taken over by what is known of their connections.
+  if (auto boot = boot_id()) {
+    const KeptConnections::Place place{options.state_dir + "/connections", options.host, *boot};
+    (void)worker.post([place](Worker& w) { w.open_connections(place, mono_now()); });
+  } else {
+    log_warn("agent", "connections are not kept on the disk: {}", boot.error().message);
+  }
   StoreLink link(options.store, open, options.host);
   TopologyThread topology(options, start, link, worker, learned,
                           [&](Error error) { (void)fatal.post(std::move(error)); });

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "agent/connection_document.h"
 #include "agent/explain.h"
 #include "codec/json.h"
 #include "flow/match_text.h"
@@ -49,12 +50,23 @@ struct Counted {
   WorkerCounters worker;
   datapath::Counters datapath;
   size_t flows = 0, parked = 0;
+  ConnectionCounters told;
+  size_t connections = 0, unanswered = 0, held = 0;
+  std::string trouble;  ///< of keeping connections on the disk
 };
 
 Result<Counted> count(WorkerThread& thread) {
   return thread.call<Counted>([](Worker& worker) -> Result<Counted> {
-    return Counted{worker.counters(), worker.datapath().counters(), worker.flows().size(),
-                   worker.parked()};
+    const Connections& connections = worker.connections();
+    return Counted{worker.counters(),
+                   worker.datapath().counters(),
+                   worker.flows().size(),
+                   worker.parked(),
+                   connections.counters(),
+                   connections.table().size(),
+                   connections.table().embryonic(),
+                   worker.held(),
+                   connections.trouble()};
   });
 }
 
@@ -81,6 +93,21 @@ std::vector<std::pair<const char*, uint64_t>> counters_of(const Counted& c) {
           {"packets_forwarded", c.worker.forwarded},
           {"packets_consumed", c.worker.consumed},
           {"packets_parked", c.worker.parked},
+          {"packets_held", c.worker.held},
+          {"connections_begun", c.told.begun},
+          {"connections_taken_over", c.told.taken_over},
+          {"connections_expired", c.told.expired},
+          {"connections_displaced", c.told.displaced},
+          {"connections_refused", c.told.refused_here},
+          {"connections_refused_elsewhere", c.told.refused_elsewhere},
+          {"connections_told", c.told.told},
+          {"connections_told_again", c.told.told_again},
+          {"connections_acknowledged", c.told.acknowledged},
+          {"connection_news", c.told.news},
+          {"peer_messages_received", c.told.received},
+          {"peer_messages_not_believed", c.told.not_believed},
+          {"peer_messages_unreadable", c.told.unreadable},
+          {"peer_messages_lost", c.told.messages_lost},
           {"packets_generated", c.worker.generated},
           {"fragments_made", c.worker.fragments},
           {"execute_failed", c.worker.execute_failed},
@@ -123,12 +150,13 @@ int http_status(ErrorCode code) {
 ControlAnswer Control::answer(std::string_view method, std::string_view path,
                               std::string_view body) {
   const bool post = path == "/v1/trace";
-  static constexpr std::string_view kKnown[] = {"/v1/status", "/v1/ports", "/v1/flows",
-                                                "/v1/trace",  "/health",   "/metrics"};
+  static constexpr std::string_view kKnown[] = {"/v1/status",      "/v1/ports", "/v1/flows",
+                                                "/v1/connections", "/v1/trace", "/health",
+                                                "/metrics"};
   if (std::find(std::begin(kKnown), std::end(kKnown), path) == std::end(kKnown)) {
     return problem(404,
-                   "no such path; an agent has /v1/status, /v1/ports, /v1/flows, /v1/trace, "
-                   "/health, /metrics");
+                   "no such path; an agent has /v1/status, /v1/ports, /v1/flows, /v1/connections, "
+                   "/v1/trace, /health, /metrics");
   }
   if (method != (post ? "POST" : "GET")) {
     return problem(405, std::string(path) + " takes " + (post ? "POST" : "GET"));
@@ -142,10 +170,11 @@ ControlAnswer Control::answer(std::string_view method, std::string_view path,
     if (!lines) return problem(http_status(lines.error().code), lines.error().message);
     return {200, "text/plain; version=0.0.4", std::move(*lines)};
   }
-  const auto made = path == "/v1/status"  ? status()
-                    : path == "/v1/ports" ? ports()
-                    : path == "/v1/flows" ? flows()
-                                          : trace(body);
+  const auto made = path == "/v1/status"        ? status()
+                    : path == "/v1/ports"       ? ports()
+                    : path == "/v1/flows"       ? flows()
+                    : path == "/v1/connections" ? connections()
+                                                : trace(body);
   if (!made) return problem(http_status(made.error().code), made.error().message);
   return {200, "application/json", codec::write_json(*made)};
 }
@@ -206,6 +235,12 @@ Result<Node> Control::status() {
   out.add("applied_at_ns", number(static_cast<uint64_t>(worker_.applied_at().ns)));
   out.add("flows", number(counted->flows));
   out.add("parked", number(counted->parked));
+  out.add("connections", number(counted->connections));
+  out.add("connections_unanswered", number(counted->unanswered));
+  out.add("held", number(counted->held));
+  if (!counted->trouble.empty()) out.add("connections_trouble", text(counted->trouble));
+  if (const std::string trouble = worker_.peer_trouble(); !trouble.empty())
+    out.add("peer_trouble", text(trouble));
   Node counters = Node::map_of({});
   for (const auto& [name, value] : counters_of(*counted)) counters.add(name, number(value));
   out.add("counters", std::move(counters));
@@ -286,6 +321,13 @@ Result<Node> Control::flows() {
   });
 }
 
+Result<Node> Control::connections() {
+  return worker_.call<Node>([](Worker& worker) -> Result<Node> {
+    if (!worker.ready()) return Error{ErrorCode::unavailable, "the agent has no topology yet"};
+    return connections_document(worker.connections().table(), worker.snapshot(), mono_now());
+  });
+}
+
 Result<Node> Control::trace(std::string_view body) {
   codec::Problems problems;
   const Node request = codec::parse_json(body, problems);
@@ -345,7 +387,9 @@ Result<std::string> Control::metrics() {
   gauge("ports_active", topology.ports.size());
   gauge("ports_failed", topology.port_errors.size());
   gauge("flows", counted->flows);
-  gauge("packets_waiting", counted->parked);
+  gauge("packets_waiting", counted->parked + counted->held);
+  gauge("connections", counted->connections);
+  gauge("connections_unanswered", counted->unanswered);
   gauge("store_up", topology.store_up ? 1 : 0);
   gauge("store_staleness_seconds", static_cast<uint64_t>(topology.store_staleness_seconds));
   gauge("synced", topology.synced ? 1 : 0);

@@ -5,6 +5,7 @@
 //   GET  /v1/status   who this is, how far it got, counters
 //   GET  /v1/ports    the ports plugged in here, with statistics
 //   GET  /v1/flows    what the kernel forwards by, with statistics, and the objects that each flow depends on
+//   GET  /v1/connections  what is known of connections (connection_document.h)
 //   POST /v1/trace    {"port": name or id of a port here, "packet": text in the packet syntax}
 //                     or {"tunnel_key": number, "packet": text}; explain.h says what comes back
 //   GET  /health      200 when the topology is there, 503 before
@@ -39,6 +40,7 @@ class Control {
   [[nodiscard]] Result<codec::Node> status();
   [[nodiscard]] Result<codec::Node> ports();
   [[nodiscard]] Result<codec::Node> flows();
+  [[nodiscard]] Result<codec::Node> connections();
   [[nodiscard]] Result<codec::Node> trace(std::string_view body);
   [[nodiscard]] Result<std::string> metrics();
 

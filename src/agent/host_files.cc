@@ -10,6 +10,7 @@
 #include <charconv>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 namespace plexus::agent {
@@ -67,6 +68,16 @@ Result<std::string> machine_id(const std::string& system_file, const std::string
   const std::string made = Uuid::random().str();
   if (auto done = write_small_file(path, made + "\n"); !done) return done.error();
   return made;
+}
+
+Result<Uuid> boot_id() {
+  const std::string path = "/proc/sys/kernel/random/boot_id";
+  std::ifstream in(path);
+  std::string text;
+  std::getline(in, text);
+  const auto id = Uuid::parse(text);
+  if (!id) return Error{ErrorCode::unavailable, path + ": no UUID there"};
+  return *id;
 }
 
 Result<std::string> read_identity(const std::string& path) {

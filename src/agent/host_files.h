@@ -22,6 +22,9 @@ namespace plexus::agent {
 [[nodiscard]] Result<std::string> machine_id(const std::string& system_file,
                                              const std::string& state_dir);
 
+/// What tells this boot of the machine from others.
+[[nodiscard]] Result<Uuid> boot_id();
+
 /// The text of an identity file. denied: somebody besides the owner can read it.
 [[nodiscard]] Result<std::string> read_identity(const std::string& path);
 

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdio>
 #include <fstream>
 
@@ -27,6 +28,8 @@ constexpr char kHelp[] =
     "  --machine-id ID    who this machine is (default: /etc/machine-id)\n"
     "  --datapath KIND    ebpf (default), or fake: in memory, for measurements\n"
     "  --tunnel-address A use this address instead of looking for one in the tunnel zones\n"
+    "  --peer-port PORT   UDP port where agents talk to each other, the same on all hosts (default "
+    "5789)\n"
     "  --log-level LEVEL  debug, info, warn or error (default info)\n"
     "  --leave            take ports, tunnel and flows out of the kernel and end\n"
     "  --help             this text\n"
@@ -80,6 +83,7 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
     kMachineId,
     kDatapath,
     kTunnelAddress,
+    kPeerPortFlag,
     kHelpFlag
   };
   static const option kLong[] = {{"store", required_argument, nullptr, kStore},
@@ -91,6 +95,7 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
                                  {"machine-id", required_argument, nullptr, kMachineId},
                                  {"datapath", required_argument, nullptr, kDatapath},
                                  {"tunnel-address", required_argument, nullptr, kTunnelAddress},
+                                 {"peer-port", required_argument, nullptr, kPeerPortFlag},
                                  {"log-level", required_argument, nullptr, kLogLevel},
                                  {"leave", no_argument, nullptr, kLeave},
                                  {"help", no_argument, nullptr, kHelpFlag},
@@ -144,6 +149,14 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
                              "' is not an IP address");
         }
         options.tunnel_addresses.push_back(*address);
+        break;
+      }
+      case kPeerPortFlag: {
+        const std::string_view text = optarg;
+        const auto [end, ec] =
+            std::from_chars(text.data(), text.data() + text.size(), options.peer_port);
+        if (ec != std::errc{} || end != text.data() + text.size() || options.peer_port == 0)
+          return usage_error("--peer-port: '" + std::string(text) + "' is not a UDP port");
         break;
       }
       case kLeave:

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/peer_socket.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/result.h"
@@ -26,6 +27,7 @@ struct AgentOptions {
   bool fake_datapath = false;  ///< forwards in memory; interfaces need not exist, no root needed
   /// Use these instead of looking for the interfaces' addresses in tunnel zones.
   std::vector<IpAddr> tunnel_addresses;
+  uint16_t peer_port = kPeerPort;  ///< UDP, where agents talk to each other; the same on all hosts
   LogLevel log_level = LogLevel::info;
   bool leave = false;  ///< take every trace out of the kernel and end, instead of running
 };

@@ -202,6 +202,7 @@ void TopologyThread::reconcile_tunnel() {
     return Ok{};
   });
   if (!set) return log_warn("agent", "setting up the tunnel: {}", set.error().message);
+  if (!worker_.listen(spec.local, options_.peer_port)) return;  // the next tick tries again
   tunnel_ = spec;
   tunnel_dirty_ = false;
 }

@@ -26,14 +26,18 @@ Worker::Worker(datapath::Datapath& datapath, WorkerOptions options)
     : datapath_(datapath),
       options_(options),
       flows_(options.max_flows, options.hash_seed),
+      connections_(options.connections, options.hash_seed),
+      connection_flows_(options.hash_seed),
+      held_(options.holding),
       parked_(options.parking),
       slots_(options.batch),
       new_flows_(options.batch) {}
 
 void Worker::publish(std::shared_ptr<const model::Snapshot> snapshot,
                      std::span<const TagChange> changes, uint64_t epoch, MonoTime now) {
-  snapshot_ = std::move(snapshot);
+  const auto before = std::exchange(snapshot_, std::move(snapshot));
   epoch_ = epoch;
+  connections_.publish(before.get(), *snapshot_, changes, now);
   size_t asked = 0;
   for (const Match& match : flows_.touched_by(changes, options_.max_renewed)) {
     if (asked++ < options_.max_renewed && renew(match, now)) {
@@ -43,6 +47,7 @@ void Worker::publish(std::shared_ptr<const model::Snapshot> snapshot,
     if (const auto gone = flows_.erase(match)) remove_from_datapath(*gone);
     ++counters_.invalidated;
   }
+  refresh_stale(now);
   if (!changes.empty()) retry_parked(now, true);
 }
 
@@ -52,14 +57,17 @@ bool Worker::renew(const Match& match, MonoTime now) {
   const std::vector<uint8_t> frame = sample_packet(match.key);
   const sim::Packet packet = sim::packet_of(frame, DpPort{match.key.in_port}, match.key.tunnel_key);
   if (packet.parsed.error != ParseError::none || !match.covers(packet.key)) return false;
-  const sim::Outcome outcome = sim::simulate(packet, *snapshot_, now);
+  sim::Outcome outcome;
+  sim::simulate(packet, *snapshot_, connections_.view(), now, outcome);
+  // A connection that is not known any more begins by a packet, not by its flow.
+  if (outcome.begins) return false;
   if (!outcome.cacheable || !outcome.writes.empty() || !outcome.generated.empty() ||
       !((outcome.mask & match.mask) == outcome.mask))
     return false;
   // What was dropped until now is charged to the old reason. A flow that is not there any more went with its interface.
   const auto stats = datapath_.flow_stats(match);
   if (!stats) return false;
-  take_stats(match, *stats);
+  take_stats(match, *stats, now);
   const auto old = flows_.find(match);
   // What is dropped from now on has nothing to lose by asking, and its sender may be told why.
   if (outcome.actions.drops() && !old->actions.drops()) return false;
@@ -78,6 +86,7 @@ size_t Worker::run_once(MonoTime now) {
                                               handle(std::move(upcall), 1, now);
                                             });
   finish_batch();
+  run_connections(now);
   if (busy()) go_on_beside(now, counters_.installed - installed_before);
   return received;
 }
@@ -115,10 +124,27 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
     outcome.actions = known->actions;
     return send(slot, parsed.parsed);
   }
-  sim::simulate(parsed, *snapshot_, now, outcome);
+  sim::simulate(parsed, *snapshot_, connections_.view(), now, outcome);
+  const auto connection = settle_connection(parsed, outcome, now);
+  if (!outcome.logged.empty()) rule_log_.write(parsed, outcome, *snapshot_, now);
   std::move(outcome.writes.begin(), outcome.writes.end(), std::back_inserter(writes_));
   switch (outcome.verdict) {
     case sim::Verdict::forward:
+      if (connection) {
+        // Where answers go everybody knows: the first packet came from there.
+        const bool answer =
+            outcome.belongs && outcome.belongs->direction == state::Direction::reply;
+        const auto telling =
+            answer ? Connections::Telling::done : connections_.tell(*connection, outcome.tell, now);
+        if (telling == Connections::Telling::wait && held_.has_room(slot.packet.in_port)) {
+          ++counters_.held;
+          return held_.hold(*connection, {std::move(slot.packet), tries});
+        }
+        if (outcome.belongs) connections_.saw(*outcome.belongs, now);
+        refresh_stale(now);
+        // Until everybody knows, packets have to come up: they tell again.
+        if (telling != Connections::Telling::done) outcome.cacheable = false;
+      }
       if (outcome.cacheable) install(parsed.key, outcome, now);
       send(slot, parsed.parsed);
       break;
@@ -175,35 +201,40 @@ void Worker::install(const FlowKey& key, const sim::Outcome& outcome, MonoTime n
 }
 
 void Worker::remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now) {
-  make_room(flow.match);
+  make_room(flow.match, now);
   const auto inserted = flows_.insert(flow.match, flow.actions, outcome.dependencies, flow.cookie,
                                       now, static_cast<uint8_t>(outcome.reason));
+  connection_flows_.add(flow.match);
   if (!inserted.evicted) return;
   ++counters_.evicted;
-  // One of this very batch, in a small table: it is not in the datapath yet, and must not come there.
-  // It may stand there more than once, when its actions were not for a later packet.
+  // It may be one of this very batch, in a small table. An earlier batch may have put it there all the same.
+  take_out_of_batch(inserted.evicted->match);
+  remove_from_datapath(*inserted.evicted);
+}
+
+/// A flow that is not in the datapath yet must not come there. It may stand in the batch more than once, when its actions
+/// were not for a later packet.
+void Worker::take_out_of_batch(const Match& match) {
   for (size_t i = new_flow_count_; i-- > 0;) {
-    if (new_flows_[i].match != inserted.evicted->match) continue;
+    if (new_flows_[i].match != match) continue;
     // In order, for of two with one match the later counts.
     std::rotate(new_flows_.begin() + static_cast<std::ptrdiff_t>(i),
                 new_flows_.begin() + static_cast<std::ptrdiff_t>(i) + 1,
                 new_flows_.begin() + static_cast<std::ptrdiff_t>(new_flow_count_));
     --new_flow_count_;
   }
-  // An earlier batch may have put it there all the same.
-  remove_from_datapath(*inserted.evicted);
 }
 
 /// Between two rounds of statistics the table does not know who has been hit. The datapath does: whoever is about to go
 /// although packets use it stays. A few are asked, so that a flood costs a bounded amount for each of its flows.
-void Worker::make_room(const Match& newcomer) {
+void Worker::make_room(const Match& newcomer, MonoTime now) {
   constexpr int kAsked = 4;
   if (flows_.size() < flows_.limit() || flows_.find(newcomer)) return;
   for (int i = 0; i < kAsked; ++i) {
     const auto next = flows_.first_to_go();
     const auto stats = datapath_.flow_stats(next->match);
     if (!stats || stats->last_used <= next->last_used) return;
-    take_stats(next->match, *stats);
+    take_stats(next->match, *stats, now);
   }
 }
 
@@ -213,6 +244,7 @@ sim::DropReason Worker::drop_reason(const Match& match) const {
 }
 
 void Worker::remove_from_datapath(const RemovedFlow& flow) {
+  connection_flows_.remove(flow.match);
   const auto removed = datapath_.remove_flow(flow.match);
   // Not there is as good: a vanished interface took its flows along.
   if (!removed && removed.error().code != ErrorCode::not_found) {
@@ -228,9 +260,11 @@ void Worker::count_flow_drops(uint8_t reason, uint64_t packets) {
   if (why != sim::DropReason::none && packets > 0) counters_.drops[why] += packets;
 }
 
-void Worker::take_stats(const Match& match, const datapath::FlowStats& stats) {
+void Worker::take_stats(const Match& match, const datapath::FlowStats& stats, MonoTime now) {
   const auto updated = flows_.update_stats(match, stats.packets, stats.bytes, stats.last_used);
-  if (updated) count_flow_drops(updated->reason, updated->packets);
+  if (!updated || updated->packets == 0) return;
+  count_flow_drops(updated->reason, updated->packets);
+  touch_connection(match, stats.last_used, now);
 }
 
 void Worker::send(Slot& slot, const ParsedPacket& parsed) {
@@ -285,7 +319,8 @@ void Worker::retry_parked(MonoTime now, bool all) {
   for (Parked& p : waiting) {
     if (all) {
       // Something changed: ask again, without counting a try and without asking the neighbour once more.
-      const sim::Outcome outcome = sim::simulate(packet_of(p.packet), *snapshot_, now);
+      sim::Outcome outcome;
+      sim::simulate(packet_of(p.packet), *snapshot_, connections_.view(), now, outcome);
       if (outcome.verdict != sim::Verdict::postpone || outcome.missing != p.missing)
         handle(std::move(p.packet), p.tries, now);
       else if (parked_.park(std::move(p)) != Parking::Answer::parked)
@@ -301,7 +336,8 @@ void Worker::retry_parked(MonoTime now, bool all) {
 
 /// Nobody answered: the sender is told (RFC 1812 5.2.7.1, RFC 4861 7.2.2).
 void Worker::give_up(const Parked& p, MonoTime now) {
-  const sim::Outcome outcome = sim::simulate_last_try(packet_of(p.packet), *snapshot_, now);
+  const sim::Outcome outcome =
+      sim::simulate_last_try(packet_of(p.packet), *snapshot_, now, nullptr, connections_.view());
   drop(outcome.verdict == sim::Verdict::drop ? outcome.reason
                                              : sim::DropReason::neighbour_unresolved);
   send_generated(outcome.generated, now);
@@ -315,6 +351,7 @@ void Worker::tick(MonoTime now) {
     for (const sim::Generated& advert : adverts) send_made(advert);
     finish_batch();
     icmp_limiter_.forget_idle(now);
+    rule_log_.forget_idle(now);
   }
   repair();
   if (busy() || flows_.size() == 0 || now < next_statistics_) return;
@@ -336,8 +373,9 @@ void Worker::go_on_beside(MonoTime now, size_t installed) {
   const MonoTime began = mono_now();
   if (reading_statistics_) {
     const bool all = datapath_.read_stats(
-        options_.flows_beside,
-        [this](const Match& match, const datapath::FlowStats& stats) { take_stats(match, stats); });
+        options_.flows_beside, [&](const Match& match, const datapath::FlowStats& stats) {
+          take_stats(match, stats, now);
+        });
     if (all) {
       reading_statistics_ = false;
       expiring_ = true;
@@ -374,8 +412,10 @@ void Worker::adopt(MonoTime now) {
     const std::vector<uint8_t> frame = sample_packet(entry.flow.match.key, entry.flow.actions);
     const sim::Packet parsed = sim::packet_of(frame, DpPort{entry.flow.match.key.in_port},
                                               entry.flow.match.key.tunnel_key);
-    const sim::Outcome outcome = sim::simulate(parsed, *snapshot_, now);
-    const bool same = outcome.cacheable && same_effect(outcome.actions, entry.flow.actions) &&
+    sim::Outcome outcome;
+    sim::simulate(parsed, *snapshot_, connections_.view(), now, outcome);
+    const bool same = outcome.cacheable && !outcome.begins &&
+                      same_effect(outcome.actions, entry.flow.actions) &&
                       match_of(parsed.key, outcome.mask) == entry.flow.match &&
                       (!outcome.actions.drops() || entry.flow.drop_reason == outcome.reason);
     if (same) {
@@ -400,7 +440,10 @@ std::vector<sim::StateWrite> Worker::take_writes() {
 sim::Outcome Worker::ask(DpPort in_port, uint32_t tunnel_key, std::span<const uint8_t> frame,
                          MonoTime now, sim::Trace* trace) const {
   PLEXUS_CHECK(snapshot_ != nullptr, "ask() after the first publish()");
-  return sim::simulate(sim::packet_of(frame, in_port, tunnel_key), *snapshot_, now, trace);
+  sim::Outcome outcome;
+  sim::simulate(sim::packet_of(frame, in_port, tunnel_key), *snapshot_, connections_.view(), now,
+                outcome, trace);
+  return outcome;
 }
 
 }  // namespace plexus::agent

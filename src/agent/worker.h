@@ -15,9 +15,13 @@
 #include <unordered_map>
 #include <vector>
 
+#include "agent/connection_flows.h"
+#include "agent/connections.h"
+#include "agent/held_packets.h"
 #include "agent/icmp_limiter.h"
 #include "agent/parking.h"
 #include "agent/router_advertiser.h"
+#include "agent/rule_log.h"
 #include "base/clock.h"
 #include "datapath/datapath.h"
 #include "flow/flow_table.h"
@@ -42,6 +46,8 @@ struct WorkerOptions {
       8;  ///< whose statistics are read, or that are removed as expired, between two batches
   Duration retry_interval = std::chrono::seconds(1);
   unsigned max_tries = 3;
+  ConnectionOptions connections;
+  HoldingLimits holding;  ///< packets that wait until other hosts know of their connection
 };
 
 struct WorkerCounters {
@@ -53,6 +59,7 @@ struct WorkerCounters {
   uint64_t execute_failed = 0;  ///< the kernel refused a packet
   uint64_t repaired = 0;        ///< what others had taken away from the datapath and is back
   uint64_t repairs_failed = 0;
+  uint64_t held = 0;  ///< packets that waited until another host knew of their connection
   std::map<sim::DropReason, uint64_t> drops;
 };
 
@@ -87,6 +94,18 @@ class Worker {
   /// What was learned since the last call.
   [[nodiscard]] std::vector<sim::StateWrite> take_writes();
 
+  /// Connections that an earlier agent kept on the disk are known from now on, and new ones kept there. Call before the first
+  /// publish().
+  void open_connections(KeptConnections::Place place, MonoTime now) {
+    connections_.open(std::move(place), now);
+  }
+  /// A datagram of another agent came from that address.
+  void receive(const IpAddr& source, std::span<const uint8_t> bytes, MonoTime now);
+  /// What is to be sent to other agents, since the last call.
+  [[nodiscard]] std::vector<PeerMessage> take_messages() { return connections_.take_messages(); }
+  /// When run_once() has something to do about connections; nothing: not before something comes.
+  [[nodiscard]] std::optional<MonoTime> next_due() const { return connections_.next_due(); }
+
   /// The answer for one packet on this worker's snapshot, changing nothing.
   [[nodiscard]] sim::Outcome ask(DpPort in_port, uint32_t tunnel_key,
                                  std::span<const uint8_t> frame, MonoTime now,
@@ -104,6 +123,9 @@ class Worker {
   [[nodiscard]] const model::Snapshot& snapshot() const { return *snapshot_; }
   [[nodiscard]] datapath::Datapath& datapath() { return datapath_; }
   [[nodiscard]] size_t parked() const { return parked_.size(); }
+  [[nodiscard]] const Connections& connections() const { return connections_; }
+  /// Packets that wait until another host knows of their connection.
+  [[nodiscard]] size_t held() const { return held_.size(); }
 
  private:
   /// A packet of the batch at work, with what must live until finish_batch().
@@ -122,10 +144,21 @@ class Worker {
   void remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now);
   [[nodiscard]] bool renew(const Match& match, MonoTime now);
   void install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now);
-  void make_room(const Match& newcomer);
+  void take_out_of_batch(const Match& match);
+  // worker_connections.cc
+  /// Does what the outcome says of connections, simulating again where another record came first. The number of the record;
+  /// nothing: the packet is of none, or refused.
+  std::optional<state::ConnectionNumber> settle_connection(const sim::Packet& packet,
+                                                           sim::Outcome& outcome, MonoTime now);
+  /// Removes flows that are not right any more by what is known of connections, or gives them their new answer.
+  void refresh_stale(MonoTime now);
+  void touch_connection(const Match& match, MonoTime used, MonoTime now);
+  void release_held(MonoTime now);
+  void run_connections(MonoTime now);
+  void make_room(const Match& newcomer, MonoTime now);
   void remove_from_datapath(const RemovedFlow& flow);
   void count_flow_drops(uint8_t reason, uint64_t packets);
-  void take_stats(const Match& match, const datapath::FlowStats& stats);
+  void take_stats(const Match& match, const datapath::FlowStats& stats, MonoTime now);
   /// Reads some statistics, removes some expired flows: never so much that a packet waits for it. `installed`: flows of the batch
   /// before; at least as many expired ones go, or a flood would fill the table faster than it empties.
   void go_on_beside(MonoTime now, size_t installed);
@@ -158,6 +191,10 @@ class Worker {
   IcmpLimiter icmp_limiter_;
   RouterAdvertiser router_advertiser_;
   FlowTable flows_;
+  Connections connections_;
+  ConnectionFlows connection_flows_;
+  HeldPackets held_;
+  RuleLog rule_log_;
   Parking parked_;
   std::vector<sim::StateWrite> writes_;
   WorkerCounters counters_;

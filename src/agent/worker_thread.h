@@ -7,9 +7,12 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "agent/peer_socket.h"
 #include "agent/worker.h"
 #include "base/mailbox.h"
 #include "base/unique_fd.h"
@@ -50,6 +53,14 @@ class WorkerThread {
     return mailbox_.post(std::move(task));
   }
 
+  /// Other agents are talked to from this address and port, from now on. False when the mailbox is full.
+  [[nodiscard]] bool listen(const IpAddr& address, uint16_t port);
+  /// Why other agents cannot be talked to; empty: they can, or need not yet. Any thread.
+  [[nodiscard]] std::string peer_trouble() const {
+    std::lock_guard lock(peer_mutex_);
+    return peer_trouble_;
+  }
+
   /// Readable after the worker applied another epoch, until clear_applied(). For one other thread.
   [[nodiscard]] int applied_fd() const { return applied_event_.get(); }
   void clear_applied();
@@ -63,10 +74,18 @@ class WorkerThread {
 
  private:
   void run(std::stop_token stop);
+  void listen_again(MonoTime now);
+  void talk_to_peers();
 
   std::unique_ptr<datapath::Datapath> datapath_;
   Worker worker_;
   LearnedBox& learned_;
+  PeerSocket peers_;
+  IpAddr peer_address_;  ///< where to listen
+  uint16_t peer_port_ = kPeerPort;
+  MonoTime next_listen_;
+  mutable std::mutex peer_mutex_;
+  std::string peer_trouble_;
   Mailbox<std::function<void(Worker&)>> mailbox_{1024};
   std::atomic<uint64_t> applied_{0};
   std::atomic<int64_t> applied_at_{0};

@@ -119,6 +119,32 @@ void print_flows(const Node& answer, bool why, Terminal& terminal) {
                               flows->items.size() == 1 ? "" : "s");
 }
 
+void print_connections(const Node& answer, Terminal& terminal) {
+  const Node* connections = answer.find("connections");
+  if (connections == nullptr || connections->items.empty()) {
+    terminal.out << "no connections\n";
+    return;
+  }
+  const Palette& c = terminal.palette;
+  for (const Node& connection : connections->items) {
+    const auto text = [&](std::string_view key) { return text_of(connection, key); };
+    terminal.out << c.cyan(text("tuple")) << "  " << c.bold(text("state")) << "  "
+                 << c.dim(fmt::format("{} to {}, {}", text("port"), text("reply_port"),
+                                      idle_text(connection)))
+                 << "\n";
+    const Node* translations = connection.find("translations");
+    if (translations == nullptr) continue;
+    for (const Node& stage : translations->items)
+      terminal.out << "    " << text_of(stage, "kind") << " at " << text_of(stage, "at") << ": "
+                   << text_of(stage, "becomes") << "\n";
+  }
+  const std::string total = text_of(answer, "total");
+  const size_t listed = connections->items.size();
+  terminal.out << total << (total == "1" ? " connection" : " connections");
+  if (total != std::to_string(listed)) terminal.out << ", " << listed << " of them listed";
+  terminal.out << "\n";
+}
+
 /// The id of the port that is plugged in by an interface.
 Result<std::string> port_at(ApiClient& agent, const std::string& interface) {
   const auto answer = agent.call("GET", "/v1/ports");
@@ -167,6 +193,7 @@ int run_agent(const Invocation& in, Terminal& terminal) {
   auto answer = in.verb == Verb::trace
                     ? trace(agent, in)
                     : agent.call("GET", in.verb == Verb::flows         ? "/v1/flows"
+                                        : in.verb == Verb::connections ? "/v1/connections"
                                         : in.verb == Verb::agent_ports ? "/v1/ports"
                                                                        : "/v1/status");
   if (!answer) return fail(answer.error(), terminal);
@@ -177,6 +204,8 @@ int run_agent(const Invocation& in, Terminal& terminal) {
     if (text->text.empty() || text->text.back() != '\n') terminal.out << "\n";
   } else if (in.verb == Verb::flows) {
     print_flows(*answer, in.why, terminal);
+  } else if (in.verb == Verb::connections) {
+    print_connections(*answer, terminal);
   } else {
     terminal.out << readable(*answer, terminal.width);
   }

@@ -236,6 +236,8 @@ void add_agent_commands(CommandSpec& root) {
                               Verb::trace, options, packet)));
   root.commands.push_back(in_group(
       group, command("flows", "The flows a host has installed", Verb::flows, flow_options)));
+  root.commands.push_back(in_group(group, command("connections", "The connections a host knows",
+                                                  Verb::connections, agent_options())));
   CommandSpec agent =
       in_group(group, command("agent", "Ask the agent of a host of this machine", Verb::none));
   agent.commands = {command("status", "How it is doing", Verb::agent_status, agent_options()),

@@ -70,6 +70,7 @@ int run(const Invocation& invocation, Terminal& terminal) {
     case Verb::agent_status:
     case Verb::agent_ports:
     case Verb::flows:
+    case Verb::connections:
     case Verb::trace:
       return run_agent(invocation, terminal);
     case Verb::store:

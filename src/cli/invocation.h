@@ -48,6 +48,7 @@ enum class Verb : uint8_t {
   agent_status,
   agent_ports,
   flows,
+  connections,
   trace,
   store,
   completion,

@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: Apache-2.0
+// The connections of two workers, with outcomes made by hand: who is told, who is believed, what is held, what goes stale.
+#include "agent/connections.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+
+#include "agent/connection_flows.h"
+#include "agent/rule_log.h"
+#include "sim/test_cloud.h"
+#include "state/test_connections.h"
+
+namespace plexus::agent {
+namespace {
+
+using namespace std::chrono_literals;
+using state::Connection;
+using state::Direction;
+using Telling = Connections::Telling;
+
+/// Bridge blue with port "a" at h1 and "b" at h2; h3 has "c". Messages are carried by hand.
+class ConnectionsTest : public testing::Test {
+ protected:
+  struct HostEnd {
+    HostId id;
+    IpAddr address;
+    std::shared_ptr<const model::Snapshot> snapshot;
+    std::unique_ptr<Connections> connections;
+    Connections* operator->() const { return connections.get(); }
+  };
+
+  ConnectionsTest() {
+    blue_ = cloud_.bridge("blue");
+    const char* addresses[] = {"192.0.2.1", "2001:db8::2", "192.0.2.3"};
+    for (int i = 0; i < 3; ++i) {
+      const std::string name = "h" + std::to_string(i + 1);
+      cloud_.host(name, addresses[i]);
+      ends_[i].id = sim::TestCloud::host_id(name);
+      ends_[i].address = *IpAddr::parse(addresses[i]);
+      ends_[i].connections = std::make_unique<Connections>(options_, 7);
+    }
+    a_ = cloud_.vm("a", blue_, ends_[0].id, "02:00:00:00:00:01", {"10.0.0.1"});
+    b_ = cloud_.vm("b", blue_, ends_[1].id, "02:00:00:00:00:02", {"10.0.0.2"});
+    c_ = cloud_.vm("c", blue_, ends_[2].id, "02:00:00:00:00:03", {"10.0.0.3"});
+    publish();
+  }
+
+  /// All hosts learn what the cloud is now; `changed` ports are named as changed.
+  void publish(const std::vector<PortId>& changed = {}) {
+    std::vector<TagChange> changes;
+    for (const PortId& port : changed) changes.push_back({{TagKind::port, port.uuid}, {}});
+    for (HostEnd& end : ends_) {
+      const auto before = std::exchange(end.snapshot, cloud_.snapshot(end.id));
+      end->publish(before.get(), *end.snapshot, changes, now_);
+    }
+  }
+
+  [[nodiscard]] Connection record(const state::Tuple& original) {
+    Connection c = state::connection_of(original, now_);
+    c.zone = c.reply_zone = state::Zone{blue_.uuid};
+    c.port = a_;
+    c.reply_port = b_;
+    c.stamp = {1, ends_[0].id};
+    return c;
+  }
+  static sim::NewConnection beginning(const Connection& c) { return {{}, c}; }
+
+  /// Carries all messages until none is left; returns how many there were.
+  size_t carry() {
+    size_t n = 0;
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (HostEnd& from : ends_) {
+        for (const PeerMessage& m : from->take_messages()) {
+          ++n;
+          moved = true;
+          for (HostEnd& to : ends_)
+            if (to.id == m.to) to->receive(from.address, m.bytes, now_);
+        }
+      }
+    }
+    return n;
+  }
+  void lose() {
+    for (HostEnd& end : ends_) (void)end->take_messages();
+  }
+
+  ConnectionOptions options_;
+  sim::TestCloud cloud_;
+  BridgeId blue_;
+  PortId a_, b_, c_;
+  HostEnd ends_[3];
+  MonoTime now_ = state::at(1000);
+  const state::Tuple web_ = state::tcp("10.0.0.1", 4000, "10.0.0.2", 80);
+  const state::Tuple name_ = state::udp("10.0.0.1", 4000, "10.0.0.2", 53);
+};
+
+TEST_F(ConnectionsTest, ThePacketWaitsUntilTheOtherHostKnows) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1];
+  const auto begun = h1->begin(beginning(record(web_)), now_);
+  ASSERT_EQ(begun.refused, sim::DropReason::none);
+  const HostId tell[] = {h2.id};
+  EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::wait);
+  EXPECT_TRUE(h1->is_waiting(begun.number));
+  EXPECT_EQ(carry(), 2u);  // the record, and that it is stored
+  EXPECT_EQ(h1->take_released(), std::vector{begun.number});
+  EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::done);
+  EXPECT_EQ(carry(), 0u);
+  const auto there = h2->table().find(state::Zone{blue_.uuid}, web_.reversed(), now_);
+  ASSERT_TRUE(there);
+  EXPECT_EQ(there->direction, Direction::reply);
+  EXPECT_EQ(h2->counters().taken_over, 1u);
+}
+
+TEST_F(ConnectionsTest, ItIsSentAnywayAndToldAgainUntilSomebodyAnswers) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1];
+  const auto begun = h1->begin(beginning(record(web_)), now_);
+  const HostId tell[] = {h2.id};
+  ASSERT_EQ(h1->tell(begun.number, tell, now_), Telling::wait);
+  lose();
+  now_ = now_ + 2ms;
+  h1->run(now_);
+  EXPECT_TRUE(h1->take_released().empty());
+  now_ = now_ + 1ms;
+  h1->run(now_);
+  EXPECT_EQ(h1->take_released(), std::vector{begun.number});
+  // With each packet, as often as the options say; the first was one of them.
+  for (unsigned i = 1; i + 1 < options_.tell_with_packets; ++i) {
+    EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::going) << i;
+    EXPECT_EQ(h1->take_messages().size(), 1u);
+  }
+  EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::done);
+  lose();
+  EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::done);
+  EXPECT_TRUE(h1->take_messages().empty());
+  // Then by the clock.
+  now_ = now_ + 999ms;
+  h1->run(now_);
+  EXPECT_TRUE(h1->take_messages().empty());
+  now_ = now_ + 1ms;
+  h1->run(now_);
+  EXPECT_EQ(carry(), 2u);
+  now_ = now_ + 5s;
+  h1->run(now_);
+  EXPECT_TRUE(h1->take_messages().empty()) << "acknowledged";
+  EXPECT_EQ(h2->table().size(), 1u);
+}
+
+TEST_F(ConnectionsTest, FactsOfTheAnsweringHostTravelBack) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1];
+  const auto begun = h1->begin(beginning(record(name_)), now_);
+  const HostId tell[] = {h2.id};
+  (void)h1->tell(begun.number, tell, now_);
+  carry();
+  (void)h1->take_stale();
+  const auto there = h2->table().find(state::Zone{blue_.uuid}, name_.reversed(), now_);
+  ASSERT_TRUE(there);
+  h2->saw({there->number, Direction::reply, std::nullopt}, now_);
+  h2->run(now_);
+  carry();
+  EXPECT_TRUE(h1->table().connection(begun.number).replied());
+  // What was right for an unanswered connection may be wrong now.
+  const auto stale = h1->take_stale();
+  ASSERT_EQ(stale.size(), 1u);
+  EXPECT_EQ(stale[0].tuple, name_);
+  EXPECT_FALSE(stale[0].replaced);
+  // Nothing new: nothing is said.
+  h2->saw({there->number, Direction::reply, std::nullopt}, now_);
+  now_ = now_ + 1s;
+  h2->run(now_);
+  EXPECT_TRUE(h2->take_messages().empty());
+}
+
+TEST_F(ConnectionsTest, NewsOfOneRecordIsBatched) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1];
+  const auto begun = h1->begin(beginning(record(web_)), now_);
+  const HostId tell[] = {h2.id};
+  (void)h1->tell(begun.number, tell, now_);
+  carry();
+  const auto there = h2->table().find(state::Zone{blue_.uuid}, web_.reversed(), now_);
+  ASSERT_TRUE(there);
+  const auto reply = [&](state::Segment s) {
+    h2->saw({there->number, Direction::reply, s}, now_);
+    h2->run(now_);
+  };
+  reply(state::Segment::syn_ack);
+  EXPECT_EQ(carry(), 1u);
+  reply(state::Segment::ack);
+  reply(state::Segment::fin);
+  EXPECT_EQ(carry(), 0u) << "within 100 ms of the news before";
+  now_ = now_ + 100ms;
+  h2->run(now_);
+  EXPECT_EQ(carry(), 1u);
+  EXPECT_EQ(h1->table().seen(begun.number)[1], h2->table().seen(there->number)[1]);
+}
+
+TEST_F(ConnectionsTest, OnlyTheHostOfThePortMayMakeItsRecords) {
+  HostEnd &h2 = ends_[1], &h3 = ends_[2];
+  // h3 says that a's machine, which is at h1, has opened a connection to b.
+  const auto forged = encode({MessageKind::record, h3.id, record(web_)}, now_);
+  h2->receive(h3.address, forged, now_);
+  EXPECT_EQ(h2->table().size(), 0u);
+  EXPECT_EQ(h2->counters().not_believed, 1u);
+  // As h1, but from its own address.
+  h2->receive(h3.address, encode({MessageKind::record, ends_[0].id, record(web_)}, now_), now_);
+  EXPECT_EQ(h2->counters().not_believed, 2u);
+  // h2's own connection to a: h1 may not say that a has opened one to b. What h2 is the answering end of, it may not begin.
+  ends_[0]->receive(h2.address, encode({MessageKind::record, h2.id, record(web_)}, now_), now_);
+  EXPECT_EQ(ends_[0]->table().size(), 0u);
+  EXPECT_EQ(ends_[0]->counters().not_believed, 1u);
+  ends_[0]->receive(h2.address, encode({MessageKind::news, h2.id, record(web_)}, now_), now_);
+  EXPECT_EQ(ends_[0]->table().size(), 0u) << "nor by news";
+  // In a zone that is not the port's.
+  Connection elsewhere = record(web_);
+  elsewhere.reply_zone = state::Zone{Uuid::derived("bridge", "green")};
+  h2->receive(ends_[0].address, encode({MessageKind::record, ends_[0].id, elsewhere}, now_), now_);
+  EXPECT_EQ(h2->table().size(), 0u);
+  // The real one.
+  h2->receive(ends_[0].address, encode({MessageKind::record, ends_[0].id, record(web_)}, now_),
+              now_);
+  EXPECT_EQ(h2->table().size(), 1u);
+  EXPECT_TRUE(h2->take_messages().size() == 1);
+}
+
+TEST_F(ConnectionsTest, AFencedHostIsNotBelieved) {
+  cloud_.hosts[ends_[0].id].fenced = true;
+  publish();
+  ends_[1]->receive(ends_[0].address,
+                    encode({MessageKind::record, ends_[0].id, record(web_)}, now_), now_);
+  EXPECT_EQ(ends_[1]->table().size(), 0u);
+  EXPECT_EQ(ends_[1]->counters().not_believed, 1u);
+}
+
+TEST_F(ConnectionsTest, DamagedMessagesAreCountedAndDoNothing) {
+  const auto good = encode({MessageKind::record, ends_[0].id, record(web_)}, now_);
+  size_t bad = 0;
+  for (size_t cut = 0; cut < good.size(); ++cut, ++bad)
+    ends_[1]->receive(ends_[0].address, std::span(good).first(cut), now_);
+  for (const auto& [at, value] : {std::pair<size_t, uint8_t>{0, 'X'}, {2, 9}, {3, 0}, {3, 5}}) {
+    auto damaged = good;
+    damaged[at] = value;
+    ends_[1]->receive(ends_[0].address, damaged, now_);
+    ++bad;
+  }
+  EXPECT_EQ(ends_[1]->counters().unreadable, bad);
+  EXPECT_EQ(ends_[1]->table().size(), 0u);
+  EXPECT_TRUE(ends_[1]->take_messages().empty());
+}
+
+TEST_F(ConnectionsTest, ARefusalElsewhereHoldsNobodyUp) {
+  ConnectionOptions none = options_;
+  none.limits.total = 0;
+  ends_[1].connections = std::make_unique<Connections>(none, 7);
+  publish();
+  const auto begun = ends_[0]->begin(beginning(record(web_)), now_);
+  const HostId tell[] = {ends_[1].id};
+  ASSERT_EQ(ends_[0]->tell(begun.number, tell, now_), Telling::wait);
+  carry();
+  EXPECT_EQ(ends_[0]->take_released(), std::vector{begun.number});
+  EXPECT_EQ(ends_[0]->counters().refused_elsewhere, 1u);
+  EXPECT_EQ(ends_[1]->counters().refused_here, 1u);
+}
+
+TEST_F(ConnectionsTest, LimitsAreDropReasons) {
+  ConnectionOptions few = options_;
+  few.limits.port = 1;
+  few.limits.port_embryonic = 1;
+  Connections one(few, 7);
+  one.publish(nullptr, *ends_[0].snapshot, {}, now_);
+  Connection answered = state::answered(record(web_));
+  ASSERT_EQ(one.begin(beginning(answered), now_).refused, sim::DropReason::none);
+  EXPECT_EQ(one.begin(beginning(record(name_)), now_).refused,
+            sim::DropReason::connections_of_port);
+  few.limits = {};
+  few.limits.total = 0;
+  Connections full(few, 7);
+  full.publish(nullptr, *ends_[0].snapshot, {}, now_);
+  EXPECT_EQ(full.begin(beginning(record(web_)), now_).refused, sim::DropReason::connections_full);
+}
+
+TEST_F(ConnectionsTest, WhatMakesRoomTakesItsFlowsAlong) {
+  ConnectionOptions few = options_;
+  few.limits.port_embryonic = 1;
+  Connections one(few, 7);
+  one.publish(nullptr, *ends_[0].snapshot, {}, now_);
+  ASSERT_EQ(one.begin(beginning(record(web_)), now_).refused, sim::DropReason::none);
+  (void)one.take_stale();
+  ASSERT_EQ(one.begin(beginning(record(name_)), now_).refused, sim::DropReason::none);
+  std::vector<state::Tuple> stale;
+  for (const StaleTuple& s : one.take_stale()) {
+    EXPECT_TRUE(s.replaced);
+    stale.push_back(s.tuple);
+  }
+  EXPECT_EQ(stale, (std::vector{web_, name_}));
+  EXPECT_EQ(one.counters().displaced, 1u);
+}
+
+TEST_F(ConnectionsTest, RecordsExpireAndAreForgottenEverywhere) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1];
+  const auto begun = h1->begin(beginning(record(name_)), now_);
+  const HostId tell[] = {h2.id};
+  (void)h1->tell(begun.number, tell, now_);
+  lose();
+  (void)h1->take_stale();
+  now_ = now_ + 40s;
+  for (int i = 0; i < 3; ++i) h1->run(now_);
+  EXPECT_EQ(h1->table().size(), 0u);
+  EXPECT_EQ(h1->counters().expired, 1u);
+  EXPECT_EQ(h1->take_released(), std::vector{begun.number}) << "nobody waits for ever";
+  const auto stale = h1->take_stale();
+  ASSERT_EQ(stale.size(), 1u);
+  EXPECT_TRUE(stale[0].replaced);
+  lose();
+  now_ = now_ + 10s;
+  h1->run(now_);
+  EXPECT_TRUE(h1->take_messages().empty());
+}
+
+TEST_F(ConnectionsTest, TrafficOneWayKeepsTheRecordAtBothEnds) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1];
+  const auto begun = h1->begin(beginning(record(name_)), now_);
+  const HostId tell[] = {h2.id};
+  (void)h1->tell(begun.number, tell, now_);
+  carry();
+  for (int second = 0; second < 200; ++second) {
+    now_ = now_ + 1s;
+    h1->touch(state::Zone{blue_.uuid}, name_, now_, now_);
+    for (HostEnd& end : ends_) end->run(now_);
+    carry();
+  }
+  EXPECT_EQ(h1->table().size(), 1u);
+  EXPECT_EQ(h2->table().size(), 1u) << "no packet of it enters at h2";
+  EXPECT_LT(h1->counters().news, 40u);
+}
+
+TEST_F(ConnectionsTest, RecordsGoWhereTheirPortGoes) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
+  const auto begun = h1->begin(beginning(record(web_)), now_);
+  const HostId tell[] = {h2.id};
+  (void)h1->tell(begun.number, tell, now_);
+  carry();
+  const auto reply = h2->table().find(state::Zone{blue_.uuid}, web_.reversed(), now_);
+  ASSERT_TRUE(reply);
+  h2->saw({reply->number, Direction::reply, state::Segment::syn_ack}, now_);
+  cloud_.bind(b_, h3.id);
+  publish({b_});
+  h2->run(now_);
+  carry();
+  const auto there = h3->table().find(state::Zone{blue_.uuid}, web_.reversed(), now_);
+  ASSERT_TRUE(there);
+  EXPECT_TRUE(h3->table().connection(there->number).replied());
+  // The old host keeps it as long as packets may come for the old tunnel key.
+  EXPECT_EQ(h2->table().size(), 1u);
+  now_ = now_ + 31s;
+  h2->run(now_);
+  EXPECT_EQ(h2->table().size(), 0u);
+  EXPECT_EQ(h1->table().size(), 1u);
+}
+
+TEST_F(ConnectionsTest, ADeletedPortTakesItsRecordsAlong) {
+  (void)ends_[0]->begin(beginning(record(web_)), now_);
+  (void)ends_[0]->take_stale();
+  cloud_.ports.erase(b_);
+  cloud_.bindings.erase(b_);
+  publish({b_});
+  EXPECT_EQ(ends_[0]->table().size(), 0u);
+  EXPECT_EQ(ends_[0]->take_stale().size(), 1u);
+}
+
+TEST_F(ConnectionsTest, ReadsForPeople) {
+  EXPECT_EQ(text_of(record(web_)), "tcp 10.0.0.1:4000 > 10.0.0.2:80 syn_sent");
+  EXPECT_EQ(text_of(state::answered(record(name_))), "udp 10.0.0.1:4000 > 10.0.0.2:53 answered");
+}
+
+Match match_of_tuple(const state::Tuple& t) {
+  const Frame frame = state::frame_of(t, 0x10);
+  FlowKey key = parse_packet(frame).key;
+  key.in_port = 17;
+  FlowKey mask;
+  mask.in_port = 0xffffffff;
+  mask.eth_type = Be16(0xffff);
+  mask.ip_proto = 0xff;
+  mask.nw.fill(0);
+  for (size_t i = 0; i < (key.is_ipv4() ? 8u : 32u); ++i) mask.nw[i] = 0xff;
+  mask.tp_src = mask.tp_dst = Be16(0xffff);
+  return match_of(key, mask);
+}
+
+TEST(ConnectionFlows, AreFoundEitherWayRound) {
+  for (const state::Tuple& t :
+       {state::tcp("10.0.0.1", 1, "10.0.0.2", 2), state::udp("2001:db8::1", 1, "2001:db8::2", 2)}) {
+    ConnectionFlows flows(3);
+    const Match there = match_of_tuple(t), back = match_of_tuple(t.reversed());
+    ASSERT_EQ(tuple_of(there), t);
+    flows.add(there);
+    flows.add(there);
+    flows.add(back);
+    EXPECT_EQ(flows.of(t).size(), 2u);
+    EXPECT_EQ(flows.of(t.reversed()).size(), 2u);
+    flows.remove(there);
+    EXPECT_EQ(flows.of(t), std::vector{back});
+    flows.remove(back);
+    EXPECT_EQ(flows.size(), 0u);
+  }
+}
+
+TEST(ConnectionFlows, WiderClassesAreOfNoConnection) {
+  const Match exact = match_of_tuple(state::tcp("10.0.0.1", 1, "10.0.0.2", 2));
+  for (const auto& open : std::initializer_list<void (*)(FlowKey&)>{
+           [](FlowKey& m) { m.tp_src = {}; }, [](FlowKey& m) { m.nw[7] = 0xfe; },
+           [](FlowKey& m) { m.ip_proto = 0; }, [](FlowKey& m) { m.eth_type = {}; }}) {
+    FlowKey mask = exact.mask;
+    open(mask);
+    EXPECT_FALSE(tuple_of(match_of(exact.key, mask)));
+  }
+}
+
+TEST(RuleLog, TenLinesASecondAndTheRestIsCounted) {
+  RuleLog log;
+  const RuleId rule{Uuid::derived("rule", "r")}, other{Uuid::derived("rule", "s")};
+  MonoTime now = state::at(5);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(log.admit(rule, now), 0u);
+  for (int i = 0; i < 7; ++i) EXPECT_FALSE(log.admit(rule, now + 500ms));
+  EXPECT_EQ(log.admit(other, now), 0u);
+  EXPECT_EQ(log.admit(rule, now + 1s), 7u);
+  EXPECT_EQ(log.admit(rule, now + 1s), 0u);
+  EXPECT_EQ(log.left_out(), 7u);
+  log.forget_idle(now + 100s);
+  EXPECT_EQ(log.rules(), 0u);
+}
+
+}  // namespace
+}  // namespace plexus::agent

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// The half of the worker that is about connections: what an outcome says of them, flows that depend on what is known of
+// one, packets that wait for other hosts.
+#include "agent/worker.h"
+
+namespace plexus::agent {
+namespace {
+
+/// Another record that came first is asked about once; what a second one says is not waited for.
+constexpr int kMaxSimulations = 3;
+
+void refuse(sim::Outcome& outcome, sim::DropReason reason) {
+  outcome.clear();
+  outcome.verdict = sim::Verdict::drop;
+  outcome.reason = reason;  // of this moment: never a flow
+}
+
+}  // namespace
+
+std::optional<state::ConnectionNumber> Worker::settle_connection(const sim::Packet& packet,
+                                                                 sim::Outcome& outcome,
+                                                                 MonoTime now) {
+  for (int i = 0; i < kMaxSimulations; ++i) {
+    if (outcome.verdict != sim::Verdict::forward) return std::nullopt;
+    if (!outcome.begins) {
+      if (!outcome.belongs || outcome.belongs->error) return std::nullopt;
+      return outcome.belongs->number;
+    }
+    const auto begun = connections_.begin(*outcome.begins, now);
+    if (begun.refused != sim::DropReason::none) {
+      refuse(outcome, begun.refused);
+      refresh_stale(now);
+      return std::nullopt;
+    }
+    if (!begun.again) return begun.number;
+    sim::simulate(packet, *snapshot_, connections_.view(), now, outcome);
+  }
+  refuse(outcome, sim::DropReason::connection_conflict);
+  return std::nullopt;
+}
+
+void Worker::refresh_stale(MonoTime now) {
+  for (const StaleTuple& stale : connections_.take_stale()) {
+    for (const Match& match : connection_flows_.of(stale.tuple)) {
+      if (!stale.replaced && renew(match, now)) {
+        ++counters_.renewed;
+        continue;
+      }
+      take_out_of_batch(match);
+      if (const auto gone = flows_.erase(match)) remove_from_datapath(*gone);
+      ++counters_.invalidated;
+    }
+  }
+}
+
+void Worker::touch_connection(const Match& match, MonoTime used, MonoTime now) {
+  const auto tuple = tuple_of(match);
+  if (!tuple || !snapshot_) return;
+  const auto id = snapshot_->local_port(DpPort{match.key.in_port});
+  const model::Port* port = id ? snapshot_->port(*id) : nullptr;
+  if (port == nullptr) return;
+  if (const auto* bridge = std::get_if<BridgeId>(&port->device))
+    connections_.touch({bridge->uuid}, *tuple, used, now);
+  else if (const auto* router = std::get_if<RouterId>(&port->device))
+    connections_.touch({router->uuid}, *tuple, used, now);
+}
+
+/// Packets whose connection is known elsewhere by now, or that have waited long enough.
+void Worker::release_held(MonoTime now) {
+  for (const state::ConnectionNumber number : connections_.take_released())
+    for (HeldPacket& held : held_.take(number)) handle(std::move(held.packet), held.tries, now);
+  finish_batch();
+}
+
+void Worker::receive(const IpAddr& source, std::span<const uint8_t> bytes, MonoTime now) {
+  connections_.receive(source, bytes, now);
+  refresh_stale(now);
+  release_held(now);
+}
+
+void Worker::run_connections(MonoTime now) {
+  if (!snapshot_) return;
+  connections_.run(now);
+  refresh_stale(now);
+  release_held(now);
+}
+
+}  // namespace plexus::agent
