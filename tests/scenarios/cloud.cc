@@ -331,6 +331,8 @@ Result<void> ScenarioCloud::settle() {
       run(*next.to, true);
       moved = true;
     }
+    moved |= carry_messages();
+    if (!moved) moved = end_waiting();
     bool learned = false;
     for (auto& [name, host] : hosts_) {
       for (const sim::StateWrite& write : host->worker->take_writes()) {
@@ -615,7 +617,13 @@ std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
         if (packet.parsed.error != ParseError::none || !flow.match.covers(packet.key) ||
             !fits(flow.actions, packet.parsed, frame, 0))
           continue;
-        const sim::Outcome outcome = sim::simulate(packet, *snapshot, now_);
+        sim::Outcome outcome;
+        sim::simulate(packet, *snapshot, host->worker->connections().view(), now_, outcome);
+        if (outcome.begins) {
+          findings.push_back(name + ": flow " + format(flow.match) +
+                             " is of a connection that nobody here knows");
+          return;
+        }
         if (outcome.actions == flow.actions && outcome.cacheable) continue;
         findings.push_back(name + ": flow " + format(flow.match) + " does " + format(flow.actions) +
                            ", but recomputed for " + format_frame(frame) + " it is " +
@@ -640,6 +648,10 @@ Result<std::vector<std::string>> ScenarioCloud::check_teardown() {
       if (flow.actions.drops()) return;
       findings.push_back(name + ": after everything was deleted, a flow is left: " +
                          format(flow.match) + " : " + format(flow.actions));
+    });
+    host->worker->connections().table().for_each([&](auto, const state::Connection& c) {
+      findings.push_back(
+          name + ": after everything was deleted, a connection is left: " + agent::text_of(c));
     });
     const auto installed = host->lab->datapath().dump_flows();
     if (!installed) return installed.error();

@@ -19,6 +19,7 @@
 #include "scenarios/dhcp_records.h"
 #include "scenarios/filter_records.h"
 #include "scenarios/lab.h"
+#include "scenarios/peer_links.h"
 
 namespace plexus::scenario {
 
@@ -66,6 +67,12 @@ class ScenarioCloud {
   /// The host's flows, sorted.
   Result<std::vector<std::string>> flows(std::string_view host);
 
+  /// The connections that the host knows, sorted.
+  Result<std::vector<std::string>> connections(std::string_view host);
+  /// What becomes of messages from one host's agent to another's, from now on; those that were held back arrive when the
+  /// link is on again.
+  Result<void> set_peer_link(std::string_view from, std::string_view to, PeerLink link);
+
   /// What must hold at any time, asked or not: recomputing from scratch gives the same flows; packets anywhere in a
   /// flow's mask get the same actions; nothing crossed the fabric twice. Each finding is a line.
   [[nodiscard]] std::vector<std::string> check(uint64_t seed) const;
@@ -107,6 +114,10 @@ class ScenarioCloud {
   /// True when there was something.
   bool store_learned();
   void collect_drops();
+  /// Carries what agents say to each other; true when something was said.
+  bool carry_messages();
+  /// Lets held packets go whose time has come; true when some were waiting for it.
+  bool end_waiting();
   Result<VirtualHost*> find_host(std::string_view name);
   Result<uint32_t> port_number(const VirtualHost& host, std::string_view interface) const;
   Result<Uuid> find_object(std::string_view type, std::string_view name);
@@ -128,6 +139,7 @@ class ScenarioCloud {
   std::map<PortId, std::map<IpAddr, MacAddr>> neighbours_;
   std::map<PortId, agent::LearnedMacs::Table> learned_;  ///< as the store has it
   std::map<PortId, uint32_t> generations_;
+  PeerLinks peer_links_;
   std::vector<std::string> results_;
   std::vector<std::string> violations_;
 };

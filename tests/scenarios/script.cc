@@ -92,6 +92,16 @@ Result<void> Run::step(Statement& statement, bool update) {
       return Error{ErrorCode::invalid, "'" + rest + "' is no underlay: write ipv4 1500"};
     return cloud_.set_underlay(family == "ipv4" ? IpFamily::v4 : IpFamily::v6, mtu);
   }
+  if (verb == "messages") {  // messages FROM TO on|lost|held
+    const auto [from, behind] = first_word(rest);
+    const auto [to, what] = first_word(behind);
+    if (what != "on" && what != "lost" && what != "held")
+      return Error{ErrorCode::invalid, "'" + rest + "': write messages h1 h2 lost (or held, on)"};
+    return cloud_.set_peer_link(from, to,
+                                what == "on"     ? PeerLink::on
+                                : what == "lost" ? PeerLink::lost
+                                                 : PeerLink::held);
+  }
   std::vector<std::string> shown;
   if (const auto done = show(verb, rest, shown); !done) return done.error();
   if (update) {
@@ -153,11 +163,18 @@ Result<void> Run::show(const std::string& verb, const std::string& rest,
     if (!lines) return lines.error();
     shown = std::move(*lines);
     return {};
+  } else if (verb == "connections") {
+    auto lines = cloud_.connections(rest);
+    if (!lines) return lines.error();
+    shown = std::move(*lines);
+    if (shown.empty()) shown = {"nothing"};
+    return {};
   } else if (verb != "results") {
-    return Error{ErrorCode::invalid, "unknown statement '" + verb +
-                                         "': expected topology, apply, delete, newer, plug, "
-                                         "unplug, underlay, send, tunnel, after, results, trace "
-                                         "or flows"};
+    return Error{ErrorCode::invalid,
+                 "unknown statement '" + verb +
+                     "': expected topology, apply, delete, newer, plug, "
+                     "unplug, underlay, messages, send, tunnel, after, results, "
+                     "trace, flows or connections"};
   }
   shown = cloud_.take_results();
   if (shown.empty()) shown = {"nothing"};
