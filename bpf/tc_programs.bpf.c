@@ -22,6 +22,7 @@
 #include "lib/parse.h"
 #include "lib/rewrite.h"
 #include "lib/slots.h"
+#include "lib/tags.h"
 #include "lib/upcall.h"
 #include "maps.h"
 
@@ -38,6 +39,8 @@ static __always_inline int forward(struct __sk_buff* skb, __u32 port, __u32 port
   const struct plexus_flow* flow = bpf_map_lookup_elem(&flow_entries, &at);
   int answered = PLEXUS_ANSWERED;
   if (flow && flow->mtu && larger_than(skb, &parsed, flow->mtu))
+    flow = 0;
+  else if (flow && (flow->flags & PLEXUS_FLOW_TAKES_TAG) && has_second_tag(skb, &parsed))
     flow = 0;
   else if (flow && (flow->flags & PLEXUS_FLOW_ANSWERS))
     answered = answer(skb, &parsed, at);

@@ -144,6 +144,14 @@ std::string format(const Output& output) {
   return fmt::format("-> tunnel {} key {:#x}", tunnel.remote.str(), tunnel.key);
 }
 
+/// Behind the outermost VLAN tag there is another one, which is not in the key.
+bool has_second_tag(const ParsedPacket& parsed, std::span<const uint8_t> frame) {
+  constexpr size_t kBehindFirstTag = 16;
+  if (parsed.error != ParseError::none || parsed.key.vlan_tci.host() == 0) return false;
+  const uint16_t type = be16_at(frame, kBehindFirstTag);
+  return type == eth_type::kVlan || type == eth_type::kQinq;
+}
+
 }  // namespace
 
 std::string format(const Actions& actions) {
@@ -166,6 +174,9 @@ bool fits(const Actions& actions, const ParsedPacket& parsed, std::span<const ui
           uint16_t gso_size) {
   if (actions.mtu != 0 && packet_size(parsed, frame, gso_size) > actions.mtu) return false;
   const NeighbourAnswer* answer = actions.answer();
+  const bool pops = std::any_of(actions.copies.begin(), actions.copies.end(),
+                                [](const Copy& copy) { return copy.rewrite.pop_vlan; });
+  if (pops && has_second_tag(parsed, frame)) return false;
   return answer == nullptr ||
          neighbour_answer(parsed, frame, answer->target, answer->mac, answer->router).has_value();
 }

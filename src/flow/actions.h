@@ -72,8 +72,8 @@ struct Actions {
 /// The same copies in whatever order, for the same packets.
 [[nodiscard]] bool same_effect(const Actions& a, const Actions& b);
 
-/// Whether a packet that matches a flow is one its actions are for: small enough, and one that can be answered when
-/// they answer. All others are upcalls. `gso_size`: 0, or the payload of each of the packets that `frame` stands for.
+/// Whether a packet that matches a flow is one its actions are for: small enough, without a second VLAN tag when they take
+/// one off, one that can be answered when they answer. All others are upcalls. `gso_size`: as packet_size() has it.
 [[nodiscard]] bool fits(const Actions& actions, const ParsedPacket& parsed,
                         std::span<const uint8_t> frame, uint16_t gso_size);
 

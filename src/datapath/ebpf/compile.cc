@@ -232,6 +232,7 @@ Result<CompiledFlow> compile(const Actions& actions) {
                         [](const Rewrite* r) { return !r->pop_vlan; });
   std::stable_partition(rewrites.begin(), rewrites.end(),
                         [](const Rewrite* r) { return r->empty(); });
+  if (rewrites.back()->pop_vlan) out.flags = PLEXUS_FLOW_TAKES_TAG;
   out.group_count = rewrites.size();
   out.outputs.reserve(actions.copies.size());
   for (size_t g = 0; g < rewrites.size(); ++g) {
