@@ -51,13 +51,20 @@ void Topology::change(const DhcpSubnetChange& c, Delta& delta) {
 void Topology::change(const MirrorChange& c, Delta& delta) {
   const Mirror* old = state_.mirror(c.id);
   if (old != nullptr ? c.now && *old == *c.now : !c.now) return;
-  if (old != nullptr) {
-    delta.mirrors.push_back(place_of(*old));
-    change_list(state_.mirrors_of_, place_of(*old), c.id, false);
-  }
+  // Who passes a place without mirrors asks for none: the first one there and the last are changes of the place itself.
+  const auto put = [&](const Mirror& mirror, bool add) {
+    const Uuid place = place_of(mirror);
+    delta.mirrors.push_back(place);
+    const bool any = !state_.mirrors_of(place).empty();
+    change_list(state_.mirrors_of_, place, c.id, add);
+    if (any == !state_.mirrors_of(place).empty()) return;
+    if (const auto* port = std::get_if<PortId>(&mirror.at)) delta.ports.push_back(*port);
+    if (const auto* bridge = std::get_if<BridgeId>(&mirror.at)) delta.bridges.push_back(*bridge);
+    if (const auto* router = std::get_if<RouterId>(&mirror.at)) delta.routers.push_back(*router);
+  };
+  if (old != nullptr) put(Mirror(*old), false);
   if (c.now) {
-    delta.mirrors.push_back(place_of(*c.now));
-    change_list(state_.mirrors_of_, place_of(*c.now), c.id, true);
+    put(*c.now, true);
     state_.mirrors_.set(c.id, *c.now);
   } else {
     state_.mirrors_.erase(c.id);

@@ -17,7 +17,19 @@ std::optional<DpPort> Snapshot::dp_port(PortId id) const {
 
 bool Snapshot::is_here(PortId id) const {
   const Binding* where = binding(id);
-  return where != nullptr && where->host == self_ && where->active && dp_ports_.find(id) != nullptr;
+  if (where == nullptr || where->host != self_ || !where->active) return false;
+  const Port* record = port(id);
+  if (record == nullptr || !record->parent) return dp_ports_.find(id) != nullptr;
+  const Port* parent = port(*record->parent);
+  // Of two with one tag only one can have it.
+  return parent != nullptr && !parent->parent && is_here(parent->id) &&
+         sub_port(parent->id, record->vlan) == id;
+}
+
+std::optional<PortId> Snapshot::sub_port(PortId parent, uint16_t vlan) const {
+  const auto all = sub_ports(parent);
+  const auto at = std::lower_bound(all.begin(), all.end(), SubPort{vlan, PortId{}});
+  return at != all.end() && at->vlan == vlan ? std::optional(at->port) : std::nullopt;
 }
 
 const Port* Snapshot::peer(const Port& port) const {
@@ -39,6 +51,9 @@ const std::shared_ptr<const MemberSet>& Snapshot::serving(PoolId id) const {
   return found != nullptr ? *found : nobody;
 }
 
+std::span<const SubPort> Snapshot::sub_ports(PortId parent) const {
+  return list_or_none(sub_ports_.find(parent));
+}
 std::span<const PortBlock> Snapshot::port_blocks(SnatPoolId id) const {
   return list_or_none(port_blocks_.find(id));
 }

@@ -68,6 +68,13 @@ struct MovedPort {
   auto operator<=>(const MovedPort&) const = default;
 };
 
+/// A port without an interface of its own: the frames of its parent's interface that carry a VLAN tag.
+struct SubPort {
+  uint16_t vlan = 0;
+  PortId port;
+  auto operator<=>(const SubPort&) const = default;
+};
+
 /// What a tunnel key of this host stands for.
 using TunnelKeyMeaning = std::variant<std::monostate, PortId, BridgeId, MovedPort>;
 
@@ -128,6 +135,8 @@ class Snapshot {
   [[nodiscard]] std::span<const DhcpSubnetId> dhcp_subnets_of(BridgeId id) const;
   /// The mirrors at a port, bridge or router; sorted.
   [[nodiscard]] std::span<const MirrorId> mirrors_of(const Uuid& at) const;
+  /// There are mirrors somewhere.
+  [[nodiscard]] bool any_mirrors() const { return !mirrors_of_.empty(); }
 
   /// The readable rules of a chain, and the unreadable ones; nullptr: none.
   [[nodiscard]] const RuleTable* rules_of(ChainId id) const { return chain_tables_.find(id); }
@@ -148,8 +157,13 @@ class Snapshot {
   /// The virtual port behind a datapath port of this host, and the reverse.
   [[nodiscard]] std::optional<PortId> local_port(DpPort number) const;
   [[nodiscard]] std::optional<DpPort> dp_port(PortId id) const;
-  /// True when the port is bound to this host, active and attached: frames can leave by dp_port().
+  /// True when the port is bound to this host, active and attached: frames can leave by dp_port(). A sub-port is attached
+  /// when its parent is here.
   [[nodiscard]] bool is_here(PortId id) const;
+  /// The sub-ports of a port, by VLAN; sorted.
+  [[nodiscard]] std::span<const SubPort> sub_ports(PortId parent) const;
+  /// The sub-port that the frames of the port with this VLAN id belong to; of several the lowest id.
+  [[nodiscard]] std::optional<PortId> sub_port(PortId parent, uint16_t vlan) const;
   /// The port at the other end of an interior link; nullptr when there is none or it does not point back.
   [[nodiscard]] const Port* peer(const Port& port) const;
 
@@ -281,6 +295,7 @@ class Snapshot {
   CowTable<MirrorId, Mirror> mirrors_;
   CowTable<Uuid, std::vector<MirrorId>> mirrors_of_;  ///< values sorted, never empty
   CowTable<PortId, std::vector<Neighbour>> neighbours_;
+  CowTable<PortId, std::vector<SubPort>> sub_ports_;  ///< by parent; values sorted, never empty
   CowTable<PortId, DpPort> dp_ports_;
   CowTable<uint32_t, PortId> local_ports_;            ///< by datapath port number
   CowTable<uint32_t, FewOf<TunnelKeyMeaning>> keys_;  ///< values sorted, never empty

@@ -211,10 +211,23 @@ void Topology::change(const PortChange& c, Delta& delta) {
   std::vector<PortId> touched{c.id};
   if (old != nullptr && old->peer) touched.push_back(*old->peer);
   if (c.now && c.now->peer) touched.push_back(*c.now->peer);
+  // And those that are here with it, or share a parent: which of them has a tag.
+  add_sub_ports(c.id, touched);
+  if (old != nullptr && old->parent) add_sub_ports(*old->parent, touched);
+  if (c.now && c.now->parent) add_sub_ports(*c.now->parent, touched);
   sort_unique(touched);
   std::vector<PortEffects> before;
   before.reserve(touched.size());
   for (PortId id : touched) before.push_back(effects_of(id));
+  const auto list_at_parent = [&](const Port& port, bool add) {
+    if (!port.parent) return;
+    change_list(state_.sub_ports_, *port.parent, SubPort{port.vlan, c.id}, add);
+    delta.ports.push_back(*port.parent);  // another port has the tag, or none
+  };
+  const bool moved = old == nullptr || !c.now ||
+                     std::tie(old->parent, old->vlan) != std::tie(c.now->parent, c.now->vlan);
+  if (moved && old != nullptr) list_at_parent(*old, false);
+  if (moved && c.now) list_at_parent(*c.now, true);
 
   const bool advertised =
       old != nullptr && old->advertising && std::holds_alternative<RouterId>(old->device);
@@ -280,7 +293,7 @@ void Topology::change(const BindingChange& c, Delta& delta) {
                                  : !old && !c.now;
   if (!same) delta.ports.push_back(c.id);
 
-  const PortEffects before = effects_of(c.id);
+  const auto before = effects_around(c.id);
   if (c.now) {
     Binding now = *c.now;
     now.port = c.id;
@@ -288,7 +301,7 @@ void Topology::change(const BindingChange& c, Delta& delta) {
   } else {
     state_.bindings_.erase(c.id);
   }
-  replace_effects(c.id, before, delta);
+  for (const auto& [id, effects] : before) replace_effects(id, effects, delta);
   if (same) return;
   if (old && old->host == state_.self_) remove_key(old->tunnel_key, c.id, delta);
   if (c.now && c.now->host == state_.self_) add_key(c.now->tunnel_key, c.id, delta);
@@ -343,7 +356,7 @@ void Topology::change(const LocalPortChange& c, Delta& delta) {
   const std::optional<DpPort> old = state_.dp_port(c.id);
   if (old.value_or(DpPort{}).number == c.dp_port) return;
   delta.ports.push_back(c.id);
-  const PortEffects before = effects_of(c.id);
+  const auto before = effects_around(c.id);
   if (old && state_.local_port(*old) == c.id) state_.local_ports_.erase(old->number);
   if (c.dp_port != 0) {
     // A number means one port: whoever had it has lost it.
@@ -354,7 +367,7 @@ void Topology::change(const LocalPortChange& c, Delta& delta) {
   } else {
     state_.dp_ports_.erase(c.id);
   }
-  replace_effects(c.id, before, delta);
+  for (const auto& [id, effects] : before) replace_effects(id, effects, delta);
 }
 
 void Topology::change(const PortFullChange& c, Delta& delta) {
@@ -441,6 +454,20 @@ Topology::PortEffects Topology::effects_of(PortId id) const {
     }
   }
   return e;
+}
+
+void Topology::add_sub_ports(PortId parent, std::vector<PortId>& out) const {
+  for (const SubPort& sub : state_.sub_ports(parent)) out.push_back(sub.port);
+}
+
+std::vector<std::pair<PortId, Topology::PortEffects>> Topology::effects_around(PortId id) const {
+  std::vector<PortId> touched{id};
+  add_sub_ports(id, touched);
+  sort_unique(touched);
+  std::vector<std::pair<PortId, PortEffects>> out;
+  out.reserve(touched.size());
+  for (PortId each : touched) out.emplace_back(each, effects_of(each));
+  return out;
 }
 
 void Topology::replace_effects(PortId id, const PortEffects& before, Delta& delta) {

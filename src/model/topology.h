@@ -124,6 +124,9 @@ class Topology {
   void change(const MirrorChange& c, Delta& delta);
 
   [[nodiscard]] PortEffects effects_of(PortId id) const;
+  /// Of the port and its sub-ports, which are here as long as it is.
+  [[nodiscard]] std::vector<std::pair<PortId, PortEffects>> effects_around(PortId id) const;
+  void add_sub_ports(PortId parent, std::vector<PortId>& out) const;
   void replace_effects(PortId id, const PortEffects& before, Delta& delta);
   void add_key(uint32_t key, const TunnelKeyMeaning& meaning, Delta& delta);
   void remove_key(uint32_t key, const TunnelKeyMeaning& meaning, Delta& delta);

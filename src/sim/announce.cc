@@ -21,6 +21,17 @@ Frame announcement(const MacAddr& mac, const IpAddr& address, bool router) {
                                      {.router = router, .solicited = false, .override_ = true});
 }
 
+/// Out of the port's interface here, or of its parent's with its tag.
+std::optional<Copy> out_of(const model::Snapshot& now, PortId id) {
+  const model::Port* port = now.port(id);
+  const bool sub = port != nullptr && port->parent;
+  const auto number = now.dp_port(sub ? *port->parent : id);
+  if (!number) return std::nullopt;
+  Copy copy{{}, LocalOutput{*number}};
+  if (sub) copy.rewrite.push_vlan = port->vlan;
+  return copy;
+}
+
 /// To all local ports of the bridge but the one that has the address.
 void tell_bridge(const model::Snapshot& now, BridgeId bridge, const IpAddr& address,
                  const model::AddressOwner& has, std::vector<Generated>& all) {
@@ -28,8 +39,8 @@ void tell_bridge(const model::Snapshot& now, BridgeId bridge, const IpAddr& addr
   if (record == nullptr || !record->admin_up || record->unreadable) return;
   Actions actions;
   for (PortId id : now.flood_set(bridge).local) {
-    const auto number = now.dp_port(id);
-    if (id != has.port && number) actions.copies.push_back({{}, LocalOutput{*number}});
+    const auto copy = out_of(now, id);
+    if (id != has.port && copy) actions.copies.push_back(*copy);
   }
   if (actions.drops()) return;
   all.push_back({announcement(has.mac, address, is_router(now, has.port)), std::move(actions)});

@@ -29,6 +29,7 @@ bool Simulation::bridge_works(Journey& j, const model::Bridge& bridge) {
 
 void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Port& in) {
   if (!bridge_works(j, bridge)) return;
+  mark_at_bridge(j, bridge, in);
   if (j.eth_src_is_group()) {
     return drop_at(j, DropReason::bad_source_mac, DeviceKind::bridge, bridge,
                    "{} is a group address, nobody can be the source", j.key.src_mac());
@@ -45,7 +46,7 @@ void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Po
     seen.push_back(bridge.id);
   }
   if (j.eth_dst_is_group()) {
-    if (j.eth_dst_starts(kReservedGroup, kReservedGroupBits)) {
+    if (j.eth_dst_starts(kReservedGroup, kReservedGroupBits) && !carries_reserved(j, bridge)) {
       return drop_at(j, DropReason::reserved_multicast, DeviceKind::bridge, bridge,
                      "{} is for the next bridge only", j.key.dst_mac());
     }
@@ -75,6 +76,8 @@ void Simulation::flood(Journey& j, const model::Bridge& bridge, const model::Por
   std::vector<BridgeId> seen{bridge.id};
   const bool first = j.flooded == nullptr;
   if (first) j.flooded = &seen;
+  if (snapshot_.any_mirrors() && !j.copied) mirror(j, bridge.id.uuid, false);
+  j.copied = true;
   for (PortId id : snapshot_.flood_set(bridge.id).links) {
     if (in != nullptr && id == in->id) continue;
     Journey copy = j;

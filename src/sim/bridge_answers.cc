@@ -142,6 +142,15 @@ bool Simulation::answer_with(Journey& j, const model::Bridge& bridge, const mode
     cacheable_ = false;  // others of the class can be answered
     return to_all("the question is not a plain one");
   }
+  if (!snapshot_.mirrors_of(in.id.uuid).empty() || !snapshot_.mirrors_of(bridge.id.uuid).empty()) {
+    // The question has been copied, or the answer will be: a flow that answers does nothing else.
+    note_at(j, DeviceKind::bridge, bridge, "answers for {}: {} is at {}", whose, target, mac);
+    const Frame question = j.materialize();
+    auto answer = neighbour_answer(parse_packet(question), question, target, mac, false);
+    j.fate->consumed = true;
+    if (answer) (void)send_out(j, in, std::move(*answer), "answer");
+    return true;
+  }
   if (in.out_chain) {
     // The answer leaves by the port as all else does, and is what it is by these.
     (void)j.src_ip();
@@ -162,7 +171,8 @@ bool Simulation::answer_with(Journey& j, const model::Bridge& bridge, const mode
     }
   }
   note_at(j, DeviceKind::bridge, bridge, "answers for {}: {} is at {}", whose, target, mac);
-  output(j, NeighbourAnswer{mac, target, false});
+  // The answer is a packet of its own: nothing that was rewritten on the question's way, and its tag as it came.
+  j.fate->copies.push_back({{}, NeighbourAnswer{mac, target, false}});
   return true;
 }
 

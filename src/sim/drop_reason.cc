@@ -82,6 +82,7 @@ constexpr std::array<std::string_view, kDropReasonCount> kNames = {
     "vip_closed",
     "translation_failed",
     "fragment_refused",
+    "vlan_of_sub_port",
 };
 static_assert(!kNames.back().empty(), "a name for each reason");
 

@@ -97,9 +97,11 @@ enum class DropReason : uint8_t {
   vip_closed,
   translation_failed,
   fragment_refused,
+  // Sub-ports.
+  vlan_of_sub_port,
 };
 /// One more than the last.
-inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::fragment_refused) + 1;
+inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::vlan_of_sub_port) + 1;
 
 /// "port_unbound": the enumerator's own name.
 [[nodiscard]] std::string_view to_string(DropReason reason);

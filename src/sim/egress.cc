@@ -27,6 +27,7 @@ void Simulation::leave(Journey& j, PortId id) {
     return drop(j, DropReason::dangling, DeviceKind::port, {}, id.uuid, "is not known");
   }
   if (!port_works(j, *port) || !pass_out(j, *port)) return;
+  mirror_out(j, *port);
   if (!port->peer) return leave_exterior(j, *port);
 
   depend(port_tag(*port->peer));
@@ -47,11 +48,13 @@ void Simulation::leave_exterior(Journey& j, const model::Port& port) {
                                       : "is bound to a host, but its interface is not there");
   }
   if (binding->host == snapshot_.self()) {
+    if (port.parent) return leave_by_parent(j, port);
     const auto number = snapshot_.dp_port(port.id);
     if (!number) {
       return drop_at(j, DropReason::port_unbound, DeviceKind::port, port,
                      "is bound to this host, but its interface is not attached");
     }
+    if (!tag_is_own(j, port)) return;
     note_at(j, DeviceKind::port, port, "out by {} (datapath port {}) of this host",
             port.interface.empty() ? "?" : port.interface, number->number);
     return output(j, LocalOutput{*number});

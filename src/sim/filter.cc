@@ -2,6 +2,9 @@
 // What packets pass on their way into a device and out of it: port security, security groups, chains. docs/filtering.md
 // gives the order. Frames that a device makes itself pass only what filters at the port that they leave by; frames that
 // came by tunnel have passed everything where they entered, but for the last stage of a flood.
+#include <optional>
+#include <utility>
+
 #include "sim/simulation.h"
 
 namespace plexus::sim {
@@ -10,6 +13,9 @@ namespace {
 
 /// Jumps within jumps, and jumps taken in all at one place.
 constexpr unsigned kMaxDepth = 8, kMaxJumps = 128;
+/// New marks at one place.
+constexpr unsigned kMaxMarks = 16;
+constexpr std::string_view kIntoPort = "into the port";
 
 std::string rule_name(const model::Chain& chain, const model::Rule& rule) {
   return chain.name + "/" + (rule.name.empty() ? std::to_string(rule.position) : rule.name);
@@ -46,7 +52,7 @@ std::string_view verb(model::RuleAction action) {
 struct Simulation::Asking {
   const PortsAsked& ports;
   std::string_view place;
-  unsigned jumps = 0;
+  unsigned jumps = 0, marks = 0;
 };
 
 bool Simulation::pass_in(Journey& j, const model::Port& in,
@@ -63,7 +69,7 @@ bool Simulation::pass_in(Journey& j, const model::Port& in,
       return false;
   }
   const PortsAsked ports{.in = &in};
-  if (in.in_chain && !pass_chain(j, *in.in_chain, ports, "into the port")) return false;
+  if (in.in_chain && !pass_chain(j, *in.in_chain, ports, kIntoPort)) return false;
   return !device_chain || pass_chain(j, *device_chain, ports, "into the device");
 }
 
@@ -96,7 +102,7 @@ bool Simulation::pass_chain(Journey& j, ChainId id, const PortsAsked& ports,
     const model::Chain* chain = snapshot_.chain(id);
     note(j, DeviceKind::chain, chain->name, id.uuid, "{}: no rule decides: accepted", place);
   }
-  return ruling != Ruling::dropped;
+  return ruling == Ruling::accepted || ruling == Ruling::nothing;
 }
 
 Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking, unsigned depth) {
@@ -112,11 +118,15 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
   if (table == nullptr) return Ruling::nothing;
   searched_ = true;
   RuleReader reader(j, snapshot_, dependencies_, asking.ports);
-  RuleSearch search(*table, reader);
+  std::optional<RuleSearch> search(std::in_place, *table, reader);
+  const model::TableRule* marked = nullptr;  // the rules up to this one have been asked
   while (true) {
-    const RuleSearch::Found found = search.next();
+    const RuleSearch::Found found = search->next();
+    // Whether one of the rules met looks into messages, or one on the way there: such packets are in no class.
+    if (reader.message_read()) cacheable_ = false;
     if (found.rule == nullptr) return Ruling::nothing;
     const model::TableRule& rule = *found.rule;
+    if (marked != nullptr && !model::asked_before(*marked, rule)) continue;
     const std::string name = trace_ != nullptr ? rule_name(*chain, rule) : std::string();
     const auto refuse = [&](DropReason reason, std::string_view why) {
       drop(j, reason, DeviceKind::rule, name, rule.id.uuid,
@@ -131,6 +141,7 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
                         ? "names a group that is not there or cannot be read"
                         : "asks for the port that a flooded packet of another host came by, or "
                           "names a group that is not there");
+    if (rule.log && j.mask != nullptr) out_.logged.push_back({rule.id, id});
     switch (rule.action) {
       case model::RuleAction::accept:
         note(j, DeviceKind::rule, name, rule.id.uuid, "{}: accept", asking.place);
@@ -156,9 +167,25 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
         return depth == 0 ? Ruling::accepted : Ruling::nothing;
       case model::RuleAction::dnat:
       case model::RuleAction::snat:
-      case model::RuleAction::mark:
-      case model::RuleAction::redirect:
         return refuse(DropReason::filter_unreadable, "this agent does not know its action");
+      case model::RuleAction::mark:
+        if (!rule.set_dscp)
+          return refuse(DropReason::filter_unreadable, "marks, and does not say how");
+        if (!reader.is_ip()) break;
+        if (++asking.marks > kMaxMarks)
+          return refuse(DropReason::filter_too_deep, "one mark too many");
+        note(j, DeviceKind::rule, name, rule.id.uuid, "{}: mark {}", asking.place, *rule.set_dscp);
+        j.set_dscp(*rule.set_dscp);
+        // What stands behind it is asked about the new mark, of which the search so far knows nothing.
+        marked = &rule;
+        search.emplace(*table, reader);
+        break;
+      case model::RuleAction::redirect:
+        if (asking.place != kIntoPort)
+          return refuse(DropReason::filter_unreadable,
+                        "redirects, which only in_chain of a port can");
+        redirect(j, rule, name);
+        return Ruling::redirected;
       case model::RuleAction::continue_:
         note(j, DeviceKind::rule, name, rule.id.uuid, "{}: {}", asking.place, verb(rule.action));
         break;

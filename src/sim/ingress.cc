@@ -40,6 +40,9 @@ void Simulation::ingress(Journey& j) {
   note_at(j, DeviceKind::port, *port, "enters at {} by {} (datapath port {})",
           host_name(snapshot_.self()), port->interface.empty() ? "?" : port->interface,
           packet_.key.in_port);
+  port = port_entered(j, *port);
+  if (port == nullptr) return;
+  entered_ = port->id;
   enter(j, *port);
 }
 
@@ -91,19 +94,34 @@ void Simulation::enter(Journey& j, const model::Port& port) {
   }
   if (!port_works(j, port)) return;
   ++j.depth;
-  if (const auto* id = std::get_if<BridgeId>(&port.device)) {
-    depend(bridge_tag(*id));
-    if (const model::Bridge* device = snapshot_.bridge(*id)) return bridge(j, *device, port);
-    return drop(j, DropReason::dangling, DeviceKind::bridge, {}, id->uuid,
-                "the port's bridge is not known");
+  const auto* bridge_id = std::get_if<BridgeId>(&port.device);
+  const auto* router_id = std::get_if<RouterId>(&port.device);
+  if (bridge_id == nullptr && router_id == nullptr)
+    return drop_at(j, DropReason::dangling, DeviceKind::port, port, "belongs to no device");
+  const Passed here{.previous = j.passed,
+                    .device = bridge_id != nullptr ? bridge_id->uuid : router_id->uuid};
+  j.passed = &here;
+  j.copied = false;
+  if (bridge_id != nullptr) {
+    depend(bridge_tag(*bridge_id));
+    if (const model::Bridge* device = snapshot_.bridge(*bridge_id)) {
+      mirror_in(j, port);
+      bridge(j, *device, port);
+    } else {
+      drop(j, DropReason::dangling, DeviceKind::bridge, {}, bridge_id->uuid,
+           "the port's bridge is not known");
+    }
+  } else {
+    depend(router_tag(*router_id));
+    if (const model::Router* device = snapshot_.router(*router_id)) {
+      mirror_in(j, port);
+      router(j, *device, port);
+    } else {
+      drop(j, DropReason::dangling, DeviceKind::router, {}, router_id->uuid,
+           "the port's router is not known");
+    }
   }
-  if (const auto* id = std::get_if<RouterId>(&port.device)) {
-    depend(router_tag(*id));
-    if (const model::Router* device = snapshot_.router(*id)) return router(j, *device, port);
-    return drop(j, DropReason::dangling, DeviceKind::router, {}, id->uuid,
-                "the port's router is not known");
-  }
-  drop_at(j, DropReason::dangling, DeviceKind::port, port, "belongs to no device");
+  j.passed = here.previous;
 }
 
 }  // namespace plexus::sim

@@ -5,10 +5,13 @@
 #include <cstring>
 #include <type_traits>
 
+#include "packet/bytes.h"
+
 namespace plexus::sim {
 namespace {
 
-constexpr uint16_t kVlanPresent = 0x1000;
+constexpr uint16_t kVlanPresent = 0x1000, kVlanId = 0x0fff;
+constexpr size_t kBehindFirstTag = 16;  ///< the ethertype there
 
 /// `N` bytes as a number whose first bit is the first of the bytes, with zeros behind them.
 template <size_t N>
@@ -149,7 +152,7 @@ Journey::FieldBits Journey::bits_of(BitField field) {
     case BitField::ip_proto:
       return of(&key.ip_proto, &m.ip_proto, 1, false);
     case BitField::ip_tos:
-      return of(&key.ip_tos, &m.ip_tos, 1, false);
+      return of(&key.ip_tos, &m.ip_tos, 1, rewrite.dscp.has_value());
     case BitField::src_ip:
       return of(key.nw.data(), m.nw.data(), address, rewrite.ip_src.has_value());
     case BitField::dst_ip:
@@ -209,9 +212,16 @@ bool Journey::tcp_flags_match(const model::TcpFlags& wanted) {
 }
 
 bool Journey::has_vlan_tag() {
-  if (mask != nullptr)
+  if (mask != nullptr && !rewrite.pop_vlan)
     mask->vlan_tci = Be16(static_cast<uint16_t>(mask->vlan_tci.host() | kVlanPresent));
   return (key.vlan_tci.host() & kVlanPresent) != 0;
+}
+
+std::optional<uint16_t> Journey::vlan() {
+  if (!has_vlan_tag()) return std::nullopt;
+  if (mask != nullptr && !rewrite.pop_vlan)
+    mask->vlan_tci = Be16(static_cast<uint16_t>(mask->vlan_tci.host() | kVlanId));
+  return static_cast<uint16_t>(key.vlan_tci.host() & kVlanId);
 }
 
 uint8_t Journey::ip_proto() {
@@ -285,9 +295,22 @@ unsigned Journey::ttl_now() const {
 }
 
 std::vector<uint8_t> Journey::materialize() const {
-  std::vector<uint8_t> now(bytes.begin(), bytes.end());
-  if (!rewrite.empty()) apply_rewrite(rewrite, *parsed, now);
-  return now;
+  if (!rewrite.empty()) return rewritten(rewrite, *parsed, bytes);
+  return {bytes.begin(), bytes.end()};
+}
+
+void Journey::set_dscp(uint8_t dscp) {
+  rewrite.dscp = dscp;
+  key.ip_tos = static_cast<uint8_t>(dscp << 2 | (key.ip_tos & 3));
+}
+
+bool Journey::pop_vlan() {
+  rewrite.pop_vlan = true;
+  key.vlan_tci = {};
+  const uint16_t type = be16_at(bytes, kBehindFirstTag);
+  if (type != eth_type::kVlan && type != eth_type::kQinq) return false;
+  key.vlan_tci = Be16(static_cast<uint16_t>(be16_at(bytes, kBehindFirstTag + 2) | kVlanPresent));
+  return true;
 }
 
 void Journey::rewrite_macs(const MacAddr& src, const MacAddr& dst) {

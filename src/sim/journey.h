@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -27,6 +28,12 @@ struct Hop {
   Hop* previous = nullptr;
   bool exceeded = false;    ///< the packet is larger than a limit that this router answers for
   uint32_t path_mtu = ~0u;  ///< the least limit met; meaningful when exceeded
+};
+
+/// A device that a frame has come to, and those before.
+struct Passed {
+  const Passed* previous = nullptr;
+  Uuid device;
 };
 
 /// How a frame comes to be at the present device, which says who is to filter it on its way out.
@@ -68,6 +75,8 @@ struct Journey {
   Passing passing = Passing::made_here;
   const model::Port* came_by = nullptr;  ///< set when forwarded
   MacAddr came_from, came_to;            ///< its MACs when it came
+  const Passed* passed = nullptr;  ///< the present device and those before it; null: made here
+  bool copied = false;             ///< one of a flood: the mirrors of the bridge have had theirs
   bool refusal =
       false;  ///< answers a machine in place of whom it asked (rejection, DHCP): no security group asks about it
 
@@ -89,6 +98,8 @@ struct Journey {
   /// The first `bits` bits agree with those of `mac`.
   [[nodiscard]] bool eth_dst_starts(const MacAddr& mac, unsigned bits);
   [[nodiscard]] bool has_vlan_tag();
+  /// The VLAN id of the outermost tag; nothing: it has none.
+  [[nodiscard]] std::optional<uint16_t> vlan();
   /// Source / destination address is the one given, lies in the network given. The other family: false.
   [[nodiscard]] bool src_is(const IpAddr& a) { return src_in({a, static_cast<uint8_t>(a.bits())}); }
   [[nodiscard]] bool dst_is(const IpAddr& a) { return dst_in({a, static_cast<uint8_t>(a.bits())}); }
@@ -116,6 +127,10 @@ struct Journey {
 
   void rewrite_macs(const MacAddr& src, const MacAddr& dst);
   void decrement_ttl() { ++rewrite.ttl_decrement; }
+  /// The packet is of IP; ECN stays.
+  void set_dscp(uint8_t dscp);
+  /// Takes the outermost tag off. True when there is another one behind it, which no class knows of.
+  [[nodiscard]] bool pop_vlan();
 
  private:
   struct FieldBits {
@@ -126,9 +141,9 @@ struct Journey {
   [[nodiscard]] FieldBits bits_of(BitField field);
 };
 
-/// The packet that came says nothing about the addresses that are read now.
+/// The packet that came says nothing about some of the fields that rules read now.
 [[nodiscard]] inline bool read_elsewhere(const Journey& j) {
-  return j.mask == nullptr || j.rewrite.ip_src || j.rewrite.ip_dst;
+  return j.mask == nullptr || j.rewrite.ip_src || j.rewrite.ip_dst || j.rewrite.dscp;
 }
 
 }  // namespace plexus::sim

@@ -119,6 +119,7 @@ void Simulation::run() {
     out.missing = std::move(missing_);
     std::sort(out.missing.begin(), out.missing.end());
     out.generated = std::move(solicitations_);
+    out.logged.clear();  // it comes again
   } else {
     if (!fate.copies.empty()) {
       out.verdict = Verdict::forward;
@@ -129,7 +130,7 @@ void Simulation::run() {
       out.reason = fate.reason != DropReason::none ? fate.reason : DropReason::no_receivers;
     }
     out.cacheable = cacheable_ && out.verdict != Verdict::consumed && out.generated.empty() &&
-                    out.writes.empty();
+                    out.writes.empty() && !(fate.consumed && fate.mirrored > 0);
   }
   if (out.cacheable && limit_ != kNoLimit) out.actions.mtu = static_cast<uint16_t>(limit_);
 
@@ -137,6 +138,13 @@ void Simulation::run() {
     j.depth = 0;
     std::string text(to_string(out.verdict));
     if (out.verdict == Verdict::forward) text += ": " + format(out.actions);
+    if (out.verdict == Verdict::forward && fate.mirrored == out.actions.copies.size()) {
+      text += fate.consumed ? "; mirrors only, a device took it"
+                            : "; mirrors only, else dropped: " +
+                                  std::string(to_string(fate.reason != DropReason::none
+                                                            ? fate.reason
+                                                            : DropReason::no_receivers));
+    }
     if (out.verdict == Verdict::drop) text += ": " + std::string(to_string(out.reason));
     for (const Missing& missing : out.missing) {
       const auto& needed = std::get<NeighbourNeeded>(missing);

@@ -18,6 +18,7 @@
 #include "sim/simulate.h"
 #include "sim/test_cloud.h"
 #include "sim/test_filters.h"
+#include "sim/test_services.h"
 
 namespace plexus::sim {
 namespace {
@@ -155,6 +156,7 @@ uint32_t random_mtu(Dice& dice) {
 void mutate(World& w, Dice& dice) {
   TestCloud& c = w.cloud;
   if (!c.chains.empty() && dice.one_in(3)) return mutate_filters(c, dice);
+  if (dice.one_in(8)) return mutate_services(c, dice);
   if (dice.one_in(12)) {  // sizes
     if (dice.one_in(3) || w.router_ports.empty())
       c.tunnel_mtu = random_mtu(dice);
@@ -333,6 +335,7 @@ World random_world(Dice& dice) {
       if (!dice.one_in(4)) add_router_port(w, dice, router, net);
   for (unsigned i = 0, n = static_cast<unsigned>(dice.below(8)); i < n; ++i) add_route(w, dice);
   if (dice.one_in(3)) add_filters(w.cloud, dice);
+  if (dice.one_in(3)) add_services(w.cloud, dice);
   for (unsigned i = 0, n = static_cast<unsigned>(dice.below(8)); i < n; ++i) mutate(w, dice);
   return w;
 }
@@ -392,7 +395,8 @@ Entry random_entry(const World& w, HostId self, Dice& dice) {
   if (dice.one_in(10)) ways.push_back({kTunnelPort, 0xdead});
   for (const auto& [id, b] : w.cloud.bindings) {
     if (b.host != self) continue;
-    for (int i = 0; i < 6; ++i) ways.push_back({w.cloud.dp_port(id), 0});
+    if (w.cloud.dp_ports.contains(id))
+      for (int i = 0; i < 6; ++i) ways.push_back({w.cloud.dp_port(id), 0});
     ways.push_back({kTunnelPort, b.tunnel_key});
   }
   for (const auto& [bridge, key] : w.cloud.hosts.at(self).flood_keys)
@@ -443,6 +447,7 @@ FlowKey random_key(const World& w, const Entry& entry, Dice& dice) {
     k.eth_dst = dice.of(near).bytes;
   k.vlan_tci =
       Be16(dice.one_in(20) ? static_cast<uint16_t>(0x1000 | dice.below(0x1000)) : uint16_t{0});
+  if (dice.one_in(12)) k.vlan_tci = Be16(static_cast<uint16_t>(0x1000 | random_vlan(dice)));
   if (dice.one_in(5)) {  // a question for a neighbour, as machines ask it
     std::vector<IpAddr> targets;
     for (const auto& [id, p] : w.cloud.ports) {
@@ -621,7 +626,7 @@ std::string describe(const Outcome& o) {
 
 TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
   size_t classes = 0, members = 0, packets = 0, routed = 0, larger = 0, limited = 0;
-  size_t answered[2] = {};
+  size_t answered[2] = {}, tagged = 0, marked = 0, copied = 0;
   for (uint64_t seed : seeds(100)) {
     SCOPED_TRACE("PLEXUS_SEED=" + std::to_string(seed));
     Dice dice(seed);
@@ -638,6 +643,10 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
       ++packets;
       routed += std::any_of(o.actions.copies.begin(), o.actions.copies.end(),
                             [](const Copy& c) { return c.rewrite.ttl_decrement > 0; });
+      for (const Copy& c : o.actions.copies) {
+        tagged += o.cacheable && (c.rewrite.pop_vlan || c.rewrite.push_vlan);
+        marked += o.cacheable && c.rewrite.dscp.has_value();
+      }
       Trace trace;
       ASSERT_TRUE(same_answer(o, simulate(packet, *snapshot, {}, &trace)))
           << "a trace changes nothing";
@@ -655,6 +664,7 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
       }
       if (!o.cacheable) continue;
       ++classes;
+      copied += trace.text().find(" copies what ") != std::string::npos;
       limited += o.actions.mtu != 0;
       ASSERT_TRUE(fits(o.actions, packet.parsed, frame, 0)) << trace.text();
       if (const NeighbourAnswer* a = o.actions.answer()) ++answered[a->target.is_v6()];
@@ -694,6 +704,11 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
               classes, members);
   std::printf("%zu ARP requests and %zu solicitations answered by a class\n", answered[0],
               answered[1]);
+  std::printf("%zu classes with mirrors; %zu copies tagged or untagged, %zu marked\n", copied,
+              tagged, marked);
+  EXPECT_GT(copied, classes / 200);
+  EXPECT_GT(tagged, classes / 200);
+  EXPECT_GT(marked, classes / 200);
   EXPECT_GT(answered[0], 5u);
   EXPECT_GT(answered[1], 5u);
   EXPECT_GT(classes, packets / 4);
@@ -792,7 +807,7 @@ std::vector<std::pair<std::string, PortId>> arrivals(const Outcome& o, const Wor
         continue;
       const auto there = w.cloud.snapshot(id);
       Frame frame = sent;
-      if (!copy.rewrite.empty()) apply_rewrite(copy.rewrite, parse_packet(sent), frame);
+      if (!copy.rewrite.empty()) frame = rewritten(copy.rewrite, parse_packet(sent), sent);
       const Outcome egress = simulate(packet_of(frame, kTunnelPort, tunnel.key), *there, {});
       for (const Copy& c : egress.actions.copies)
         out.emplace_back(rewrite, *there->local_port(std::get<LocalOutput>(c.output).port));
@@ -822,7 +837,14 @@ TEST(Property, ItDoesNotMatterWhereAPortIs) {
     for (auto& [id, rule] : w.cloud.rules) {
       rule.in_port.reset();
       rule.in_port_group.reset();
+      rule.through_bridge.reset();
+      rule.through_router.reset();
     }
+    // Nor where the last stage of a flood is copied; and a sub-port is where its parent is.
+    w.cloud.mirrors.clear();
+    std::erase_if(w.cloud.bindings,
+                  [&](const auto& b) { return !w.cloud.dp_ports.contains(b.first); });
+    std::erase_if(w.cloud.ports, [](const auto& p) { return p.second.parent.has_value(); });
     std::vector<PortId> active;
     for (PortId id : w.vms)
       if (w.cloud.bindings.contains(id) && w.cloud.bindings[id].active) active.push_back(id);

@@ -24,6 +24,13 @@ std::string source_text(const model::RouteEntry& entry) {
   return entry.source.length == 0 ? std::string() : " from " + entry.source.str();
 }
 
+/// It came as one, or an earlier router has to cut it.
+bool is_fragment(Journey& j) {
+  for (const Hop* hop = j.hop; hop != nullptr; hop = hop->previous)
+    if (hop->exceeded) return true;
+  return j.ip_frag() != FragKind::none;
+}
+
 }  // namespace
 
 void Simulation::router(Journey& j, const model::Router& router, const model::Port& in) {
@@ -54,6 +61,10 @@ void Simulation::router(Journey& j, const model::Router& router, const model::Po
       return arp(j, router, in);
     case eth_type::kIpv4:
     case eth_type::kIpv6:
+      if (router.drop_fragments && is_fragment(j)) {
+        return drop_at(j, DropReason::fragment_refused, DeviceKind::router, router,
+                       "takes no fragments");
+      }
       return route(j, router, in);
     default:
       return drop_at(j, DropReason::not_ip, DeviceKind::router, router,

@@ -165,11 +165,16 @@ bool Simulation::answer_neighbour(Journey& j, const model::Port& in, const IpAdd
                                   std::vector<uint8_t> reply, std::string_view what) {
   const size_t before = generated_.size();
   send_out(j, in, std::move(reply), what);
+  Rewrite back;
+  back.push_vlan = tag_;
   const bool back_only =
       generated_.size() == before + 1 &&
-      generated_.back().actions == Actions{{Copy{{}, LocalOutput{DpPort{packet_.key.in_port}}}}};
-  // The frame as it came, on its only way; one of several copies has no say over the whole.
-  const bool alone = j.mask != nullptr && j.rewrite.empty() && j.flooded == nullptr &&
+      generated_.back().actions == Actions{{Copy{back, LocalOutput{DpPort{packet_.key.in_port}}}}};
+  // The frame as it came, but for its tag and mark, on its only way; one of several copies has no say over the whole.
+  Rewrite others = j.rewrite;
+  others.dscp.reset();
+  others.pop_vlan = false;
+  const bool alone = j.mask != nullptr && others.empty() && j.flooded == nullptr &&
                      j.fate->copies.empty() && writes_.empty();
   if (!back_only || !alone || !neighbour_answer(*j.parsed, j.bytes, target, in.mac, true)) {
     j.fate->consumed = true;
@@ -181,7 +186,7 @@ bool Simulation::answer_neighbour(Journey& j, const model::Port& in, const IpAdd
   (void)j.tp_src();
   (void)j.src_ip();
   (void)j.dst_ip();
-  output(j, NeighbourAnswer{in.mac, target, true});
+  j.fate->copies.push_back({{}, NeighbourAnswer{in.mac, target, true}});
   return true;
 }
 
@@ -340,7 +345,7 @@ DropReason Simulation::send_out(const Journey& cause, const model::Port& port,
   if (trace_ != nullptr) note(j, DeviceKind::packet, {}, {}, "{}: {}", what, format_frame(frame));
   meet_limit(j, port.mtu);
   leave(j, port.id);
-  if (fate.copies.empty()) {
+  if (fate.copies.size() == fate.mirrored) {
     if (fate.consumed) return DropReason::none;
     return fate.reason != DropReason::none ? fate.reason : DropReason::no_receivers;
   }

@@ -69,6 +69,7 @@ void Simulation::send_on(Journey& j, const model::Router& router, const model::P
   Fate& fate = *j.fate;
   const size_t copies = fate.copies.size(), generated = generated_.size(), writes = writes_.size();
   const unsigned made = made_;
+  const size_t mirrored = fate.mirrored, logged = out_.logged.size();
   const bool consumed = fate.consumed;
   const DropReason reason = fate.reason;
 
@@ -89,12 +90,18 @@ void Simulation::send_on(Journey& j, const model::Router& router, const model::P
   leave(next, way.port->id);
   if (!hop.exceeded) return;
 
-  if (may_be_cut(j)) return send_fragments(j, router, copies, hop.path_mtu);
+  if (may_be_cut(j)) {
+    send_fragments(j, router, copies, hop.path_mtu);
+    fate.mirrored = mirrored;
+    return;
+  }
   // It has never gone on.
   truncate(fate.copies, copies);
   truncate(generated_, generated);
   truncate(writes_, writes);
+  truncate(out_.logged, logged);
   made_ = made;
+  fate.mirrored = mirrored;
   fate.consumed = consumed;
   fate.reason = reason;
   drop_at(j, DropReason::packet_too_big, DeviceKind::router, router,

@@ -202,12 +202,22 @@ Holds RuleReader::condition(const model::TableRule& rule, Condition c) {
     case Condition::out_port_group:
       if (ports_.out == nullptr) return not_at_all;
       return answer(in_group(RuleField::out_port_group, rule.out_port_group->uuid));
-    case Condition::connection:
     case Condition::inner_source:
-    case Condition::inner_destination:
+    case Condition::inner_destination: {
+      const bool source = c == Condition::inner_source;
+      const IpPrefix& wanted = source ? *rule.inner_source : *rule.inner_destination;
+      const auto address = quoted(source);
+      if (!address || address->family != wanted.addr.family) return not_at_all;
+      return answer(truth(wanted.contains(*address)));
+    }
     case Condition::vlan:
+      if (*rule.vlan == 0) return answer(truth(!j_.has_vlan_tag()));
+      return answer(truth(j_.vlan() == *rule.vlan));
     case Condition::through_bridge:
+      return answer(passed(rule.through_bridge->uuid));
     case Condition::through_router:
+      return answer(passed(rule.through_router->uuid));
+    case Condition::connection:
       return Holds::unknown;  // not looked at yet: whatever such a rule decides fails closed
   }
   return Holds::unknown;

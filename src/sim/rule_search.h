@@ -52,6 +52,8 @@ class RuleReader {
   /// The port that a condition of this field asks for; nullptr: none, or nobody knows.
   [[nodiscard]] const model::Port* port(model::RuleField field) const;
   [[nodiscard]] bool in_known() const { return ports_.in_known; }
+  /// More of the packet was looked at than any class knows.
+  [[nodiscard]] bool message_read() const { return message_read_; }
 
   Journey& journey() { return j_; }
 
@@ -63,11 +65,16 @@ class RuleReader {
   [[nodiscard]] Holds in_ranges(BitField field, uint16_t port,
                                 const std::vector<model::PortRange>& ranges);
   void depend(const Tag& tag);
+  // rule_conditions.cc
+  /// Of an ICMP error: the address that the packet had which it quotes.
+  [[nodiscard]] std::optional<IpAddr> quoted(bool source);
+  [[nodiscard]] Holds passed(const Uuid& device);
 
   Journey& j_;
   const model::Snapshot& snapshot_;
   std::vector<Dependency>& dependencies_;
   const PortsAsked& ports_;
+  bool message_read_ = false;
 };
 
 class RuleSearch {

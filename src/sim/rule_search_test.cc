@@ -32,6 +32,7 @@ FlowKey random_key(Dice& dice) {
       2, 0, 0, 0, static_cast<uint8_t>(1 + dice.below(2)), static_cast<uint8_t>(dice.below(32))};
   k.eth_src = {
       2, 0, 0, 0, static_cast<uint8_t>(1 + dice.below(2)), static_cast<uint8_t>(dice.below(32))};
+  if (dice.one_in(4)) k.vlan_tci = Be16(static_cast<uint16_t>(0x1000 | 10 * dice.below(4)));
   const uint64_t kind = dice.below(5);
   k.eth_type = Be16(kind == 0   ? eth_type::kArp
                     : kind <= 2 ? eth_type::kIpv4
@@ -174,6 +175,15 @@ struct Naive {
         [&] { return port_group(*r.in_port_group, ports.in); });
     ask(r.out_port_group.has_value(), Condition::out_port_group,
         [&] { return port_group(*r.out_port_group, ports.out); });
+    const bool tagged = k.vlan_tci.host() != 0;
+    ask(r.vlan.has_value(), Condition::vlan, [&] {
+      return when(true, *r.vlan == 0 ? !tagged : tagged && (k.vlan_tci.host() & 0xfff) == *r.vlan);
+    });
+    // These packets have come through nothing, and quote nothing.
+    ask(r.through_bridge.has_value(), Condition::through_bridge, [&] { return when(true, false); });
+    ask(r.through_router.has_value(), Condition::through_router, [&] { return when(true, false); });
+    ask(r.inner_source.has_value(), Condition::inner_source, [&] { return Answer(); });
+    ask(r.inner_destination.has_value(), Condition::inner_destination, [&] { return Answer(); });
     ask(r.source_group.has_value(), Condition::source_group,
         [&] { return group(*r.source_group, k.src_ip()); });
     ask(r.destination_group.has_value(), Condition::destination_group,
@@ -193,6 +203,8 @@ Asked ask(const model::Snapshot& snapshot, ChainId chain, const FlowKey& key,
   Journey j;
   j.key = key;
   j.mask = &out.mask;
+  const ParsedPacket nothing;
+  j.parsed = &nothing;
   std::vector<Dependency> dependencies;
   const model::RuleTable* table = snapshot.rules_of(chain);
   if (table == nullptr) return out;

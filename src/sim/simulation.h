@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Simulation: one run of simulate(). Each stage has its own file: ingress.cc, bridge.cc, router.cc (forwarding),
 // router_group.cc (which of several ways), router_mtu.cc (sizes), router_answers.cc (ARP, neighbour discovery, ICMP),
-// router_advert.cc, neighbour.cc (resolution), egress.cc, outcome.cc; filter.cc, security.cc, reject.cc; dhcp.cc, dhcp6.cc.
-// Private to sim.
+// router_advert.cc, neighbour.cc (resolution), egress.cc, outcome.cc; filter.cc, security.cc, reject.cc; dhcp.cc, dhcp6.cc;
+// services.cc (mirrors, marks, redirection, sub-ports). Private to sim.
 //
 // Rules of the house: whatever is read from the packet is read through Journey (masks), whatever is read from the
 // snapshot is named by depend() (tags), whatever ends a copy's way is told to its Fate.
@@ -37,6 +37,7 @@ struct Fate {
   std::vector<Copy> copies;
   bool consumed = false;
   DropReason reason = DropReason::none;  ///< of the first copy that was dropped
+  size_t mirrored = 0;                   ///< of the copies: those that mirrors made
 };
 
 class Simulation {
@@ -85,10 +86,32 @@ class Simulation {
   [[nodiscard]] bool pass_out(Journey& j, const model::Port& out);
   /// What one chain, and those it jumps to, say at one place.
   struct Asking;
-  enum class Ruling : uint8_t { accepted, dropped, nothing };
+  enum class Ruling : uint8_t { accepted, dropped, redirected, nothing };
   [[nodiscard]] bool pass_chain(Journey& j, ChainId id, const PortsAsked& ports,
                                 std::string_view place);
   [[nodiscard]] Ruling ask_chain(Journey& j, ChainId id, Asking& asking, unsigned depth);
+
+  // services.cc
+  /// Copies for the mirrors at a port or device, of the frame as it is now: it comes in, or goes out.
+  void mirror(Journey& j, const Uuid& at, bool in);
+  void send_mirrored(Journey& j, const model::Mirror& mirror, bool in);
+  /// As the frame comes to the device: for its mirrors and those of the port.
+  void mirror_in(Journey& j, const model::Port& in);
+  /// As it leaves by the port, all filters passed.
+  void mirror_out(Journey& j, const model::Port& out);
+  /// The mark of what machines send into a bridge.
+  void mark_at_bridge(Journey& j, const model::Bridge& bridge, const model::Port& in);
+  /// Out of the port that a rule names, as it is.
+  void redirect(Journey& j, const model::TableRule& rule, const std::string& name);
+  /// Whether the bridge carries a frame to one of the addresses that bridges keep to themselves.
+  [[nodiscard]] bool carries_reserved(Journey& j, const model::Bridge& bridge);
+  /// The port that a frame from the interface of `port` belongs to: itself, or the sub-port of the frame's tag, which is taken
+  /// off. nullptr: dropped.
+  [[nodiscard]] const model::Port* port_entered(Journey& j, const model::Port& port);
+  /// Out of the interface of this host that a sub-port has from its parent, tagged.
+  void leave_by_parent(Journey& j, const model::Port& port);
+  /// False: the tag of the frame would make it one of a sub-port's; dropped.
+  [[nodiscard]] bool tag_is_own(Journey& j, const model::Port& port);
 
   // reject.cc
   /// Tells the sender, where that is possible, that a rule has rejected its packet.
@@ -305,7 +328,9 @@ class Simulation {
   bool cacheable_if_answered_ = false;
   bool too_many_ = false;  ///< a limit was hit: the answer would be partial
   unsigned visits_ = 0, made_ = 0;
-  bool searched_ = false;  ///< rules were: a search names what it reads without looking back
+  PortId entered_;               ///< whose machine sent the packet; nil: none here
+  std::optional<uint16_t> tag_;  ///< of the sub-port that it entered by
+  bool searched_ = false;        ///< rules were: a search names what it reads without looking back
   std::vector<Dependency>& dependencies_ = out_.dependencies;
   uint64_t depended_ =
       0;  ///< a bit for each dependency, by hash: where it is clear, a dependency is new

@@ -28,6 +28,7 @@ class TestCloud {
   std::map<SecurityGroupId, model::SecurityGroup> security_groups;
   std::map<SecurityRuleId, model::SecurityRule> security_rules;
   std::map<DhcpSubnetId, model::DhcpSubnet> dhcp_subnets;
+  std::map<MirrorId, model::Mirror> mirrors;
   uint32_t tunnel_mtu = 0;  ///< of every host's tunnels, over IPv4 and IPv6
   /// Datapath port numbers, the same at whichever host the port is.
   std::map<PortId, uint32_t> dp_ports;
@@ -173,6 +174,26 @@ class TestCloud {
     s.network = *IpPrefix::parse(network);
     return s;
   }
+  model::Mirror& mirror(const std::string& name,
+                        std::variant<std::monostate, PortId, BridgeId, RouterId> at, bool in,
+                        bool out, PortId to) {
+    const MirrorId id{Uuid::derived("mirror", name)};
+    return mirrors[id] = {.id = id, .name = name, .at = at, .in = in, .out = out, .to_port = to};
+  }
+  /// A port of the bridge for the frames of the parent's interface with the tag, at the parent's host.
+  PortId sub_port(const std::string& name, BridgeId bridge, PortId parent, uint16_t vlan,
+                  std::string_view mac = "", const std::vector<std::string>& addresses = {}) {
+    const PortId id = bridge_port(name, bridge, mac, addresses);
+    ports[id].parent = parent;
+    ports[id].vlan = vlan;
+    if (const auto at = bindings.find(parent); at != bindings.end())
+      bindings[id] = {.port = id,
+                      .host = at->second.host,
+                      .tunnel_key = next_key_++,
+                      .generation = 1,
+                      .active = true};
+    return id;
+  }
   /// The members of all security groups, in two parts each.
   using Members = std::map<std::pair<SecurityGroupId, uint32_t>, std::vector<model::GroupMember>>;
   [[nodiscard]] Members members() const {
@@ -200,6 +221,7 @@ class TestCloud {
     for (const auto& [id, r] : security_groups) out.push_back(model::SecurityGroupChange{id, r});
     for (const auto& [id, r] : security_rules) out.push_back(model::SecurityRuleChange{id, r});
     for (const auto& [id, r] : dhcp_subnets) out.push_back(model::DhcpSubnetChange{id, r});
+    for (const auto& [id, r] : mirrors) out.push_back(model::MirrorChange{id, r});
     for (const auto& [at, r] : members())
       out.push_back(model::GroupMembersChange{at.first, at.second, r});
     for (const auto& [id, r] : bindings) out.push_back(local_port_change(id, self));
@@ -211,7 +233,9 @@ class TestCloud {
   [[nodiscard]] model::LocalPortChange local_port_change(PortId id, HostId self) const {
     const auto b = bindings.find(id);
     const bool here = b != bindings.end() && b->second.host == self;
-    return {id, here ? dp_ports.at(id) : 0};
+    // A sub-port has no interface of its own.
+    const auto number = dp_ports.find(id);
+    return {id, here && number != dp_ports.end() ? number->second : 0};
   }
   [[nodiscard]] std::shared_ptr<const model::Snapshot> snapshot(HostId self) const {
     model::Topology topology(self);

@@ -60,7 +60,7 @@ void random_conditions(model::Rule& r, const TestCloud& c, Dice& dice) {
   static constexpr uint8_t kProtocols[] = {6, 17, 1, 58, 50};
   static constexpr uint8_t kTypes[] = {0, 8, 128, 129, 135, 136};
   for (uint64_t n = dice.below(4); n > 0; --n) {
-    switch (dice.below(19)) {
+    switch (dice.below(23)) {
       case 0:
         r.ethertype = static_cast<uint16_t>(dice.one_in(3)   ? eth_type::kArp
                                             : dice.one_in(2) ? eth_type::kIpv4
@@ -114,6 +114,18 @@ void random_conditions(model::Rule& r, const TestCloud& c, Dice& dice) {
         if (!c.ports.empty()) (dice.one_in(2) ? r.in_port : r.out_port) = some_key(c.ports, dice);
         break;
       case 17:
+        r.vlan = static_cast<uint16_t>(10 * dice.below(4));
+        break;
+      case 18:
+        if (!c.bridges.empty()) r.through_bridge = some_key(c.bridges, dice);
+        break;
+      case 19:
+        if (!c.routers.empty()) r.through_router = some_key(c.routers, dice);
+        break;
+      case 20:
+        (dice.one_in(2) ? r.inner_source : r.inner_destination) = random_prefix(dice);
+        break;
+      case 21:
         if (!c.port_groups.empty()) r.in_port_group = some_key(c.port_groups, dice);
         break;
       default:
@@ -121,21 +133,25 @@ void random_conditions(model::Rule& r, const TestCloud& c, Dice& dice) {
     }
   }
   if (dice.one_in(4))
-    for (uint64_t n = 1 + dice.below(2); n > 0; --n) r.inverted |= 1u << dice.below(19);
+    for (uint64_t n = 1 + dice.below(2); n > 0; --n) r.inverted |= 1u << dice.below(25);
 }
 
 template <typename Dice>
 void add_rule(TestCloud& c, Dice& dice) {
   if (c.chains.empty()) return;
   static constexpr model::RuleAction kActions[] = {
-      model::RuleAction::accept,   model::RuleAction::accept, model::RuleAction::drop,
-      model::RuleAction::reject,   model::RuleAction::jump,   model::RuleAction::return_,
-      model::RuleAction::continue_};
+      model::RuleAction::accept,    model::RuleAction::accept, model::RuleAction::drop,
+      model::RuleAction::reject,    model::RuleAction::jump,   model::RuleAction::return_,
+      model::RuleAction::continue_, model::RuleAction::mark,   model::RuleAction::redirect};
   const auto name = "rule" + std::to_string(dice.below(100'000));
   model::Rule& r = c.rule(name, some_key(c.chains, dice), static_cast<uint32_t>(dice.below(12)),
-                          kActions[dice.below(7)]);
+                          kActions[dice.below(9)]);
   if (r.action == model::RuleAction::jump && !dice.one_in(8))
     r.jump_chain = some_key(c.chains, dice);
+  if (r.action == model::RuleAction::mark) r.set_dscp = static_cast<uint8_t>(dice.below(64));
+  if (r.action == model::RuleAction::redirect && !c.ports.empty())
+    r.redirect_port = some_key(c.ports, dice);
+  r.log = dice.one_in(4);
   random_conditions(r, c, dice);
 }
 
@@ -313,6 +329,7 @@ inline void add_filter_changes(const TestCloud& a, const TestCloud& b,
   kind(a.port_groups, b.port_groups, model::PortGroupChange{});
   kind(a.security_groups, b.security_groups, model::SecurityGroupChange{});
   kind(a.security_rules, b.security_rules, model::SecurityRuleChange{});
+  kind(a.mirrors, b.mirrors, model::MirrorChange{});
   const auto before = a.members(), after = b.members();
   for (const auto& [at, members] : before)
     if (!after.contains(at)) out.push_back(model::GroupMembersChange{at.first, at.second, {}});

@@ -27,6 +27,8 @@ std::string_view to_string(DeviceKind kind) {
       return "rule";
     case DeviceKind::security_group:
       return "security group";
+    case DeviceKind::mirror:
+      return "mirror";
   }
   return "unknown";
 }

@@ -25,6 +25,7 @@ enum class DeviceKind : uint8_t {
   chain,
   rule,
   security_group,
+  mirror,
 };
 [[nodiscard]] std::string_view to_string(DeviceKind kind);
 

@@ -12,6 +12,7 @@
 #include "sim/simulate.h"
 #include "sim/test_cloud.h"
 #include "sim/test_filters.h"
+#include "sim/test_services.h"
 
 namespace plexus::sim {
 namespace {
@@ -61,6 +62,7 @@ void add_filters_of(std::span<const uint8_t> bytes, TestCloud& cloud) {
   FilterDice dice(seed);
   add_filters(cloud, dice);
   for (uint64_t n = dice.below(4); n > 0; --n) mutate_filters(cloud, dice);
+  if (dice.one_in(2)) add_services(cloud, dice);
 }
 
 /// The byte before those is a set of things to say about DHCP; zero: there is none.

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// What devices do beside forwarding and filtering: mirrors, marks, redirection, sub-ports, reserved groups.
+//
+// Mirrors copy a packet as it is where they stand. A copy is asked by no filter and looked at by no other mirror, and
+// whatever becomes of it, nothing becomes of the packet. Who passes a place has asked for the place's own tag, which says
+// whether there are mirrors at all.
+#include <algorithm>
+
+#include "packet/headers.h"
+#include "sim/simulation.h"
+
+namespace plexus::sim {
+namespace {
+
+constexpr uint16_t kLldp = 0x88cc;
+
+}  // namespace
+
+// ---- mirrors
+
+void Simulation::mirror_in(Journey& j, const model::Port& in) {
+  if (!snapshot_.any_mirrors()) return;
+  mirror(j, in.id.uuid, true);
+  mirror(j, j.passed->device, true);
+}
+
+void Simulation::mirror_out(Journey& j, const model::Port& out) {
+  // What the ingress host has decided it has mirrored, too; of a flood the last stage is left.
+  if (!snapshot_.any_mirrors() || (j.passing == Passing::decided && !j.refusal)) return;
+  if (!j.copied && j.passing != Passing::flooded_elsewhere) {
+    if (const auto* id = std::get_if<BridgeId>(&out.device)) mirror(j, id->uuid, false);
+    if (const auto* id = std::get_if<RouterId>(&out.device)) mirror(j, id->uuid, false);
+  }
+  mirror(j, out.id.uuid, false);
+}
+
+void Simulation::mirror(Journey& j, const Uuid& at, bool in) {
+  const auto mirrors = snapshot_.mirrors_of(at);
+  if (mirrors.empty()) return;
+  depend(mirrors_tag(at));
+  for (const MirrorId id : mirrors) {
+    const model::Mirror* mirror = snapshot_.mirror(id);
+    if (mirror == nullptr || mirror->unreadable || !mirror->admin_up) continue;
+    if (in ? mirror->in : mirror->out) send_mirrored(j, *mirror, in);
+  }
+}
+
+void Simulation::send_mirrored(Journey& j, const model::Mirror& mirror, bool in) {
+  const auto none = [&](std::string_view why) {
+    note_at(j, DeviceKind::mirror, mirror, "no copy: {}", why);
+  };
+  // What the machine behind a mirror sends it knows, and it would go round between two of them.
+  if (mirror.to_port == entered_) return none("the packet comes from the mirror's port");
+  depend(port_tag(mirror.to_port));
+  const model::Port* to = snapshot_.port(mirror.to_port);
+  if (to == nullptr || to->unreadable) return none("its port is not known");
+  if (!std::holds_alternative<BridgeId>(to->device) || to->peer)
+    return none("its port is no exterior port of a bridge");
+  if (!to->admin_up) return none("its port is administratively down");
+  if (j.from_tunnel && !snapshot_.is_here(to->id))
+    return none("its port is not at this host, and what comes by tunnel does not go on by tunnel");
+  note_at(j, DeviceKind::mirror, mirror, "copies what {}, to port {}", in ? "comes in" : "goes out",
+          to->name);
+  Journey copy = j;
+  Fate fate;
+  copy.fate = &fate;
+  copy.hop = nullptr;  // no router has to see to its size
+  ++copy.depth;
+  leave_exterior(copy, *to);
+  for (Copy& made : fate.copies) {
+    j.fate->copies.push_back(std::move(made));
+    ++j.fate->mirrored;
+  }
+}
+
+// ---- marks
+
+void Simulation::mark_at_bridge(Journey& j, const model::Bridge& bridge, const model::Port& in) {
+  const auto dscp = in.dscp ? in.dscp : bridge.dscp;
+  // Where machines send into it: what comes over a link or a tunnel has its mark.
+  if (!dscp || in.peer || j.mask == nullptr || j.devices != 1 || j.from_tunnel) return;
+  const uint16_t type = j.eth_type();
+  if (type != eth_type::kIpv4 && type != eth_type::kIpv6) return;
+  note_at(j, DeviceKind::bridge, bridge, "marks it {}, as {} says", *dscp,
+          in.dscp ? "the port" : "the bridge");
+  j.set_dscp(*dscp);
+}
+
+// ---- redirection
+
+void Simulation::redirect(Journey& j, const model::TableRule& rule, const std::string& name) {
+  const auto refuse = [&](DropReason reason, std::string_view why) {
+    drop(j, reason, DeviceKind::rule, name, rule.id.uuid,
+         trace_ == nullptr ? std::string() : fmt::format("into the port: redirects, {}", why));
+  };
+  if (!rule.redirect_port) return refuse(DropReason::filter_unreadable, "and names no port");
+  depend(port_tag(*rule.redirect_port));
+  const model::Port* to = snapshot_.port(*rule.redirect_port);
+  if (to == nullptr) return refuse(DropReason::dangling, "to a port that is not known");
+  if (!std::holds_alternative<BridgeId>(to->device) || to->peer)
+    return refuse(DropReason::dangling, "to a port that is no exterior port of a bridge");
+  if (j.came_by != nullptr && to->id == j.came_by->id)
+    return refuse(DropReason::hairpin, "back to the port it came from");
+  note(j, DeviceKind::rule, name, rule.id.uuid, "into the port: redirect to port {}", to->name);
+  if (!port_works(j, *to)) return;
+  ++j.depth;
+  if (snapshot_.any_mirrors()) mirror(j, to->id.uuid, false);
+  leave_exterior(j, *to);
+}
+
+// ---- reserved groups
+
+bool Simulation::carries_reserved(Journey& j, const model::Bridge& bridge) {
+  if (bridge.forward_bpdu == bridge.forward_lldp) return bridge.forward_bpdu;
+  return j.eth_type() == kLldp ? bridge.forward_lldp : bridge.forward_bpdu;
+}
+
+// ---- sub-ports
+
+const model::Port* Simulation::port_entered(Journey& j, const model::Port& port) {
+  if (snapshot_.sub_ports(port.id).empty()) return &port;
+  const auto vlan = j.vlan();
+  const auto id = vlan ? snapshot_.sub_port(port.id, *vlan) : std::nullopt;
+  if (!id) return &port;
+  depend(port_tag(*id));
+  if (!port_works(j, port)) return nullptr;
+  const model::Port* sub = snapshot_.port(*id);
+  if (sub == nullptr || port.parent || !snapshot_.is_here(*id)) {
+    drop(j, DropReason::port_unbound, DeviceKind::port, sub != nullptr ? sub->name : std::string(),
+         id->uuid, "has the tag on this interface, but is not bound to this host");
+    return nullptr;
+  }
+  note_at(j, DeviceKind::port, *sub, "has the tag {} on this interface: taken off", *vlan);
+  tag_ = *vlan;
+  if (j.pop_vlan()) cacheable_ = false;  // others of the class have no second tag
+  return sub;
+}
+
+void Simulation::leave_by_parent(Journey& j, const model::Port& port) {
+  depend(port_tag(*port.parent));
+  const model::Port* parent = snapshot_.port(*port.parent);
+  const auto number = parent != nullptr ? snapshot_.dp_port(parent->id) : std::nullopt;
+  if (!number || !snapshot_.is_here(port.id)) {
+    return drop_at(j, DropReason::port_unbound, DeviceKind::port, port,
+                   "is bound to this host, but the interface of its parent is not here, or its "
+                   "tag is another's there");
+  }
+  if (!port_works(j, *parent)) return;
+  note_at(j, DeviceKind::port, port, "out by {} (datapath port {}) of this host, with the tag {}",
+          parent->interface.empty() ? "?" : parent->interface, number->number, port.vlan);
+  j.rewrite.push_vlan = port.vlan;
+  output(j, LocalOutput{*number});
+}
+
+bool Simulation::tag_is_own(Journey& j, const model::Port& port) {
+  if (snapshot_.sub_ports(port.id).empty()) return true;
+  const auto vlan = j.vlan();
+  if (!vlan || !snapshot_.sub_port(port.id, *vlan)) return true;
+  drop_at(j, DropReason::vlan_of_sub_port, DeviceKind::port, port,
+          "has a sub-port for the tag {}: nothing else leaves with it", *vlan);
+  return false;
+}
+
+}  // namespace plexus::sim
