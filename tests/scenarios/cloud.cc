@@ -67,16 +67,17 @@ World ScenarioCloud::world() {
   for (const auto& [id, object] : objects_) {
     const auto& message = *object.message;
     if (const auto* bridge = dynamic_cast<const v1::Bridge*>(&message)) {
-      w.bridges[BridgeId{id}] = store::to_model(*bridge);
+      w.bridges[BridgeId{id}] = with_services(*bridge);
     } else if (const auto* router = dynamic_cast<const v1::Router*>(&message)) {
-      w.routers[RouterId{id}] = store::to_model(*router);
+      w.routers[RouterId{id}] = with_services(*router);
     } else if (const auto* port = dynamic_cast<const v1::Port*>(&message)) {
-      w.filters.take_member(w.ports[PortId{id}] = store::to_model(*port));
+      w.filters.take_member(w.ports[PortId{id}] = with_services(*port));
     } else if (const auto* route = dynamic_cast<const v1::Route*>(&message)) {
       w.routes[RouteId{id}] = store::to_model(*route);
     } else {
       w.filters.take(id, message);
       take_dhcp_subnet(message, w.dhcp);
+      w.services.take(id, message);
     }
   }
   for (const auto& [id, port] : w.ports) {
@@ -94,7 +95,15 @@ World ScenarioCloud::world() {
   }
   for (auto& [name, host] : hosts_) {
     model::Host record{host->id, host->name, {host->address}, {}};
-    for (const auto& [id, plug] : host->attached) {
+    std::vector<PortId> here;
+    for (const auto& [id, plug] : host->attached) here.push_back(id);
+    for (const auto& [id, port] : w.ports) {  // sub-ports are where their parent is
+      if (!port.parent || !host->attached.contains(*port.parent)) continue;
+      here.push_back(id);
+      generations_[id] = generations_[*port.parent];
+      if (!host->keys.contains(id)) host->keys[id] = host->next_key++;
+    }
+    for (const PortId id : here) {
       const auto port = w.ports.find(id);
       if (port == w.ports.end()) continue;
       if (const auto* bridge = std::get_if<BridgeId>(&port->second.device)) {
@@ -125,6 +134,7 @@ std::vector<model::Change> ScenarioCloud::changes_between(const World& before, c
   add_differences<model::HostChange>(before.hosts, after.hosts, out);
   add_changes(before.filters, after.filters, out);
   add_changes(before.dhcp, after.dhcp, out);
+  add_changes(before.services, after.services, out);
   for (const auto& [port, table] : before.neighbours) {
     if (!after.neighbours.contains(port)) out.push_back(model::NeighboursChange{port, {}});
   }
@@ -570,7 +580,7 @@ std::vector<std::string> ScenarioCloud::differing_flows(const VirtualHost& host)
   std::vector<std::string> findings;
   for (const datapath::FlowEntry& entry : *installed) {
     const auto flow = host.worker->flows().find(entry.flow.match);
-    if (flow && flow->actions == entry.flow.actions) continue;
+    if (flow && same_effect(flow->actions, entry.flow.actions)) continue;
     findings.push_back(host.name + ": the datapath has the flow " + format(entry.flow.match) +
                        " : " + format(entry.flow.actions) + ", the worker has " +
                        (flow ? format(flow->actions) : "none"));

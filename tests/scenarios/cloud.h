@@ -20,6 +20,7 @@
 #include "scenarios/filter_records.h"
 #include "scenarios/lab.h"
 #include "scenarios/peer_links.h"
+#include "scenarios/service_records.h"
 
 namespace plexus::scenario {
 
@@ -34,6 +35,7 @@ struct World {
   std::map<PortId, std::vector<model::Neighbour>> neighbours;
   FilterRecords filters;
   DhcpRecords dhcp;
+  ServiceRecords services;
 };
 
 class ScenarioCloud {

@@ -2,6 +2,7 @@
 #include "scenarios/filter_records.h"
 
 #include "plexus/v1/resources.pb.h"
+#include "scenarios/service_records.h"
 #include "store/topology/convert.h"
 
 namespace plexus::scenario {
@@ -24,7 +25,7 @@ void FilterRecords::take(const Uuid& id, const Message& object) {
   if (const auto* chain = dynamic_cast<const v1::Chain*>(&object))
     chains[{id}] = store::to_model(*chain);
   else if (const auto* rule = dynamic_cast<const v1::Rule*>(&object))
-    rules[{id}] = store::to_model(*rule);
+    rules[{id}] = with_services(*rule);
   else if (const auto* addresses = dynamic_cast<const v1::AddressGroup*>(&object))
     address_groups[{id}] = store::to_model(*addresses);
   else if (const auto* ports = dynamic_cast<const v1::PortGroup*>(&object))
