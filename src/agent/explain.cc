@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "agent/drop_advice.h"
 #include "flow/match.h"
 #include "flow/match_text.h"
 #include "packet/text.h"
@@ -155,6 +156,55 @@ Node needed(const sim::Missing& missing, const model::Snapshot& snapshot) {
   return out;
 }
 
+/// Whose tunnel address it is.
+const model::Host* host_at(const IpAddr& address, const model::Snapshot& snapshot) {
+  const model::Host* found = nullptr;
+  snapshot.each_host([&](const model::Host& host) {
+    if (std::find(host.tunnel_addresses.begin(), host.tunnel_addresses.end(), address) !=
+        host.tunnel_addresses.end())
+      found = &host;
+  });
+  return found;
+}
+
+/// Where one copy goes, and what it is then.
+Node output_document(const Copy& copy, const sim::Packet& packet, const model::Snapshot& snapshot) {
+  Node out = Node::map_of({});
+  const auto add_port = [&](PortId id) {
+    out.add("port", text(name_of(snapshot.port(id))));
+    out.add("id", text(id.str()));
+  };
+  if (const auto* local = std::get_if<LocalOutput>(&copy.output)) {
+    snapshot.each_port([&](const model::Port& port) {
+      if (snapshot.dp_port(port.id) == local->port) add_port(port.id);
+    });
+  } else if (const auto* tunnel = std::get_if<TunnelOutput>(&copy.output)) {
+    const model::Host* host = host_at(tunnel->remote, snapshot);
+    out.add("host", text(name_of(host)));
+    out.add("tunnel_key", Node::of_number(uint64_t{tunnel->key}));
+    if (host != nullptr) {
+      snapshot.each_binding([&](const model::Binding& binding) {
+        if (binding.host == host->id && binding.tunnel_key == tunnel->key) add_port(binding.port);
+      });
+      for (const auto& [bridge, key] : host->flood_keys)
+        if (key == tunnel->key) out.add("bridge", text(name_of(snapshot.bridge(bridge))));
+    }
+  } else {
+    out.add("answer", Node::of_bool(true));
+    return out;
+  }
+  out.add("packet", text(format_frame(rewritten(copy.rewrite, packet.parsed, packet.frame))));
+  return out;
+}
+
+/// The step that dropped: the simulator puts the reason behind what it says of it.
+const sim::TraceStep* step_to_blame(const sim::Outcome& outcome, const sim::Trace& trace) {
+  const std::string reason = fmt::format("[{}]", sim::to_string(outcome.reason));
+  for (const sim::TraceStep& step : trace.steps())
+    if (step.kind != sim::DeviceKind::outcome && step.text.ends_with(reason)) return &step;
+  return nullptr;
+}
+
 Node step_document(const sim::TraceStep& step) {
   Node out = Node::map_of({});
   out.add("depth", Node::of_number(uint64_t{step.depth}));
@@ -200,6 +250,13 @@ Node trace_document(const sim::Packet& packet, const sim::Outcome& outcome, cons
   out.add("verdict", text(sim::to_string(outcome.verdict)));
   if (outcome.verdict == sim::Verdict::drop)
     out.add("reason", text(sim::to_string(outcome.reason)));
+  out.add("outputs", list_of(outcome.actions.copies, [&](const Copy& copy) {
+            return output_document(copy, packet, snapshot);
+          }));
+  if (outcome.verdict == sim::Verdict::drop) {
+    if (const auto* step = step_to_blame(outcome, trace)) out.add("blame", step_document(*step));
+    out.add("advice", text(drop_advice(outcome.reason)));
+  }
   out.add("actions", text(format(outcome.actions)));
   out.add("match", text(format(match_of(packet.key, outcome.mask))));
   out.add("cacheable", Node::of_bool(outcome.cacheable));

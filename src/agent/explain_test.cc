@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "agent/drop_advice.h"
 #include "codec/json.h"
 #include "packet/text.h"
 #include "sim/test_cloud.h"
@@ -139,6 +140,40 @@ TEST_F(Explain, TunnelKeysAndThingsThatAreGone) {
   EXPECT_EQ(at(objects[1], "aspect"), "leads to port vm1");
   EXPECT_EQ(objects[1].find("id"), nullptr);
   EXPECT_EQ(at(objects[2], "aspect"), "stands for nothing here");
+}
+
+TEST_F(Explain, WhereCopiesGoAndWhatTheyAreThen) {
+  const Node doc = explained(
+      "eth 02:00:00:00:01:01 > 02:00:00:00:02:01 | ipv4 10.0.1.11 > 10.0.2.12 | udp 1 > 2");
+  const Node* outputs = doc.find("outputs");
+  ASSERT_NE(outputs, nullptr);
+  ASSERT_EQ(outputs->items.size(), 1u);
+  const Node& output = outputs->items[0];
+  EXPECT_EQ(at(output, "host"), "h2");
+  EXPECT_EQ(at(output, "port"), "vm2");
+  EXPECT_NE(output.find("tunnel_key"), nullptr);
+  const std::string packet = at(output, "packet");
+  EXPECT_TRUE(packet.starts_with("eth 02:00:00:00:02:02 > 02:00:00:00:01:02")) << packet;
+  EXPECT_EQ(doc.find("blame"), nullptr);
+}
+
+TEST_F(Explain, ADropHasAStepToBlameAndAdvice) {
+  const Node doc = explained(
+      "eth 02:00:00:00:01:01 > 02:00:00:00:02:01 | ipv4 10.0.1.11 > 203.0.113.1 | udp 1 > 2");
+  EXPECT_EQ(at(doc, "reason"), "no_route");
+  EXPECT_TRUE(doc.find("outputs")->items.empty());
+  const Node* blame = doc.find("blame");
+  ASSERT_NE(blame, nullptr);
+  EXPECT_EQ(at(*blame, "kind"), "router");
+  EXPECT_EQ(at(*blame, "name"), "core");
+  EXPECT_EQ(at(doc, "advice"), "add a route that covers the destination");
+}
+
+TEST(DropAdvice, EachReasonHasOne) {
+  for (size_t i = 1; i < sim::kDropReasonCount; ++i) {
+    const auto reason = static_cast<sim::DropReason>(i);
+    EXPECT_FALSE(drop_advice(reason).empty()) << sim::to_string(reason);
+  }
 }
 
 }  // namespace

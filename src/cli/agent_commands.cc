@@ -8,6 +8,7 @@
 
 #include "cli/api_client.h"
 #include "cli/commands.h"
+#include "cli/trace_expectation.h"
 #include "codec/nearest.h"
 
 namespace plexus::cli {
@@ -27,14 +28,19 @@ std::vector<std::string> local_agents(const std::string& run_dir) {
   return out;
 }
 
+std::string run_directory() {
+  const char* environment = std::getenv("PLEXUS_RUN");
+  return environment != nullptr && *environment != '\0' ? environment : "/run/plexus";
+}
+
+std::string address_of(const std::string& run_dir, const std::string& host) {
+  return "unix:" + run_dir + "/" + host + "/agent.sock";
+}
+
 Result<std::string> agent_address(const Invocation& in) {
   if (!in.agent.empty()) return in.agent;
-  const char* environment = std::getenv("PLEXUS_RUN");
-  const std::string run_dir =
-      environment != nullptr && *environment != '\0' ? environment : "/run/plexus";
-  const auto address = [&](const std::string& host) {
-    return "unix:" + run_dir + "/" + host + "/agent.sock";
-  };
+  const std::string run_dir = run_directory();
+  const auto address = [&](const std::string& host) { return address_of(run_dir, host); };
   const std::vector<std::string> agents = local_agents(run_dir);
   if (!in.host.empty()) {
     if (std::find(agents.begin(), agents.end(), in.host) != agents.end()) return address(in.host);
@@ -178,6 +184,83 @@ Result<Node> trace(ApiClient& agent, const Invocation& in) {
   return agent.call("POST", "/v1/trace", &body);
 }
 
+/// What becomes of the copies that leave by tunnel, at the hosts whose agents run here too.
+void follow_tunnels(const Invocation& in, std::vector<Hop>& hops) {
+  constexpr size_t kMaxHops = 64;
+  const Node* outputs = hops.front().trace.find("outputs");
+  if (outputs == nullptr) return;
+  const std::string run_dir = run_directory();
+  const std::vector<std::string> agents = local_agents(run_dir);
+  const std::vector<Node> copies = outputs->items;  // hops move when one is added
+  for (const Node& output : copies) {
+    const std::string host = text_of(output, "host");
+    const Node* key = output.find("tunnel_key");
+    const Node* packet = output.find("packet");
+    if (key == nullptr || packet == nullptr || hops.size() >= kMaxHops ||
+        std::find(agents.begin(), agents.end(), host) == agents.end())
+      continue;
+    auto http = HttpClient::to(address_of(run_dir, host));
+    if (!http) continue;
+    (*http)->set_timeout(in.timeout);
+    ApiClient agent(**http);
+    Node body = Node::map_of({});
+    body.add("tunnel_key", *key);
+    body.add("packet", *packet);
+    // An agent that does not answer was not asked: the first host has decided all the same.
+    if (auto answer = agent.call("POST", "/v1/trace", &body))
+      hops.push_back({host, std::move(*answer)});
+  }
+}
+
+Node judgement_document(const Judgement& judgement) {
+  Node out = Node::map_of({});
+  out.add("met", Node::of_bool(judgement.met));
+  out.add("found", Node::of_text(judgement.found));
+  if (!judgement.stage.empty()) out.add("stage", Node::of_text(judgement.stage));
+  if (!judgement.change.empty()) out.add("change", Node::of_text(judgement.change));
+  return out;
+}
+
+void print_trace(const Node& trace, Terminal& terminal) {
+  const std::string text = text_of(trace, "text");
+  terminal.out << text;
+  if (text.empty() || text.back() != '\n') terminal.out << "\n";
+}
+
+int show_trace(const Invocation& in, Node answer, Terminal& terminal) {
+  std::vector<Hop> hops = {{"", answer}};
+  // Who names an agent by its address may mean one on another machine, whose neighbours are not ours.
+  if (in.agent.empty()) follow_tunnels(in, hops);
+  std::optional<Judgement> judgement;
+  if (in.expect) judgement = judge(*in.expect, hops);
+  if (in.output == Output::json || in.output == Output::yaml) {
+    std::vector<Node> further;
+    for (size_t i = 1; i < hops.size(); ++i) {
+      Node hop = Node::map_of({});
+      hop.add("host", Node::of_text(hops[i].host));
+      hop.add("trace", hops[i].trace);
+      further.push_back(std::move(hop));
+    }
+    if (!further.empty()) answer.add("hops", Node::list_of(std::move(further)));
+    if (judgement) answer.add("expected", judgement_document(*judgement));
+    print_document(answer, in.output, terminal);
+  } else {
+    for (const Hop& hop : hops) {
+      if (!hop.host.empty()) terminal.out << "at host " << hop.host << ":\n";
+      print_trace(hop.trace, terminal);
+    }
+    if (judgement) {
+      const Palette& c = terminal.palette;
+      terminal.out << (judgement->met ? "as expected: " : "not as expected: ")
+                   << c.bold(judgement->found) << "\n";
+      if (!judgement->stage.empty()) terminal.out << "    because of " << judgement->stage << "\n";
+      if (!judgement->change.empty())
+        terminal.out << "    what would help: " << judgement->change << "\n";
+    }
+  }
+  return judgement && !judgement->met ? kUnmet : kOk;
+}
+
 }  // namespace
 
 int run_agent(const Invocation& in, Terminal& terminal) {
@@ -197,11 +280,9 @@ int run_agent(const Invocation& in, Terminal& terminal) {
                                         : in.verb == Verb::agent_ports ? "/v1/ports"
                                                                        : "/v1/status");
   if (!answer) return fail(answer.error(), terminal);
+  if (in.verb == Verb::trace) return show_trace(in, std::move(*answer), terminal);
   if (in.output == Output::json || in.output == Output::yaml) {
     print_document(*answer, in.output, terminal);
-  } else if (const Node* text = answer->find("text"); in.verb == Verb::trace && text != nullptr) {
-    terminal.out << text->text;
-    if (text->text.empty() || text->text.back() != '\n') terminal.out << "\n";
   } else if (in.verb == Verb::flows) {
     print_flows(*answer, in.why, terminal);
   } else if (in.verb == Verb::connections) {

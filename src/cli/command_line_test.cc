@@ -61,6 +61,10 @@ TEST(CommandLine, AgentCommands) {
   EXPECT_EQ(trace.packet, "icmp()");
   EXPECT_EQ(good({"agent", "trace", "--interface", "tap0", "x"}).interface, "tap0");
   EXPECT_EQ(good({"trace", "--tunnel-key", "77", "x"}).tunnel_key, 77u);
+  EXPECT_FALSE(trace.expect);
+  const auto expected = good({"trace", "--in", "vm1", "--expect", "dropped:no_route", "x"}).expect;
+  ASSERT_TRUE(expected);
+  EXPECT_EQ(expected->what, "no_route");
   EXPECT_EQ(good({"flows"}).verb, Verb::flows);
   EXPECT_EQ(good({"agent", "flows", "--agent", "unix:/x"}).agent, "unix:/x");
   EXPECT_EQ(good({"agent", "status"}).verb, Verb::agent_status);
@@ -88,6 +92,7 @@ TEST(CommandLine, MistakesNameTheNearest) {
       {{"port", "update", "x", "--clear", "name"}, "cannot be cleared"},
       {{"apply"}, "--file is required"},
       {{"trace", "x"}, "where does the packet enter?"},
+      {{"trace", "--in", "a", "--expect", "lost", "x"}, "none of delivered, dropped"},
       {{"trace", "--in", "a", "--interface", "b", "x"}, "exclude"},
       {{"bridge", "list", "--json", "--yaml"}, "excludes"},
       {{"bridge", "list", "--timeout", "0"}, "--timeout"},

@@ -228,6 +228,9 @@ void add_agent_commands(CommandSpec& root) {
   options.push_back(of_type(valued("in", "NAME|ID", "The port where the packet enters"), "port"));
   options.push_back(valued("interface", "INTERFACE", "Or the interface"));
   options.push_back(valued("tunnel-key", "NUMBER", "Or from the fabric, with this key"));
+  options.push_back(
+      valued("expect", "delivered|dropped[:REASON]|port:NAME",
+             "What should become of it; if it does not: exit status 6, and the stage to blame"));
   const std::vector<OptionSpec> packet = {required(
       valued("packet", "PACKET", "The packet; docs/packet-syntax.md says how to write one"))};
   const char* group = "One host";

@@ -94,8 +94,12 @@ const std::vector<CommandWords>& command_words() {
        {"plexus route create --router r1 --destination 0.0.0.0/0 --port r1-up --next-hop 192.0.2.1",
         "plexus route create --router r1 --destination 10.66.0.0/16 --kind blackhole"}},
       {"trace",
-       "",
+       "Where a copy leaves by tunnel for a host whose agent runs on this machine too, that agent "
+       "is "
+       "asked what becomes of it there. With --expect, the first stage that disagrees is named.",
        {"plexus trace --host h1 --in vm1 \\",
+        "  'eth 02:00:00:00:01:11 > 02:00:00:00:01:01 | ipv4 10.1.1.11 > 10.1.2.14 | udp 1 > 53'",
+        "plexus trace --host h1 --in vm1 --expect port:vm4 \\",
         "  'eth 02:00:00:00:01:11 > 02:00:00:00:01:01 | ipv4 10.1.1.11 > 10.1.2.14 | udp 1 > 53'"}},
       {"store",
        "Runs plexus-store, which works on the store directly and needs no API server, with the "
@@ -119,6 +123,7 @@ const std::vector<ExitWords>& exit_words() {
       {kTimeout, "no answer, or not applied by all live hosts, within --timeout"},
       {kUnreachable, "no server or agent there, or its store does not answer"},
       {kDenied, "not allowed: no token, or one that may not do this"},
+      {kUnmet, "the packet of plexus trace --expect ended otherwise"},
   };
   return all;
 }

@@ -74,6 +74,12 @@ class Interpreter {
       if (const auto n = number(option, value, 1, 86400)) in_.timeout = std::chrono::seconds(*n);
     } else if (name == "tunnel-key") {
       in_.tunnel_key = number(option, value, 1, (1u << 24) - 1);
+    } else if (name == "expect") {
+      if (auto expectation = parse_expectation(value)) {
+        in_.expect = std::move(*expectation);
+      } else {
+        mistake_ = expectation.error().message;
+      }
     } else if (name == "count") {
       if (const auto n = number(option, value, 1, 1'000'000)) in_.count = *n;
     } else if (name == "clear") {

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "cli/trace_expectation.h"
 #include "codec/schema.h"
 
 namespace plexus::cli {
@@ -21,6 +22,7 @@ enum ExitStatus : int {
   kTimeout = 3,      ///< no answer in time, or not applied in time
   kUnreachable = 4,  ///< no server there, or its store does not answer
   kDenied = 5,       ///< not allowed: no token, or one that may not do this
+  kUnmet = 6,        ///< a trace ended otherwise than expected
 };
 
 enum class Verb : uint8_t {
@@ -86,7 +88,8 @@ struct Invocation {
   std::string port, interface;         ///< where a traced packet enters: one of them,
   std::optional<uint32_t> tunnel_key;  ///< or from the fabric with this key
   std::string packet;
-  bool why = false;  ///< flows: with the objects that each depends on
+  std::optional<Expectation> expect;  ///< trace: what should become of the packet
+  bool why = false;                   ///< flows: with the objects that each depends on
   bool activate = false;
 
   std::string revision;  ///< to wait for

@@ -47,6 +47,30 @@ def test_trace_of_a_dropped_packet_names_the_reason(cloud, packet, reason, named
     assert reason in text and named in text, text
 
 
+@pytest.mark.parametrize("family", DELIVERED)
+def test_trace_that_ends_as_expected(cloud, family):
+    """Also at the host where the packet comes out, whose agent is asked."""
+    done = cloud.cli("trace", "--host", "h1", "--in", "vm1", "--expect", "port:vm4", DELIVERED[family])
+    assert "at host h2:" in done.out and "as expected: delivered to port vm4 at host h2" in done.out
+    answer = cloud.json("trace", "--host", "h1", "--in", "vm1", "--expect", "delivered", DELIVERED[family])
+    assert answer["expected"]["met"] and [h["host"] for h in answer["hops"]] == ["h2"]
+    assert answer["hops"][0]["trace"]["verdict"] == "forward"
+
+
+def test_trace_that_ends_otherwise_names_the_stage(cloud):
+    lost = "eth 02:00:00:00:01:11 > 02:00:00:00:01:01 | ipv4 10.1.1.11 > 203.0.113.9 | udp 1 > 2"
+    done = cloud.cli("trace", "--host", "h1", "--in", "vm1", "--expect", "delivered", lost, check=False)
+    assert done.status == 6, done
+    assert "not as expected: dropped: no_route" in done.out
+    assert re.search(r"because of router core: .*\[no_route\]", done.out), done.out
+    assert "what would help: add a route" in done.out
+    assert cloud.cli("trace", "--host", "h1", "--in", "vm1", "--expect", "dropped:no_route", lost).status == 0
+    other = cloud.cli("trace", "--host", "h1", "--in", "vm1", "--expect", "port:vm2", DELIVERED["ipv4"], check=False)
+    assert other.status == 6 and "delivered to port vm4" in other.out
+    nonsense = cloud.cli("trace", "--host", "h1", "--in", "vm1", "--expect", "lost", lost, check=False)
+    assert nonsense.status == 2 and "dropped:REASON" in nonsense.err
+
+
 def test_trace_follows_the_topology(cloud):
     """It asks the same simulation that forwards, on the same snapshot."""
     with cloud.route("hole", "10.1.2.14/32", kind="blackhole"):
