@@ -25,31 +25,17 @@ bool is_established(const Tuple& t, SeenBits bits) {
          (bits[0] & seen::kMidstream) == 0;
 }
 
-}  // namespace
-
-std::optional<Segment> segment_of(const Sighting& s) {
-  if (s.kind != SightingKind::tracked || s.tuple.protocol != ip_proto::kTcp) return std::nullopt;
-  return segment_of(s.tcp_flags);
-}
-
-Standing standing_of(const ConnectionTable& table, const Zone& zone, const Sighting& s,
-                     Midstream midstream, MonoTime now) {
-  if (s.kind == SightingKind::untracked) return {};
+Standing standing_by(const ConnectionTable& table,
+                     const std::optional<ConnectionTable::Found>& found, const Sighting& s,
+                     Midstream midstream) {
+  if (!found) return standing_without_record(s, midstream);
   Standing standing;
-  if (s.kind == SightingKind::error) {
-    // The quoted packet left as this tuple; the error goes the way of its answers.
-    const auto found =
-        s.tuple.src.is_none() ? std::nullopt : table.find(zone, s.tuple.reversed(), now);
-    standing.state = found ? ConnectionState::related : ConnectionState::invalid;
-    if (!found) return standing;
-    standing.number = found->number;
-    standing.reply = found->direction == Direction::reply;
-    return standing;
-  }
-  const auto found = table.find(zone, s.tuple, now);
-  if (!found) return of_unknown(s, midstream);
   standing.number = found->number;
   standing.reply = found->direction == Direction::reply;
+  if (s.kind == SightingKind::error) {
+    standing.state = ConnectionState::related;
+    return standing;
+  }
   const SeenBits bits = table.seen(found->number);
   standing.state = standing.reply || is_established(s.tuple, bits) ? ConnectionState::established
                                                                    : ConnectionState::new_;
@@ -68,6 +54,40 @@ Standing standing_of(const ConnectionTable& table, const Zone& zone, const Sight
       standing.state = ConnectionState::invalid;
       break;
   }
+  return standing;
+}
+
+}  // namespace
+
+std::optional<Segment> segment_of(const Sighting& s) {
+  if (s.kind != SightingKind::tracked || s.tuple.protocol != ip_proto::kTcp) return std::nullopt;
+  return segment_of(s.tcp_flags);
+}
+
+Standing standing_of(const ConnectionTable& table, const Zone& zone, const Sighting& s,
+                     Midstream midstream, MonoTime now) {
+  if (s.kind == SightingKind::untracked || s.tuple.src.is_none())
+    return standing_without_record(s, midstream);
+  // An error goes the way of the answers to the packet that it quotes.
+  const bool error = s.kind == SightingKind::error;
+  return standing_by(table, table.find(zone, error ? s.tuple.reversed() : s.tuple, now), s,
+                     midstream);
+}
+
+Standing standing_leaving(const ConnectionTable& table, const Zone& zone, const Sighting& s,
+                          Midstream midstream, MonoTime now) {
+  if (s.kind == SightingKind::untracked || s.tuple.src.is_none())
+    return standing_without_record(s, midstream);
+  const bool error = s.kind == SightingKind::error;
+  auto found = table.find(zone, error ? s.tuple : s.tuple.reversed(), now);
+  if (found) found->direction = opposite(found->direction);
+  return standing_by(table, found, s, midstream);
+}
+
+Standing standing_without_record(const Sighting& s, Midstream midstream) {
+  Standing standing;
+  if (s.kind == SightingKind::error) standing.state = ConnectionState::invalid;
+  if (s.kind == SightingKind::tracked) standing = of_unknown(s, midstream);
   return standing;
 }
 

@@ -35,6 +35,14 @@ struct Standing {
 [[nodiscard]] Standing standing_of(const ConnectionTable& table, const Zone& zone,
                                    const Sighting& sighting, Midstream midstream, MonoTime now);
 
+/// The same for a packet that leaves at a port of `zone`, as it is there: for the last stage of a flood, where nobody knows
+/// how it came in. It is found as what its answers will be.
+[[nodiscard]] Standing standing_leaving(const ConnectionTable& table, const Zone& zone,
+                                        const Sighting& sighting, Midstream midstream,
+                                        MonoTime now);
+/// Where no record of it is known.
+[[nodiscard]] Standing standing_without_record(const Sighting& sighting, Midstream midstream);
+
 /// What is known of a connection after its first packet.
 [[nodiscard]] SeenBits seen_at_first(const Sighting& sighting);
 

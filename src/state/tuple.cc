@@ -92,7 +92,8 @@ Sighting sighting_of(const ParsedPacket& parsed, std::span<const uint8_t> frame)
   const FlowKey& key = parsed.key;
   Sighting s;
   if (parsed.error != ParseError::none || !key.is_ip() ||
-      key.ip_frag == static_cast<uint8_t>(FragKind::later) || key.dst_ip().is_multicast()) {
+      key.ip_frag == static_cast<uint8_t>(FragKind::later) || key.dst_ip().is_multicast() ||
+      key.dst_ip() == IpAddr::v4(0xffffffff) || key.src_ip().is_unspecified()) {
     return s;
   }
   if (key.is_ipv6() && key.ip_proto == ip_proto::kIcmpv6 && concerns_the_link(key)) return s;

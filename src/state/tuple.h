@@ -41,7 +41,8 @@ struct Tuple {
 [[nodiscard]] bool has_ports(uint8_t protocol);
 
 enum class SightingKind : uint8_t {
-  untracked,  ///< belongs to no connection: not IP, broken, multicast, neighbour discovery, later fragment
+  /// Belongs to no connection: not IP, broken, multicast, to all on a link, from nobody, neighbour discovery, later fragment.
+  untracked,
   tracked,
   error,  ///< ICMP error about a packet of a connection
 };
