@@ -17,16 +17,17 @@
 namespace plexus {
 
 enum class TagKind : uint8_t {
-  bridge,          ///< the bridge's own fields
-  bridge_mac,      ///< MAC table of a bridge at one MAC; sub = the MAC as a number
-  bridge_flood,    ///< who gets a flooded frame
-  router,          ///< the router's own fields
-  routes,          ///< a router's route table; cubes give the prefix
-  port,            ///< a port: its fields, peer and binding
-  neighbour,       ///< neighbour table of a router port at one address; sub = hash of the address
-  tunnel_key,      ///< the local meaning of a tunnel key; sub = the key, id nil
-  host,            ///< a host's tunnel address or peer state
-  chain,           ///< a chain and its rules; cubes give the packets that a rule can be met by
+  bridge,        ///< the bridge's own fields
+  bridge_mac,    ///< MAC table of a bridge at one MAC; sub = the MAC as a number
+  bridge_flood,  ///< who gets a flooded frame
+  router,        ///< the router's own fields
+  routes,        ///< a router's route table; cubes give the prefix
+  port,          ///< a port: its fields, peer and binding
+  neighbour,     ///< neighbour table of a router port at one address; sub = hash of the address
+  tunnel_key,    ///< the local meaning of a tunnel key; sub = the key, id nil
+  host,          ///< a host's tunnel address or peer state
+  chain,  ///< a chain and its rules; cubes give the packets that a rule can be met by; sub 1: whether it can ask
+          ///< for a packet's connection
   security_group,  ///< what a security group allows; sub = 1 to its members, 2 from them
   addresses,  ///< who is in an address group (sub 1 as source, 2 as destination) or security group (3, 4)
   port_group,    ///< a port group's own record

@@ -109,6 +109,9 @@ void Topology::change(const RuleChange& c, Delta& delta) {
     now->id = c.id;
   }
   if (old == nullptr ? !now : now && *old == *now) return;
+  // First what comes: a rule that asks as before has asked all the time.
+  if (now) count_asking(*now, true, delta);
+  if (old != nullptr) count_asking(*old, false, delta);
   if (old == nullptr || !now || !same_to_packets(*old, *now)) {
     if (old != nullptr) delta.rules.emplace_back(old->chain, region_of(*old));
     if (now) delta.rules.emplace_back(now->chain, region_of(*now));
@@ -126,8 +129,63 @@ void Topology::change(const RuleChange& c, Delta& delta) {
                [&](RuleTable& table) { table.add(*state_.rules_.find(c.id)); });
 }
 
+void Topology::count_asking(const TableRule& rule, bool now, Delta& delta) {
+  const auto count = [now](unsigned& n) {
+    n = now ? n + 1 : n - 1;
+    return n == (now ? 1u : 0u);
+  };
+  bool noticed = false;
+  if (rule.connection != 0 || rule.action == RuleAction::dnat || rule.action == RuleAction::snat)
+    noticed = count(chain_links_[rule.chain].asking);
+  if (rule.action == RuleAction::jump && rule.jump_chain) {
+    auto& jumps = chain_links_[rule.chain].jumps;
+    auto& from = chain_links_[*rule.jump_chain].jumped_from;
+    if (count(jumps[*rule.jump_chain])) noticed = true;
+    (void)count(from[rule.chain]);
+    if (jumps[*rule.jump_chain] == 0) jumps.erase(*rule.jump_chain);
+    if (from[rule.chain] == 0) from.erase(rule.chain);
+  }
+  if (!noticed) return;
+
+  // Whoever leads here may ask now, or no more.
+  std::vector<ChainId> leading{rule.chain};
+  const auto among = [&leading](ChainId id) {
+    return std::find(leading.begin(), leading.end(), id) != leading.end();
+  };
+  for (size_t i = 0; i < leading.size(); ++i)
+    for (const auto& [caller, n] : chain_links_[leading[i]].jumped_from)
+      if (!among(caller)) leading.push_back(caller);
+  std::vector<ChainId> asking;
+  for (const ChainId id : leading) {
+    const ChainLinks& links = chain_links_[id];
+    if (links.asking != 0 ||
+        std::any_of(links.jumps.begin(), links.jumps.end(), [&](const auto& jump) {
+          return !among(jump.first) && state_.asks_connection(jump.first);
+        }))
+      asking.push_back(id);
+  }
+  for (size_t i = 0; i < asking.size(); ++i)
+    for (const auto& [caller, n] : chain_links_[asking[i]].jumped_from)
+      if (std::find(asking.begin(), asking.end(), caller) == asking.end()) asking.push_back(caller);
+  for (const ChainId id : leading) {
+    const bool asks = std::find(asking.begin(), asking.end(), id) != asking.end();
+    if (asks == state_.asks_connection(id)) continue;
+    delta.asking_chains.push_back(id);
+    if (asks)
+      state_.asking_chains_.set(id, true);
+    else
+      state_.asking_chains_.erase(id);
+  }
+  for (const ChainId id : leading)
+    if (chain_links_[id].empty()) chain_links_.erase(id);
+  if (rule.jump_chain && chain_links_[*rule.jump_chain].empty())
+    chain_links_.erase(*rule.jump_chain);
+}
+
 void Topology::change(const SecurityGroupChange& c, Delta& delta) {
-  if (keep(state_.security_groups_, c)) delta.security_groups.push_back(c.id);
+  const SecurityGroup* old = state_.security_group(c.id);
+  const bool other = old != nullptr && c.now && old->stateful != c.now->stateful;
+  if (keep(state_.security_groups_, c) || other) delta.security_groups.push_back(c.id);
 }
 
 void Topology::change(const SecurityRuleChange& c, Delta& delta) {

@@ -2,6 +2,7 @@
 // Filters as they come: what the tables hold after any changes, and what a change says it changed.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <random>
 #include <set>
 
@@ -99,6 +100,70 @@ TEST(Filters, AChangedRuleNamesWhoCanMeetItBeforeAndNow) {
   EXPECT_NE(topology.snapshot()->rules_of(kChain), nullptr);
   apply(topology, RuleChange{rule.id, std::nullopt});
   EXPECT_EQ(topology.snapshot()->rules_of(kChain), nullptr);
+}
+
+TEST(Filters, AChainAsksWhenOneThatItLeadsToDoes) {
+  std::mt19937_64 random(3);
+  Topology topology(HostId{});
+  const auto chain = [](uint64_t n) { return ChainId{Uuid::derived("chain", std::to_string(n))}; };
+  constexpr uint64_t kChains = 6;
+  std::map<RuleId, Rule> rules;
+  std::set<ChainId> before;
+  size_t came = 0, went = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const RuleId id{Uuid::derived("rule", std::to_string(random() % 12))};
+    RuleChange change{id, std::nullopt};
+    if (random() % 3 != 0) {
+      Rule rule;
+      rule.id = id;
+      rule.chain = chain(random() % kChains);
+      if (random() % 6 == 0) rule.connection = 1;
+      if (random() % 12 == 0) rule.action = random() % 2 == 0 ? RuleAction::dnat : RuleAction::snat;
+      if (random() % 2 == 0) {
+        rule.action = RuleAction::jump;
+        rule.jump_chain = chain(random() % kChains);
+      }
+      rules[id] = rule;
+      change.now = rule;
+    } else {
+      rules.erase(id);
+    }
+    const Delta delta = apply(topology, change);
+    std::set<ChainId> expected;
+    for (const auto& [key, r] : rules)
+      if (r.connection != 0 || r.action == RuleAction::dnat || r.action == RuleAction::snat)
+        expected.insert(r.chain);
+    for (size_t size = 0; size != expected.size();) {
+      size = expected.size();
+      for (const auto& [key, r] : rules)
+        if (r.action == RuleAction::jump && expected.contains(*r.jump_chain))
+          expected.insert(r.chain);
+    }
+    std::vector<ChainId> changed;
+    for (uint64_t n = 0; n < kChains; ++n) {
+      ASSERT_EQ(topology.snapshot()->asks_connection(chain(n)), expected.contains(chain(n))) << i;
+      if (expected.contains(chain(n)) == before.contains(chain(n))) continue;
+      changed.push_back(chain(n));
+      ++(expected.contains(chain(n)) ? came : went);
+    }
+    std::sort(changed.begin(), changed.end());
+    // May name more: what comes and goes within a change.
+    ASSERT_TRUE(std::includes(delta.asking_chains.begin(), delta.asking_chains.end(),
+                              changed.begin(), changed.end()));
+    before = expected;
+  }
+  EXPECT_GT(came, 100u);
+  EXPECT_GT(went, 100u);
+}
+
+TEST(Filters, AGroupThatBecomesStatefulIsAnotherOne) {
+  Topology topology(HostId{});
+  SecurityGroup group{.id = kGroup, .name = "g", .unreadable = false, .rules = {}};
+  apply(topology, SecurityGroupChange{kGroup, group});
+  group.stateful = false;
+  EXPECT_EQ(apply(topology, SecurityGroupChange{kGroup, group}).security_groups.size(), 1u);
+  group.name = "other";
+  EXPECT_TRUE(apply(topology, SecurityGroupChange{kGroup, group}).empty());
 }
 
 TEST(Filters, AnOlderSnapshotKeepsItsRules) {

@@ -140,6 +140,11 @@ class Snapshot {
 
   /// The readable rules of a chain, and the unreadable ones; nullptr: none.
   [[nodiscard]] const RuleTable* rules_of(ChainId id) const { return chain_tables_.find(id); }
+  /// A rule of the chain, or of one that it can jump to, looks at or changes what a packet's connection is: whatever passes
+  /// where the chain stands is tracked, in both directions.
+  [[nodiscard]] bool asks_connection(ChainId id) const {
+    return asking_chains_.find(id) != nullptr;
+  }
   /// What the group lets its members receive, or send; nullptr: nothing.
   [[nodiscard]] const RuleTable* rules_of(SecurityGroupId id, bool ingress) const {
     const SecurityTables* tables = security_tables_.find(id);
@@ -277,7 +282,8 @@ class Snapshot {
   CowTable<SecurityRuleId, SecurityRule> security_rules_;
   // The tables point into rules_ and allowing_.
   CowTable<SecurityRuleId, TableRule> allowing_;  ///< readable security rules
-  CowTable<ChainId, RuleTable> chain_tables_;     ///< values not empty
+  CowTable<ChainId, bool> asking_chains_;
+  CowTable<ChainId, RuleTable> chain_tables_;  ///< values not empty
   CowTable<SecurityGroupId, SecurityTables> security_tables_;
   CowTable<AddressGroupId, AddressSet> address_sets_;
   CowTable<SecurityGroupId, AddressSet> member_sets_;

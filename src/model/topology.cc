@@ -151,6 +151,7 @@ Delta Topology::apply(std::span<const Change> changes) {
   sort_unique(delta.hosts);
   sort_unique(delta.learning);
   sort_unique(delta.chains);
+  sort_unique(delta.asking_chains);
   sort_unique(delta.rules);
   sort_unique(delta.security_groups);
   sort_unique(delta.security_rules);

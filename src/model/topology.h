@@ -51,6 +51,7 @@ struct Delta {
       hosts;  ///< tunnel addresses, flood keys, fenced; of this host, its tunnels' MTU
   std::vector<PortId> learning;                         ///< whether the port learns more MACs
   std::vector<ChainId> chains;                          ///< own fields
+  std::vector<ChainId> asking_chains;                   ///< Snapshot::asks_connection()
   std::vector<std::pair<ChainId, PacketRegion>> rules;  ///< for whom a rule came, went, changed
   std::vector<SecurityGroupId> security_groups;         ///< own fields
   std::vector<ChangedSecurityRule> security_rules;
@@ -103,6 +104,8 @@ class Topology {
   void change(const PortGroupChange& c, Delta& delta);
   void change(const ChainChange& c, Delta& delta);
   void change(const RuleChange& c, Delta& delta);
+  /// The rule asks and jumps no more, or does now.
+  void count_asking(const TableRule& rule, bool now, Delta& delta);
   void change(const SecurityGroupChange& c, Delta& delta);
   void change(const SecurityRuleChange& c, Delta& delta);
   void change(const GroupMembersChange& c, Delta& delta);
@@ -131,7 +134,15 @@ class Topology {
   void add_key(uint32_t key, const TunnelKeyMeaning& meaning, Delta& delta);
   void remove_key(uint32_t key, const TunnelKeyMeaning& meaning, Delta& delta);
 
+  /// What makes a chain ask for connections.
+  struct ChainLinks {
+    unsigned asking = 0;  ///< rules of its own
+    std::map<ChainId, unsigned> jumps, jumped_from;
+    [[nodiscard]] bool empty() const { return asking == 0 && jumps.empty() && jumped_from.empty(); }
+  };
+
   Snapshot state_;
+  std::map<ChainId, ChainLinks> chain_links_;  ///< values not empty
   /// What each part of a group's list of members says.
   std::map<SecurityGroupId, std::map<uint32_t, std::vector<GroupMember>>> member_parts_;
   std::map<LoadBalancerId, std::set<VipId>> vips_of_;

@@ -135,6 +135,7 @@ void add_translations(const model::Delta& delta, std::vector<TagChange>& out) {
 
 void add_filters(const model::Delta& delta, std::vector<TagChange>& out) {
   for (ChainId id : delta.chains) out.push_back({chain_tag(id), std::nullopt});
+  for (ChainId id : delta.asking_chains) out.push_back({tracking_tag(id), std::nullopt});
   for (const auto& [id, region] : delta.rules) out.push_back({chain_tag(id), region_of(region)});
   for (SecurityGroupId id : delta.security_groups)
     for (const bool ingress : {true, false})

@@ -60,6 +60,10 @@ namespace plexus::sim {
 [[nodiscard]] inline Tag chain_tag(ChainId id) {
   return {TagKind::chain, id.uuid, 0};
 }
+/// Whether it, or a chain that it can jump to, asks for a packet's connection.
+[[nodiscard]] inline Tag tracking_tag(ChainId id) {
+  return {TagKind::chain, id.uuid, 1};
+}
 /// A security group, and what it allows to (ingress) or from its members.
 [[nodiscard]] inline Tag security_tag(SecurityGroupId id, bool ingress) {
   return {TagKind::security_group, id.uuid, ingress ? 1u : 2u};
