@@ -34,7 +34,7 @@ void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Po
     return drop_at(j, DropReason::bad_source_mac, DeviceKind::bridge, bridge,
                    "{} is a group address, nobody can be the source", j.key.src_mac());
   }
-  if (!pass_in(j, in, bridge.in_chain)) return;
+  if (!pass_in(j, in, bridge.in_chain, bridge.out_chain)) return;
   learn_source(j, bridge, in);
   if (answer_dhcp(j, bridge, in)) return;
   if (j.flooded != nullptr) {
@@ -128,6 +128,7 @@ void Simulation::flood_remote(Journey& j, const model::Bridge& bridge) {
     note_at(copy, DeviceKind::host, *host,
             "one copy for its ports on bridge {}: out by tunnel {} key {:#x}", bridge.name,
             *address, key->second);
+    delivered(copy, {{}, {bridge.id.uuid}}, id);
     output(copy, TunnelOutput{*address, key->second});
   }
 }

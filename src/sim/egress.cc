@@ -55,6 +55,7 @@ void Simulation::leave_exterior(Journey& j, const model::Port& port) {
                      "is bound to this host, but its interface is not attached");
     }
     if (!tag_is_own(j, port)) return;
+    delivered(j, {port.id, zone_of(port)}, binding->host);
     note_at(j, DeviceKind::port, port, "out by {} (datapath port {}) of this host",
             port.interface.empty() ? "?" : port.interface, number->number);
     return output(j, LocalOutput{*number});
@@ -83,6 +84,7 @@ void Simulation::leave_exterior(Journey& j, const model::Port& port) {
     return drop_at(j, DropReason::port_unbound, DeviceKind::port, port,
                    "is at host {} but has no tunnel key yet", host->name);
   }
+  delivered(j, {port.id, zone_of(port)}, binding->host);
   note_at(j, DeviceKind::port, port, "at host {}: out by tunnel {} key {:#x}", host->name, *address,
           binding->tunnel_key);
   output(j, TunnelOutput{*address, binding->tunnel_key});

@@ -52,11 +52,25 @@ std::string_view verb(model::RuleAction action) {
 struct Simulation::Asking {
   const PortsAsked& ports;
   std::string_view place;
+  std::optional<state::ConnectionState> connection = {};  ///< when a chain may ask for it
   unsigned jumps = 0, marks = 0;
 };
 
+void Simulation::track_for_chains(Journey& j, const model::Port& port,
+                                  const std::optional<ChainId>& device_in,
+                                  const std::optional<ChainId>& device_out) {
+  if (j.mask == nullptr) return;
+  for (const std::optional<ChainId>* chain :
+       {&port.in_chain, &port.out_chain, &device_in, &device_out}) {
+    if (!*chain) continue;
+    depend(tracking_tag(**chain));
+    if (snapshot_.asks_connection(**chain)) (void)standing(j);
+  }
+}
+
 bool Simulation::pass_in(Journey& j, const model::Port& in,
-                         const std::optional<ChainId>& device_chain) {
+                         const std::optional<ChainId>& device_chain,
+                         const std::optional<ChainId>& device_out_chain) {
   j.passing = Passing::forwarded;
   j.came_by = &in;
   j.came_from = j.key.src_mac();
@@ -68,6 +82,7 @@ bool Simulation::pass_in(Journey& j, const model::Port& in,
         !security_allows(j, in, false))
       return false;
   }
+  track_for_chains(j, in, device_chain, device_out_chain);
   const PortsAsked ports{.in = &in};
   if (in.in_chain && !pass_chain(j, *in.in_chain, ports, kIntoPort)) return false;
   return !device_chain || pass_chain(j, *device_chain, ports, "into the device");
@@ -79,14 +94,17 @@ bool Simulation::pass_out(Journey& j, const model::Port& out) {
                          .in_known = j.passing != Passing::flooded_elsewhere,
                          .out = &out};
   if (j.passing != Passing::made_here) {
-    std::optional<ChainId> chain;
+    std::optional<ChainId> in_chain, chain;
     if (const auto* id = std::get_if<BridgeId>(&out.device)) {
       depend(bridge_tag(*id));
-      if (const model::Bridge* bridge = snapshot_.bridge(*id)) chain = bridge->out_chain;
+      if (const model::Bridge* bridge = snapshot_.bridge(*id))
+        in_chain = bridge->in_chain, chain = bridge->out_chain;
     } else if (const auto* router_id = std::get_if<RouterId>(&out.device)) {
       depend(router_tag(*router_id));
-      if (const model::Router* router = snapshot_.router(*router_id)) chain = router->out_chain;
+      if (const model::Router* router = snapshot_.router(*router_id))
+        in_chain = router->in_chain, chain = router->out_chain;
     }
+    track_for_chains(j, out, in_chain, chain);
     if (chain && !pass_chain(j, *chain, ports, "out of the device")) return false;
   }
   if (out.out_chain && !pass_chain(j, *out.out_chain, ports, "out of the port")) return false;
@@ -97,6 +115,7 @@ bool Simulation::pass_out(Journey& j, const model::Port& out) {
 bool Simulation::pass_chain(Journey& j, ChainId id, const PortsAsked& ports,
                             std::string_view place) {
   Asking asking{.ports = ports, .place = place};
+  if (snapshot_.asks_connection(id)) asking.connection = standing(j).state;
   const Ruling ruling = ask_chain(j, id, asking, 0);
   if (ruling == Ruling::nothing && trace_ != nullptr) {
     const model::Chain* chain = snapshot_.chain(id);
@@ -117,7 +136,7 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
   const model::RuleTable* table = snapshot_.rules_of(id);
   if (table == nullptr) return Ruling::nothing;
   searched_ = true;
-  RuleReader reader(j, snapshot_, dependencies_, asking.ports);
+  RuleReader reader(j, snapshot_, dependencies_, asking.ports, asking.connection);
   std::optional<RuleSearch> search(std::in_place, *table, reader);
   const model::TableRule* marked = nullptr;  // the rules up to this one have been asked
   while (true) {

@@ -37,6 +37,7 @@ void Simulation::ingress(Journey& j) {
     return drop_at(j, DropReason::port_unbound, DeviceKind::port, *port,
                    "an interface is attached, but the port is not bound to this host");
   }
+  entered_by_ = port;
   note_at(j, DeviceKind::port, *port, "enters at {} by {} (datapath port {})",
           host_name(snapshot_.self()), port->interface.empty() ? "?" : port->interface,
           packet_.key.in_port);
@@ -59,6 +60,7 @@ void Simulation::ingress_tunnel(Journey& j) {
   }
   if (const auto* id = std::get_if<BridgeId>(&meaning)) {
     j.passing = Passing::flooded_elsewhere;
+    flooded_on_ = *id;
     depend(bridge_tag(*id));
     const model::Bridge* bridge = snapshot_.bridge(*id);
     if (bridge == nullptr) {

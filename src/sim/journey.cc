@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "packet/bytes.h"
+#include "packet/headers.h"
 
 namespace plexus::sim {
 namespace {
@@ -142,6 +143,8 @@ Journey::FieldBits Journey::bits_of(BitField field) {
   };
   FlowKey& m = mask != nullptr ? *mask : key;
   const size_t address = key.is_ipv6() ? 16 : 4;
+  // An echo's identifier is rewritten as tp_src, and is not what the key has there.
+  const bool ports = has_rewritable_ports();
   switch (field) {
     case BitField::eth_dst:
       return of(key.eth_dst.data(), m.eth_dst.data(), 6, rewrite.eth_dst.has_value());
@@ -159,9 +162,9 @@ Journey::FieldBits Journey::bits_of(BitField field) {
       return of(key.nw.data() + address, m.nw.data() + address, address,
                 rewrite.ip_dst.has_value());
     case BitField::tp_src:
-      return of(key.tp_src.bytes.data(), m.tp_src.bytes.data(), 2, false);
+      return of(key.tp_src.bytes.data(), m.tp_src.bytes.data(), 2, ports && rewrite.tp_src);
     case BitField::tp_dst:
-      return of(key.tp_dst.bytes.data(), m.tp_dst.bytes.data(), 2, false);
+      return of(key.tp_dst.bytes.data(), m.tp_dst.bytes.data(), 2, ports && rewrite.tp_dst);
   }
   return {nullptr, nullptr, 0};
 }
@@ -235,12 +238,12 @@ FragKind Journey::ip_frag() {
 }
 
 uint16_t Journey::tp_src() {
-  if (mask != nullptr) mask->tp_src = Be16(0xffff);
+  if (mask != nullptr && !(rewrite.tp_src && has_rewritable_ports())) mask->tp_src = Be16(0xffff);
   return key.tp_src.host();
 }
 
 uint16_t Journey::tp_dst() {
-  if (mask != nullptr) mask->tp_dst = Be16(0xffff);
+  if (mask != nullptr && !(rewrite.tp_dst && has_rewritable_ports())) mask->tp_dst = Be16(0xffff);
   return key.tp_dst.host();
 }
 
@@ -311,6 +314,29 @@ bool Journey::pop_vlan() {
   if (type != eth_type::kVlan && type != eth_type::kQinq) return false;
   key.vlan_tci = Be16(static_cast<uint16_t>(be16_at(bytes, kBehindFirstTag + 2) | kVlanPresent));
   return true;
+}
+
+bool Journey::has_rewritable_ports() const {
+  return key.ip_proto != ip_proto::kIcmp && key.ip_proto != ip_proto::kIcmpv6;
+}
+
+void Journey::translate(const Rewrite& change) {
+  if (change.ip_src) {
+    rewrite.ip_src = change.ip_src;
+    key.set_src_ip(*change.ip_src);
+  }
+  if (change.ip_dst) {
+    rewrite.ip_dst = change.ip_dst;
+    key.set_dst_ip(*change.ip_dst);
+  }
+  if (change.tp_src) {
+    rewrite.tp_src = change.tp_src;
+    if (has_rewritable_ports()) key.tp_src = Be16(*change.tp_src);
+  }
+  if (change.tp_dst) {
+    rewrite.tp_dst = change.tp_dst;
+    if (has_rewritable_ports()) key.tp_dst = Be16(*change.tp_dst);
+  }
 }
 
 void Journey::rewrite_macs(const MacAddr& src, const MacAddr& dst) {

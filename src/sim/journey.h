@@ -76,9 +76,12 @@ struct Journey {
   const model::Port* came_by = nullptr;  ///< set when forwarded
   MacAddr came_from, came_to;            ///< its MACs when it came
   const Passed* passed = nullptr;  ///< the present device and those before it; null: made here
+  bool mirrored = false;           ///< a mirror's copy: its way decides nothing
   bool copied = false;             ///< one of a flood: the mirrors of the bridge have had theirs
   bool refusal =
       false;  ///< answers a machine in place of whom it asked (rejection, DHCP): no security group asks about it
+  uint8_t stages = 0;        ///< of the new connection's commit, that it has met
+  uint8_t translations = 0;  ///< of its connection's path, that it has behind it
 
   // Fields read whole.
   [[nodiscard]] MacAddr eth_dst();
@@ -126,6 +129,8 @@ struct Journey {
   [[nodiscard]] std::vector<uint8_t> materialize() const;
 
   void rewrite_macs(const MacAddr& src, const MacAddr& dst);
+  /// Addresses, ports, or the identifier of an echo (as `tp_src`); the rest of `change` is not looked at.
+  void translate(const Rewrite& change);
   void decrement_ttl() { ++rewrite.ttl_decrement; }
   /// The packet is of IP; ECN stays.
   void set_dscp(uint8_t dscp);
@@ -139,11 +144,14 @@ struct Journey {
     size_t bytes;   ///< of the whole field
   };
   [[nodiscard]] FieldBits bits_of(BitField field);
+  /// What a rewrite calls ports are that.
+  [[nodiscard]] bool has_rewritable_ports() const;
 };
 
 /// The packet that came says nothing about some of the fields that rules read now.
 [[nodiscard]] inline bool read_elsewhere(const Journey& j) {
-  return j.mask == nullptr || j.rewrite.ip_src || j.rewrite.ip_dst || j.rewrite.dscp;
+  return j.mask == nullptr || j.rewrite.ip_src || j.rewrite.ip_dst || j.rewrite.tp_src ||
+         j.rewrite.tp_dst || j.rewrite.dscp;
 }
 
 }  // namespace plexus::sim

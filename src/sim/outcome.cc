@@ -12,6 +12,32 @@
 namespace plexus::sim {
 namespace {
 
+/// Runs the simulation; again with what a first run has found out.
+void run_until_settled(const Packet& packet, const model::Snapshot& snapshot,
+                       const ConnectionView& connections, MonoTime now, Outcome& out, Trace* trace,
+                       bool last_try) {
+  bool anew = false;
+  std::optional<state::Connection> choice;
+  for (unsigned runs = 0; runs < 3; ++runs) {
+    Simulation simulation(packet, snapshot, connections, now, out, trace, last_try);
+    simulation.once_more(anew, choice ? &*choice : nullptr);
+    simulation.run();
+    if (simulation.again() == Simulation::Again::no) return;
+    out.clear();
+    anew = anew || simulation.again() == Simulation::Again::anew;
+    choice.reset();
+    if (simulation.again() == Simulation::Again::with_choice) choice = simulation.choice();
+    if (trace != nullptr)
+      trace->add({0,
+                  DeviceKind::outcome,
+                  {},
+                  {},
+                  choice ? "once more: the port that was leased is another one"
+                         : "once more: what its connection was translated to is gone"});
+  }
+  out.reason = DropReason::translation_failed;  // it does not end
+}
+
 /// How many dependencies are looked at to find out whether another one is new.
 constexpr size_t kLookedBack = 32;
 
@@ -70,7 +96,7 @@ void Outcome::clear() {
 void simulate(const Packet& packet, const model::Snapshot& snapshot,
               const ConnectionView& connections, MonoTime now, Outcome& out, Trace* trace) {
   out.clear();
-  Simulation(packet, snapshot, connections, now, out, trace).run();
+  run_until_settled(packet, snapshot, connections, now, out, trace, false);
 }
 
 void simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime now, Outcome& out,
@@ -88,7 +114,7 @@ Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime
 Outcome simulate_last_try(const Packet& packet, const model::Snapshot& snapshot, MonoTime now,
                           Trace* trace, const ConnectionView& connections) {
   Outcome out;
-  Simulation(packet, snapshot, connections, now, out, trace, true).run();
+  run_until_settled(packet, snapshot, connections, now, out, trace, true);
   return out;
 }
 
@@ -112,10 +138,12 @@ void Simulation::run() {
   if (too_many_) {
     // A part of the answer would be worse than none.
     out.reason = DropReason::too_many_devices;
+    settle_connection();
     out.cacheable = cacheable_ && out.writes.empty() && made_ == 0;
     out.generated.clear();
   } else if (!missing_.empty()) {
     out.verdict = Verdict::postpone;
+    out.tell.clear();
     out.missing = std::move(missing_);
     std::sort(out.missing.begin(), out.missing.end());
     out.generated = std::move(solicitations_);
@@ -129,6 +157,7 @@ void Simulation::run() {
     } else {
       out.reason = fate.reason != DropReason::none ? fate.reason : DropReason::no_receivers;
     }
+    settle_connection();
     out.cacheable = cacheable_ && out.verdict != Verdict::consumed && out.generated.empty() &&
                     out.writes.empty() && !(fate.consumed && fate.mirrored > 0);
   }

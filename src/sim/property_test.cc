@@ -613,7 +613,51 @@ Frame frame_of(const FlowKey& k, Dice& dice) {
 bool same_answer(const Outcome& a, const Outcome& b) {
   return a.verdict == b.verdict && a.reason == b.reason && a.actions == b.actions &&
          a.cacheable == b.cacheable && a.generated == b.generated && a.writes == b.writes &&
-         a.missing == b.missing;
+         a.missing == b.missing && a.tell == b.tell &&
+         a.begins.has_value() == b.begins.has_value() &&
+         (!a.begins || a.begins->record == b.begins->record) &&
+         a.belongs.has_value() == b.belongs.has_value() &&
+         (!a.belongs ||
+          (a.belongs->number == b.belongs->number && a.belongs->direction == b.belongs->direction &&
+           a.belongs->segment == b.belongs->segment));
+}
+
+/// An answer to a packet of a known connection that ends at a port of this host; nothing when there is none such.
+std::optional<std::pair<Entry, FlowKey>> answer_key(const World& w,
+                                                    const state::ConnectionTable& table,
+                                                    HostId self, Dice& dice) {
+  std::vector<state::Connection> known;
+  table.for_each([&](state::ConnectionNumber, const state::Connection& c) {
+    const auto b = w.cloud.bindings.find(c.reply_port);
+    if (b != w.cloud.bindings.end() && b->second.host == self) known.push_back(c);
+  });
+  if (known.empty()) return std::nullopt;
+  const state::Connection& c = dice.of(known);
+  const state::Tuple t =
+      c.entering(dice.one_in(5) ? state::Direction::original : state::Direction::reply);
+  const Entry entry{w.cloud.dp_port(c.reply_port), 0};
+  FlowKey k = random_key(w, entry, dice);
+  if (const auto near = gateways(w, entry); !near.empty() && dice.one_in(2))
+    k.eth_dst = dice.of(near).bytes;
+  else if (const auto port = w.cloud.ports.find(c.port); port != w.cloud.ports.end())
+    k.eth_dst = port->second.mac.bytes;
+  k.eth_src[0] &= 0xfe;
+  k.eth_type = Be16(t.src.is_v4() ? eth_type::kIpv4 : eth_type::kIpv6);
+  k.vlan_tci = {};
+  k.nw = {};
+  k.set_src_ip(t.src);
+  k.set_dst_ip(t.dst);
+  k.ip_frag = 0;
+  k.ip_ttl = 64;
+  k.ip_proto = t.protocol;
+  if (state::has_ports(t.protocol)) {
+    k.tp_src = Be16(t.src_port);
+    k.tp_dst = Be16(t.dst_port);
+    k.tcp_flags = dice.one_in(4) ? dice.byte() : uint8_t{16};
+  } else {
+    k.tp_dst = {};
+  }
+  return std::pair(entry, k);
 }
 
 std::string describe(const Outcome& o) {
@@ -624,22 +668,38 @@ std::string describe(const Outcome& o) {
 
 // ---- the properties
 
+/// A chain at every machine that has none looks at the connection, and decides nothing.
+void track_at_machines(TestCloud& cloud) {
+  const ChainId chain = cloud.chain("looks");
+  cloud.rule("looks", chain, 1, model::RuleAction::continue_).connection = 1;
+  for (auto& [id, port] : cloud.ports)
+    if (!port.peer && !port.in_chain) port.in_chain = chain;
+}
+
 TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
   size_t classes = 0, members = 0, packets = 0, routed = 0, larger = 0, limited = 0;
-  size_t answered[2] = {}, tagged = 0, marked = 0, copied = 0;
+  size_t answered[2] = {}, tagged = 0, marked = 0, copied = 0, begun = 0, replies = 0;
   for (uint64_t seed : seeds(100)) {
     SCOPED_TRACE("PLEXUS_SEED=" + std::to_string(seed));
     Dice dice(seed);
-    const World w = random_world(dice);
+    World w = random_world(dice);
+    if (dice.one_in(4)) track_at_machines(w.cloud);
     const HostId self = w.hosts[0];
     const auto snapshot = w.cloud.snapshot(self);
+    state::ConnectionTable table({});
+    const ConnectionView view{
+        &table, dice.one_in(2) ? state::Midstream::refuse : state::Midstream::take_up};
+    const MonoTime now = MonoTime{} + std::chrono::seconds(100);
     for (int i = 0; i < 200; ++i) {
-      const Entry entry = random_entry(w, self, dice);
-      const Frame frame =
-          frame_of(dice.one_in(3) ? routed_key(w, entry, dice) : random_key(w, entry, dice), dice);
+      Entry entry = random_entry(w, self, dice);
+      FlowKey key = dice.one_in(3) ? routed_key(w, entry, dice) : random_key(w, entry, dice);
+      if (dice.one_in(4))
+        if (const auto answer = answer_key(w, table, self, dice)) std::tie(entry, key) = *answer;
+      const Frame frame = frame_of(key, dice);
       const Packet packet = packet_of(frame, entry.port, entry.tunnel_key);
       ASSERT_EQ(packet.parsed.error, ParseError::none) << format_frame(frame);
-      const Outcome o = simulate(packet, *snapshot, {});
+      Outcome o;
+      simulate(packet, *snapshot, view, now, o);
       ++packets;
       routed += std::any_of(o.actions.copies.begin(), o.actions.copies.end(),
                             [](const Copy& c) { return c.rewrite.ttl_decrement > 0; });
@@ -648,8 +708,14 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
         marked += o.cacheable && c.rewrite.dscp.has_value();
       }
       Trace trace;
-      ASSERT_TRUE(same_answer(o, simulate(packet, *snapshot, {}, &trace)))
-          << "a trace changes nothing";
+      Outcome traced;
+      simulate(packet, *snapshot, view, now, traced, &trace);
+      ASSERT_TRUE(same_answer(o, traced)) << "a trace changes nothing";
+      ASSERT_FALSE(o.verdict != Verdict::forward && (o.begins || o.belongs || !o.tell.empty()));
+      ASSERT_FALSE(o.begins && o.belongs);
+      ASSERT_TRUE(!o.begins || state::is_sound(o.begins->record));
+      if (o.begins) ++begun;
+      if (o.belongs && o.belongs->direction == state::Direction::reply) ++replies;
       ASSERT_EQ(o.verdict == Verdict::forward, !o.actions.drops());
       ASSERT_EQ(o.verdict == Verdict::drop, o.reason != DropReason::none);
       ASSERT_EQ(o.verdict == Verdict::postpone, !o.missing.empty());
@@ -662,7 +728,16 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
           ASSERT_TRUE(std::holds_alternative<LocalOutput>(c.output)) << trace.text();
         ASSERT_TRUE(o.generated.empty() && o.writes.empty());
       }
-      if (!o.cacheable) continue;
+      // Last of all, as a worker would; members below are of the table as it was.
+      const auto act = [&] {
+        if (o.begins) (void)table.commit(o.begins->record, now);
+        if (o.belongs && !o.belongs->error)
+          (void)table.saw(o.belongs->number, o.belongs->direction, o.belongs->segment, now);
+      };
+      if (!o.cacheable) {
+        act();
+        continue;
+      }
       ++classes;
       copied += trace.text().find(" copies what ") != std::string::npos;
       limited += o.actions.mtu != 0;
@@ -687,7 +762,8 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
           continue;
         }
         ++members;
-        Outcome answer = simulate(member, *snapshot, {});
+        Outcome answer;
+        simulate(member, *snapshot, view, now, answer);
         ASSERT_TRUE(same_answer(o, answer))
             << "class:  " << format(match) << "\nfirst:  " << format_frame(frame) << "\n        "
             << describe(o) << "\nmember: " << format_frame(variant) << "\n        "
@@ -698,6 +774,7 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
         ASSERT_EQ(answer.mask, o.mask) << format(match) << "\n"
                                        << format(match_of(member.key, answer.mask));
       }
+      act();
     }
   }
   std::printf("%zu packets (%zu routed), %zu classes, %zu members checked\n", packets, routed,
@@ -709,6 +786,9 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
   EXPECT_GT(copied, classes / 200);
   EXPECT_GT(tagged, classes / 200);
   EXPECT_GT(marked, classes / 200);
+  std::printf("%zu connections begun, %zu answers of some\n", begun, replies);
+  EXPECT_GT(begun, 100u);
+  EXPECT_GT(replies, 30u);
   EXPECT_GT(answered[0], 5u);
   EXPECT_GT(answered[1], 5u);
   EXPECT_GT(classes, packets / 4);

@@ -37,7 +37,7 @@ void Simulation::to_group(Journey& j, const model::Router& router, const model::
     drop_at(j, reason, DeviceKind::router, router, "ignores it: {}", why);
   };
   if (in.mac.is_zero()) return ignore(DropReason::dangling, "the port has no MAC");
-  if (!pass_in(j, in, router.in_chain)) return;
+  if (!pass_in(j, in, router.in_chain, router.out_chain)) return;
   if (j.has_vlan_tag()) return ignore(DropReason::vlan_at_router, "VLAN tag");
   const uint16_t type = j.eth_type();
   if (type == eth_type::kArp) return arp(j, router, in);

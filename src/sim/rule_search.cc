@@ -13,6 +13,30 @@ namespace plexus::sim {
 using model::Condition;
 using model::RuleField;
 
+namespace {
+
+/// Of Rule::connection.
+uint8_t condition_bit(state::ConnectionState state) {
+  const auto of = [](model::ConnectionCondition c) {
+    return static_cast<uint8_t>(1u << static_cast<unsigned>(c));
+  };
+  switch (state) {
+    case state::ConnectionState::untracked:
+      return of(model::ConnectionCondition::untracked);
+    case state::ConnectionState::new_:
+      return of(model::ConnectionCondition::new_);
+    case state::ConnectionState::established:
+      return of(model::ConnectionCondition::established);
+    case state::ConnectionState::related:
+      return of(model::ConnectionCondition::related);
+    case state::ConnectionState::invalid:
+      return of(model::ConnectionCondition::invalid);
+  }
+  return 0;
+}
+
+}  // namespace
+
 // ---- what packets have
 
 bool RuleReader::is_ip() {
@@ -202,6 +226,9 @@ Holds RuleReader::condition(const model::TableRule& rule, Condition c) {
     case Condition::out_port_group:
       if (ports_.out == nullptr) return not_at_all;
       return answer(in_group(RuleField::out_port_group, rule.out_port_group->uuid));
+    case Condition::connection:
+      if (!connection_) return Holds::unknown;
+      return answer(truth((rule.connection & condition_bit(*connection_)) != 0));
     case Condition::inner_source:
     case Condition::inner_destination: {
       const bool source = c == Condition::inner_source;
@@ -217,8 +244,6 @@ Holds RuleReader::condition(const model::TableRule& rule, Condition c) {
       return answer(passed(rule.through_bridge->uuid));
     case Condition::through_router:
       return answer(passed(rule.through_router->uuid));
-    case Condition::connection:
-      return Holds::unknown;  // not looked at yet: whatever such a rule decides fails closed
   }
   return Holds::unknown;
 }

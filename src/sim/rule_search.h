@@ -13,6 +13,7 @@
 #include "flow/tag.h"
 #include "model/snapshot.h"
 #include "sim/journey.h"
+#include "state/connection.h"
 
 namespace plexus::sim {
 
@@ -34,8 +35,13 @@ inline constexpr PortsAsked kNoPorts{};
 class RuleReader {
  public:
   RuleReader(Journey& j, const model::Snapshot& snapshot, std::vector<Dependency>& dependencies,
-             const PortsAsked& ports)
-      : j_(j), snapshot_(snapshot), dependencies_(dependencies), ports_(ports) {}
+             const PortsAsked& ports,
+             std::optional<state::ConnectionState> connection = std::nullopt)
+      : j_(j),
+        snapshot_(snapshot),
+        dependencies_(dependencies),
+        ports_(ports),
+        connection_(connection) {}
 
   [[nodiscard]] bool is_ip();
   /// IP or ARP.
@@ -75,6 +81,7 @@ class RuleReader {
   std::vector<Dependency>& dependencies_;
   const PortsAsked& ports_;
   bool message_read_ = false;
+  const std::optional<state::ConnectionState> connection_;  ///< none: nobody has asked
 };
 
 class RuleSearch {

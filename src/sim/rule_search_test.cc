@@ -61,6 +61,9 @@ FlowKey random_key(Dice& dice) {
   return k;
 }
 
+/// What all packets are to their connections.
+constexpr state::ConnectionState kState = state::ConnectionState::established;
+
 // ---- one by one
 
 struct Naive {
@@ -147,6 +150,8 @@ struct Naive {
         [&] { return when(addresses_of(*r.source), r.source->contains(k.src_ip())); });
     ask(r.destination.has_value(), Condition::destination,
         [&] { return when(addresses_of(*r.destination), r.destination->contains(k.dst_ip())); });
+    ask(r.connection != 0, Condition::connection,
+        [&] { return when(true, (r.connection & 1u << 1) != 0); });
     ask(r.protocol.has_value(), Condition::protocol,
         [&] { return when(k.is_ip(), k.ip_proto == *r.protocol); });
     ask(!r.source_ports.empty(), Condition::source_ports,
@@ -208,7 +213,7 @@ Asked ask(const model::Snapshot& snapshot, ChainId chain, const FlowKey& key,
   std::vector<Dependency> dependencies;
   const model::RuleTable* table = snapshot.rules_of(chain);
   if (table == nullptr) return out;
-  RuleReader reader(j, snapshot, dependencies, ports);
+  RuleReader reader(j, snapshot, dependencies, ports, kState);
   RuleSearch search(*table, reader);
   for (auto found = search.next(); found.rule != nullptr; found = search.next())
     out.found.emplace_back(found.rule->id, found.unknown);

@@ -30,6 +30,36 @@ bool sent_without_address(uint16_t type) {
          is_listener_message(type);
 }
 
+/// ICMP messages that ask and answer, but for echoes: what an answer of this type answers.
+uint16_t question_of(bool v6, uint16_t type) {
+  if (v6) return type == 140 ? 139 : type;                          // node information, RFC 4620
+  return type == 14 || type == 16 || type == 18 ? type - 1 : type;  // timestamp, information, mask
+}
+
+/// Of the packets of a connection's original direction, as far as rules of security groups look at it. `quoted`: only an
+/// error tells of them. `now`: the packet that does.
+FlowKey key_of_original(const state::Tuple& tuple, bool quoted, const FlowKey& now) {
+  FlowKey key;
+  key.eth_type = now.eth_type;
+  key.ip_proto = tuple.protocol;
+  key.set_src_ip(tuple.src);
+  key.set_dst_ip(tuple.dst);
+  const bool v6 = tuple.src.is_v6();
+  const bool icmp = tuple.protocol == (v6 ? ip_proto::kIcmpv6 : ip_proto::kIcmp);
+  if (state::has_ports(tuple.protocol)) {
+    key.tp_src = Be16(tuple.src_port);
+    key.tp_dst = Be16(tuple.dst_port);
+  } else if (tuple.echo != state::EchoRole::none) {
+    key.tp_src = Be16(v6 ? icmpv6_type::kEchoRequest : icmp_type::kEchoRequest);
+  } else if (icmp && quoted) {
+    key.ip_frag =
+        static_cast<uint8_t>(FragKind::later);  // nobody knows its type: no rule about types is met
+  } else if (icmp) {
+    key.tp_src = Be16(question_of(v6, now.tp_src.host()));
+  }
+  return key;
+}
+
 }  // namespace
 
 bool Simulation::source_is_own(Journey& j, const model::Port& port) {
@@ -114,25 +144,15 @@ bool Simulation::source_is_own(Journey& j, const model::Port& port) {
   return true;
 }
 
-bool Simulation::security_allows(Journey& j, const model::Port& port, bool ingress) {
-  searched_ = true;
+bool Simulation::groups_allow(Journey& j, const model::Port& port, bool ingress, GroupsAsked asked,
+                              bool& unreadable) {
   RuleReader reader(j, snapshot_, dependencies_, kNoPorts);
-  if (!reader.is_ip()) return true;
-  if (j.key.is_ipv6() && reader.has_icmp() && needed_on_link(j.tp_src())) {
-    note_at(j, DeviceKind::port, port, "security groups: neighbour discovery and the like pass");
-    return true;
-  }
-  bool unreadable = false;
   for (const SecurityGroupId id : port.security_groups) {
-    depend(security_tag(id, ingress), read_elsewhere(j));
     const model::SecurityGroup* group = snapshot_.security_group(id);
-    if (group == nullptr || group->unreadable) {
-      unreadable = true;
-      note(j, DeviceKind::security_group, group != nullptr ? group->name : std::string(), id.uuid,
-           "allows nothing: {}",
-           group != nullptr ? "its record is newer than this agent" : "it is not known");
+    if (group == nullptr || group->unreadable ||
+        (asked != GroupsAsked::all && group->stateful != (asked == GroupsAsked::stateful)))
       continue;
-    }
+    depend(security_tag(id, ingress), read_elsewhere(j));
     const model::RuleTable* table = snapshot_.rules_of(id, ingress);
     if (table == nullptr) continue;
     RuleSearch search(*table, reader);
@@ -146,6 +166,61 @@ bool Simulation::security_allows(Journey& j, const model::Port& port, bool ingre
               ingress ? "to" : "from", port.name);
       return true;
     }
+  }
+  return false;
+}
+
+bool Simulation::answers_allowed(Journey& j, const model::Port& port, bool ingress,
+                                 const state::Standing& standing, bool& unreadable) {
+  const bool error = standing.state == state::ConnectionState::related;
+  if (!error && !(standing.state == state::ConnectionState::established && standing.reply))
+    return false;
+  const auto tuple = original_here(j, standing);
+  if (!tuple) return false;
+  // An error goes against the packet that it quotes; that one may have been an answer itself.
+  const bool original_ingress = standing.reply ? !ingress : ingress;
+  Journey original;
+  original.key = key_of_original(*tuple, error, j.key);
+  original.fate = j.fate;
+  original.depth = j.depth;
+  if (!groups_allow(original, port, original_ingress, GroupsAsked::stateful, unreadable))
+    return false;
+  note_at(j, DeviceKind::port, port, "security groups: {} passes",
+          error ? "an error about that" : "the answer to that");
+  return true;
+}
+
+bool Simulation::security_allows(Journey& j, const model::Port& port, bool ingress) {
+  searched_ = true;
+  RuleReader reader(j, snapshot_, dependencies_, kNoPorts);
+  if (!reader.is_ip()) return true;
+  if (j.key.is_ipv6() && reader.has_icmp() && needed_on_link(j.tp_src())) {
+    note_at(j, DeviceKind::port, port, "security groups: neighbour discovery and the like pass");
+    return true;
+  }
+  bool unreadable = false, stateful = false;
+  for (const SecurityGroupId id : port.security_groups) {
+    depend(security_tag(id, ingress), read_elsewhere(j));
+    const model::SecurityGroup* group = snapshot_.security_group(id);
+    if (group != nullptr && !group->unreadable) {
+      stateful = stateful || group->stateful;
+      continue;
+    }
+    unreadable = true;
+    note(j, DeviceKind::security_group, group != nullptr ? group->name : std::string(), id.uuid,
+         "allows nothing: {}",
+         group != nullptr ? "its record is newer than this agent" : "it is not known");
+  }
+  const state::Standing is = stateful ? standing(j) : state::Standing{};
+  const bool invalid = is.state == state::ConnectionState::invalid;
+  if (groups_allow(j, port, ingress, invalid ? GroupsAsked::stateless : GroupsAsked::all,
+                   unreadable) ||
+      (stateful && answers_allowed(j, port, ingress, is, unreadable)))
+    return true;
+  if (invalid) {
+    drop_at(j, DropReason::connection_invalid, DeviceKind::port, port,
+            "no stateless security group allows this, and it fits no connection");
+    return false;
   }
   drop_at(j, unreadable ? DropReason::filter_unreadable : DropReason::filtered_by_security_group,
           DeviceKind::port, port, "none of its {} security groups allows this {} its machine{}",

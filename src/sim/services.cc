@@ -65,6 +65,7 @@ void Simulation::send_mirrored(Journey& j, const model::Mirror& mirror, bool in)
   Fate fate;
   copy.fate = &fate;
   copy.hop = nullptr;  // no router has to see to its size
+  copy.mirrored = true;
   ++copy.depth;
   leave_exterior(copy, *to);
   for (Copy& made : fate.copies) {
@@ -146,6 +147,7 @@ void Simulation::leave_by_parent(Journey& j, const model::Port& port) {
                    "tag is another's there");
   }
   if (!port_works(j, *parent)) return;
+  delivered(j, {port.id, zone_of(port)}, snapshot_.self());
   note_at(j, DeviceKind::port, port, "out by {} (datapath port {}) of this host, with the tag {}",
           parent->interface.empty() ? "?" : parent->interface, number->number, port.vlan);
   j.rewrite.push_vlan = port.vlan;

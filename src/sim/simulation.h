@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Simulation: one run of simulate(). Each stage has its own file: ingress.cc, bridge.cc, router.cc (forwarding),
 // router_group.cc (which of several ways), router_mtu.cc (sizes), router_answers.cc (ARP, neighbour discovery, ICMP),
-// router_advert.cc, neighbour.cc (resolution), egress.cc, outcome.cc; filter.cc, security.cc, reject.cc; dhcp.cc, dhcp6.cc;
-// services.cc (mirrors, marks, redirection, sub-ports). Private to sim.
+// router_advert.cc, neighbour.cc (resolution), egress.cc, outcome.cc; filter.cc, security.cc, reject.cc; connections.cc;
+// dhcp.cc, dhcp6.cc; services.cc (mirrors, marks, redirection, sub-ports). Private to sim.
 //
 // Rules of the house: whatever is read from the packet is read through Journey (masks), whatever is read from the
 // snapshot is named by depend() (tags), whatever ends a copy's way is told to its Fate.
@@ -27,6 +27,9 @@
 #include "sim/say.h"
 #include "sim/simulate.h"
 #include "sim/trace.h"
+#include "state/connection.h"
+#include "state/instantiate.h"
+#include "state/tracking.h"
 
 namespace plexus::sim {
 
@@ -39,6 +42,9 @@ struct Fate {
   DropReason reason = DropReason::none;  ///< of the first copy that was dropped
   size_t mirrored = 0;                   ///< of the copies: those that mirrors made
 };
+
+/// Where tuples of packets that enter by the exterior port are unique.
+[[nodiscard]] state::Zone zone_of(const model::Port& port);
 
 class Simulation {
  public:
@@ -53,6 +59,18 @@ class Simulation {
         out_(out),
         trace_(trace),
         last_try_(last_try) {}
+
+  /// Once more, after a first run of the same packet: as a new connection (`anew`), whatever is known of it; with `choice`
+  /// made at the stages that translate.
+  void once_more(bool anew, const state::Connection* choice) {
+    anew_ = anew;
+    preset_ = choice;
+  }
+  enum class Again : uint8_t { no, anew, with_choice };
+  /// Why the outcome of run() is none yet.
+  [[nodiscard]] Again again() const { return again_; }
+  /// What was chosen, for Again::with_choice.
+  [[nodiscard]] const state::Connection& choice() const { return *chosen_; }
 
   void run();
   /// See router_adverts().
@@ -81,7 +99,8 @@ class Simulation {
   // filter.cc: what lets packets in and out of devices; false: dropped
   /// Everything that is asked when the frame comes to its device by `in`.
   [[nodiscard]] bool pass_in(Journey& j, const model::Port& in,
-                             const std::optional<ChainId>& device_chain);
+                             const std::optional<ChainId>& device_chain,
+                             const std::optional<ChainId>& device_out_chain);
   /// Everything that is asked when it leaves its device by `out`.
   [[nodiscard]] bool pass_out(Journey& j, const model::Port& out);
   /// What one chain, and those it jumps to, say at one place.
@@ -120,6 +139,14 @@ class Simulation {
   // security.cc
   [[nodiscard]] bool source_is_own(Journey& j, const model::Port& port);
   [[nodiscard]] bool security_allows(Journey& j, const model::Port& port, bool ingress);
+  enum class GroupsAsked : uint8_t { all, stateful, stateless };
+  /// A rule of one of these groups of the port, for packets to (ingress) or from its machine, allows the packet.
+  [[nodiscard]] bool groups_allow(Journey& j, const model::Port& port, bool ingress,
+                                  GroupsAsked asked, bool& unreadable);
+  /// It answers, or is an error about, a connection whose original direction a stateful group of the port allows as its rules
+  /// are now.
+  [[nodiscard]] bool answers_allowed(Journey& j, const model::Port& port, bool ingress,
+                                     const state::Standing& standing, bool& unreadable);
 
   // bridge.cc
   void bridge(Journey& j, const model::Bridge& bridge, const model::Port& in);
@@ -279,6 +306,58 @@ class Simulation {
   [[nodiscard]] std::optional<IpAddr> tunnel_address(const model::Host& host);
   [[nodiscard]] bool port_works(Journey& j, const model::Port& port);
 
+  // connections.cc: what the packet is to connections, and how stages that translate take part.
+  //
+  // A stage that translates: `(void)standing(j)` first, whether there is anything to choose or not (answers have to be found).
+  // When connection() is known, translate_known() and no more; when begins_connection(), translate(). A packet for which neither
+  // is true (an error, an invalid segment, one that nobody tracks) gets nothing chosen.
+
+  /// What the packet is, as it came in; asked once. Its class is one connection's from then on: the bits are noted, and what
+  /// is no flow is not cacheable. For what a device has made: an answer to the packet that it was made for.
+  [[nodiscard]] state::Standing standing(Journey& j);
+  /// The record of the connection that the packet belongs to, or, an error, is about; null: none, or it begins anew. After
+  /// standing().
+  [[nodiscard]] const state::Connection* connection();
+  /// The packet opens a connection: translations may be chosen for it. After standing().
+  [[nodiscard]] bool begins_connection() const;
+  /// The present tuple of a packet that is tracked.
+  [[nodiscard]] state::Tuple tuple_here(const Journey& j) const;
+  /// The tuple that its connection's original direction has here, also of what an error is about; nothing: of none.
+  [[nodiscard]] std::optional<state::Tuple> original_here(const Journey& j,
+                                                          const state::Standing& standing) const;
+  /// Which of the packet's own ends a stage may change: before it is routed, or behind.
+  enum class Side : uint8_t { destination, source };
+  /// The next steps that the known connection's path takes at this device and side, in the packet's direction: its own
+  /// translations, or in answers what undoes them. False: none, the packet is left alone. Errors are left to their own stage.
+  bool translate_known(Journey& j, const Uuid& device, Side side);
+  /// A new connection's translation. The port of a lease is provisional: it may be another one once the delivery is known, and
+  /// all is simulated again with it. False: dropped.
+  [[nodiscard]] bool translate(Journey& j, state::Stage stage);
+  /// The known connection is over for this packet: what it was translated to is gone, and nobody has answered. All is simulated
+  /// again as a new connection; what becomes of this run does not matter.
+  void begin_anew();
+  /// A chain that can be asked here, in either direction, asks for the connection: the packet is tracked even if this one's
+  /// chains do not ask.
+  void track_for_chains(Journey& j, const model::Port& port,
+                        const std::optional<ChainId>& device_in,
+                        const std::optional<ChainId>& device_out);
+  /// A copy of the packet leaves by `at.port` (nil: by several at one host) at `host`.
+  void delivered(Journey& j, const state::Delivery& at, const HostId& host);
+  /// Outcome::begins, belongs and tell.
+  void settle_connection();
+
+  [[nodiscard]] state::Standing standing_of_made(const Journey& j) const;
+  void note_connection_bits();
+  void track();
+  void rewrite_to(Journey& j, const state::Tuple& after) const;
+  [[nodiscard]] bool commit_stage(Journey& j, state::Stage stage);
+  /// What stages that keep no state have made of it since the last one that does becomes a stage.
+  [[nodiscard]] bool commit_what_was_done(Journey& j);
+  [[nodiscard]] state::Instance instantiate() const;
+  void tell_gateways();
+  /// False: dropped after all.
+  [[nodiscard]] bool begin_connection();
+
   // outcome.cc
   void depend(const Tag& tag, bool rewritten = false);
   void drop(Journey& j, DropReason reason, DeviceKind kind, std::string_view name, const Uuid& id,
@@ -340,6 +419,27 @@ class Simulation {
   std::vector<Generated> solicitations_;
   bool soliciting_ = false;  ///< what is sent now belongs there
   std::vector<Missing> missing_;
+
+  // Connections.
+  const model::Port* entered_by_ = nullptr;  ///< the exterior port of this host; null: by tunnel
+  BridgeId flooded_on_;                      ///< of a flood key; else nil
+  bool tracked_ = false;                     ///< somebody has asked; the next two are set
+  state::Sighting sighting_;
+  state::Standing standing_;
+  std::optional<state::Connection> record_;  ///< once read
+  bool anew_ = false;
+  const state::Connection* preset_ = nullptr;
+  Again again_ = Again::no;
+  std::optional<state::Connection> chosen_;
+  state::Commit commit_;
+  std::optional<state::Tuple>
+      stage_tuple_;  ///< behind the last stage of the commit; none: as it came
+  unsigned deliveries_ = 0;
+  state::Delivery delivery_;  ///< of the first copy; without a port when there are more
+  // The first copy as it leaves.
+  FlowKey delivered_key_;
+  std::optional<uint16_t> delivered_rewrite_;
+  uint8_t delivered_stages_ = 0, delivered_translations_ = 0;
 };
 
 }  // namespace plexus::sim

@@ -227,9 +227,26 @@ void change_filtered(TestCloud& c, Dice& dice) {
   }
 }
 
+/// A rule asks for the connection, or no more; a group becomes stateful, or stateless.
+template <typename Dice>
+void change_connection_filters(TestCloud& c, Dice& dice) {
+  if (!c.rules.empty() && dice.one_in(2)) {
+    auto& r = c.rules[some_key(c.rules, dice)];
+    r.connection = static_cast<uint8_t>(dice.below(32));
+    const uint32_t bit = model::bit_of(model::Condition::connection);
+    r.inverted = r.connection != 0 && dice.one_in(3) ? r.inverted | bit : r.inverted & ~bit;
+  } else if (!c.security_groups.empty()) {
+    auto& g = c.security_groups[some_key(c.security_groups, dice)];
+    g.stateful = !g.stateful;
+  }
+}
+
 template <typename Dice>
 void mutate_filters(TestCloud& c, Dice& dice) {
-  switch (dice.below(14)) {
+  switch (dice.below(16)) {
+    case 14:
+    case 15:
+      return change_connection_filters(c, dice);
     case 0:
     case 1:
       return add_rule(c, dice);
@@ -305,6 +322,7 @@ void add_filters(TestCloud& c, Dice& dice) {
   for (uint64_t n = 2 + dice.below(14); n > 0; --n) add_rule(c, dice);
   for (uint64_t n = 2 + dice.below(8); n > 0; --n) add_security_rule(c, dice);
   for (uint64_t n = 1 + dice.below(8); n > 0; --n) change_filtered(c, dice);
+  for (uint64_t n = dice.below(6); n > 0; --n) change_connection_filters(c, dice);
 }
 
 /// What turns the filters of one cloud into those of another.
