@@ -30,6 +30,11 @@ constexpr size_t kFlows = 4096;
 struct Filters {
   uint32_t rules = 0;     ///< of one chain, that no packet meets, before one that accepts
   uint32_t networks = 0;  ///< of an address group that one more rule names
+  // At every machine, a stateful security group.
+  uint32_t allowing =
+      0;  ///< its rules in each direction, that no packet meets, before those that allow
+  uint32_t members = 0;  ///< of the group that the rule names that lets packets in
+  auto operator<=>(const Filters&) const = default;
 };
 
 // any_sender: on a bridge, from random addresses and ports to random ones, as a scan does; half of it TCP.
@@ -72,7 +77,9 @@ class Cloud {
       }
     }
     if (filters.rules + filters.networks > 0) add_filters(filters);
+    if (filters.allowing > 0) add_security(filters);
     topology_.apply(records_.changes(h1));
+    if (filters.members > 0) topology_.apply(std::vector<model::Change>{members(filters.members)});
     snapshot_ = topology_.snapshot();
   }
 
@@ -157,6 +164,40 @@ class Cloud {
       if (!port.peer) port.in_chain = chain;
   }
 
+  void add_security(const Filters& filters) {
+    const SecurityGroupId group = records_.security_group("machines");
+    for (const bool ingress : {true, false}) {
+      const std::string way = ingress ? "in" : "out";
+      for (uint32_t i = 0; i < filters.allowing; ++i) {
+        model::SecurityRule& r = records_.security_rule(way + std::to_string(i), group, ingress);
+        const auto port = static_cast<uint16_t>(1000 + i * 13 % 20000);
+        r.protocol = i % 2 == 0 ? ip_proto::kTcp : ip_proto::kUdp;
+        r.ports = model::PortRange{port, port};
+        r.remote_prefix = IpPrefix{IpAddr::v4(0x0b000000u + i * 256), 24};
+      }
+    }
+    model::SecurityRule& in = records_.security_rule("dns", group, true);
+    in.protocol = ip_proto::kUdp;
+    in.ports = model::PortRange{53, 53};
+    in.remote_group = SecurityGroupId{Uuid::derived("security group", "clients")};
+    (void)records_.security_group("clients");
+    (void)records_.security_rule("all", group, false);
+    for (auto& [id, port] : records_.ports)
+      if (!port.peer && std::holds_alternative<BridgeId>(port.device))
+        port.security_groups = {group};
+  }
+  /// The machines of the first bridge, and others.
+  [[nodiscard]] model::GroupMembersChange members(uint32_t count) const {
+    model::GroupMembersChange out{
+        SecurityGroupId{Uuid::derived("security group", "clients")}, 9, {}};
+    for (const auto& [id, port] : records_.ports)
+      if (!port.peer && out.now.size() < count) out.now.push_back({id, port.addresses});
+    for (uint32_t i = 0; out.now.size() < count; ++i)
+      out.now.push_back(
+          {PortId{Uuid::derived("member", std::to_string(i))}, {IpAddr::v4(0x0c000000u + i * 7)}});
+    return out;
+  }
+
   TestCloud records_;
   model::Topology topology_;
   std::shared_ptr<const model::Snapshot> snapshot_;
@@ -164,43 +205,53 @@ class Cloud {
 };
 
 const Cloud& cloud_with(const Filters& filters) {
-  static std::map<std::pair<uint32_t, uint32_t>, Cloud> clouds;
-  return clouds.try_emplace({filters.rules, filters.networks}, filters).first->second;
+  static std::map<Filters, Cloud> clouds;
+  return clouds.try_emplace(filters, filters).first->second;
 }
 
-void simulate_flows(benchmark::State& state, Way way, bool v6, Filters filters = {}) {
+void simulate_flows(benchmark::State& bench_state, Way way, bool v6, Filters filters = {}) {
+  const MonoTime now = MonoTime{} + std::chrono::seconds(100);
+  state::ConnectionTable table({});
+  const sim::ConnectionView known{&table};
   const Cloud& cloud = cloud_with(filters);
   const auto frames = cloud.frames(way, v6);
   std::vector<Packet> packets;
   for (const auto& [port, frame] : frames) packets.push_back(packet_of(frame, port));
+  Outcome outcome;
   for (const Packet& packet : packets) {
-    const Outcome outcome = simulate(packet, cloud.snapshot(), MonoTime{});
+    simulate(packet, cloud.snapshot(), known, now, outcome);
+    if (outcome.begins) {
+      // Answered: what is measured is a packet of a connection that is known.
+      const auto made = table.commit(outcome.begins->record, now);
+      (void)table.saw(made.number, state::Direction::reply, {}, now);
+    }
     if ((outcome.verdict != Verdict::forward && way != Way::any_sender) || !outcome.cacheable) {
-      state.SkipWithError(("a packet is not forwarded: " + std::string(to_string(outcome.verdict)) +
-                           " " + std::string(to_string(outcome.reason)))
-                              .c_str());
+      bench_state.SkipWithError(
+          ("a packet is not forwarded: " + std::string(to_string(outcome.verdict)) + " " +
+           std::string(to_string(outcome.reason)))
+              .c_str());
       return;
     }
   }
   // How many flows these packets make.
   std::set<std::string> classes, masks;
   for (const Packet& packet : packets) {
-    const Match match = match_of(packet.key, simulate(packet, cloud.snapshot(), MonoTime{}).mask);
+    simulate(packet, cloud.snapshot(), known, now, outcome);
+    const Match match = match_of(packet.key, outcome.mask);
     classes.insert(std::string(reinterpret_cast<const char*>(&match), sizeof match));
     masks.insert(std::string(reinterpret_cast<const char*>(&match.mask), sizeof match.mask));
   }
-  state.counters["classes"] = static_cast<double>(classes.size());
-  state.counters["masks"] = static_cast<double>(masks.size());
+  bench_state.counters["classes"] = static_cast<double>(classes.size());
+  bench_state.counters["masks"] = static_cast<double>(masks.size());
   size_t next = 0;
-  Outcome outcome;
   const uint64_t allocated = bench::allocations;
-  for (auto _ : state) {
-    simulate(packets[next], cloud.snapshot(), MonoTime{}, outcome);
+  for (auto _ : bench_state) {
+    simulate(packets[next], cloud.snapshot(), known, now, outcome);
     benchmark::DoNotOptimize(outcome);
     if (++next == packets.size()) next = 0;
   }
-  state.counters["allocations"] =
-      static_cast<double>(bench::allocations - allocated) / static_cast<double>(state.iterations());
+  bench_state.counters["allocations"] = static_cast<double>(bench::allocations - allocated) /
+                                        static_cast<double>(bench_state.iterations());
 }
 
 void change_rule(benchmark::State& state) {
@@ -233,6 +284,10 @@ BENCHMARK_CAPTURE(simulate_flows, group_100000_ipv4, Way::bridge, false, {.netwo
 BENCHMARK_CAPTURE(simulate_flows, scan_10_rules, Way::any_sender, false, {.rules = 10});
 BENCHMARK_CAPTURE(simulate_flows, scan_1000_rules, Way::any_sender, false, {.rules = 1'000});
 BENCHMARK_CAPTURE(simulate_flows, scan_10000_rules, Way::any_sender, false, {.rules = 10'000});
+BENCHMARK_CAPTURE(simulate_flows, stateful_200_ipv4, Way::bridge_router_bridge, false,
+                  {.allowing = 200, .members = 5'000});
+BENCHMARK_CAPTURE(simulate_flows, stateful_200_ipv6, Way::bridge_router_bridge, true,
+                  {.allowing = 200, .members = 5'000});
 BENCHMARK(change_rule);
 BENCHMARK(make_topology);
 
