@@ -182,9 +182,35 @@ void check_outcome(const Outcome& o, const Packet& packet, const std::string& st
     FUZZ_CHECK(parse_packet(made.frame).error == ParseError::none && !made.actions.drops(), story);
 }
 
+/// Records of the packet's connection, or of its reverse, in the zone of each device, with any facts; by the seed of the filters.
+void add_records(std::span<const uint8_t> bytes, const Packet& packet, const Cloud& cloud,
+                 MonoTime now, state::ConnectionTable& table) {
+  if (bytes.size() < kCloudBytes || packet.parsed.error != ParseError::none) return;
+  FilterDice dice(static_cast<uint32_t>(bytes[kCloudBytes - 2] << 8 | bytes[kCloudBytes - 1]) + 1);
+  const state::Sighting s = state::sighting_of(packet.parsed, packet.frame);
+  if (s.kind == state::SightingKind::untracked || s.tuple.src.is_none()) return;
+  const auto add = [&](const Uuid& device) {
+    if (dice.one_in(4)) return;
+    state::Connection c;
+    c.original = dice.one_in(2) ? s.tuple : s.tuple.reversed();
+    c.zone = c.reply_zone = {device};
+    if (!cloud.here.empty()) c.port = c.reply_port = cloud.here[dice.below(cloud.here.size())];
+    if (dice.one_in(3)) {
+      state::Translation t{device, {}, state::TranslationKind::source, c.original};
+      t.after.src.bytes[3] = dice.byte();
+      if (t.after != c.original) c.translations.push_back(t);
+    }
+    c.seen = {static_cast<uint8_t>(dice.byte() | state::seen::kPacket), dice.byte()};
+    c.last_seen = now;
+    (void)table.commit(c, now);
+  };
+  for (const auto& [id, bridge] : cloud.records.bridges) add(id.uuid);
+  for (const auto& [id, router] : cloud.records.routers) add(id.uuid);
+}
+
 /// Frames that differ from this one in a byte and are in the same class get the same answer.
 void check_class(const Outcome& o, const Packet& packet, const model::Snapshot& snapshot,
-                 const std::string& story) {
+                 const ConnectionView& known, MonoTime now, const std::string& story) {
   const Match match = match_of(packet.key, o.mask);
   fuzz::Bytes other(packet.frame.begin(), packet.frame.end());
   for (size_t at = other.size() % 5; at < std::min<size_t>(other.size(), 80); at += 5) {
@@ -193,8 +219,11 @@ void check_class(const Outcome& o, const Packet& packet, const model::Snapshot& 
     const Packet near = packet_of(other, DpPort{packet.key.in_port}, packet.key.tunnel_key);
     if (near.parsed.error == ParseError::none && match.covers(near.key) &&
         fits(o.actions, near.parsed, other, 0)) {
-      const Outcome again = simulate(near, snapshot, MonoTime{1});
-      FUZZ_CHECK(again.cacheable && again.actions == o.actions && again.reason == o.reason,
+      Outcome again;
+      simulate(near, snapshot, known, now, again);
+      FUZZ_CHECK(again.cacheable && again.begins.has_value() == o.begins.has_value() &&
+                     again.belongs.has_value() == o.belongs.has_value() &&
+                     again.actions == o.actions && again.reason == o.reason,
                  story + "but " + format_frame(other) + ": " + format(again.actions));
     }
     other[at] = before;
@@ -223,16 +252,26 @@ uint64_t run(std::span<const uint8_t> bytes) {
     const auto& [port, key] = ways[(n + bytes.size()) % ways.size()];
     const Packet packet = packet_of(frame, port, key);
     Trace trace;
-    const Outcome outcome = simulate(packet, *snapshot, MonoTime{1}, &trace);
+    const MonoTime now = MonoTime{} + std::chrono::seconds(100);
+    state::ConnectionTable table(state::ConnectionLimits{});
+    add_records(bytes.first(cut), packet, cloud, now, table);
+    const ConnectionView known{
+        &table, bytes.size() % 2 == 0 ? state::Midstream::refuse : state::Midstream::take_up};
+    Outcome outcome, untold;
+    simulate(packet, *snapshot, known, now, outcome, &trace);
     const std::string story = told(frame, trace);
     check_outcome(outcome, packet, story);
-    const Outcome untold = simulate(packet, *snapshot, MonoTime{1});
+    FUZZ_CHECK(outcome.verdict == Verdict::forward ||
+                   (!outcome.begins && !outcome.belongs && outcome.tell.empty()),
+               story);
+    FUZZ_CHECK(!outcome.begins || state::is_sound(outcome.begins->record), story);
+    simulate(packet, *snapshot, known, now, untold);
     FUZZ_CHECK(untold.verdict == outcome.verdict && untold.actions == outcome.actions &&
                    untold.mask == outcome.mask && untold.dependencies == outcome.dependencies,
                story);
-    const Outcome last = simulate_last_try(packet, *snapshot, MonoTime{1});
+    const Outcome last = simulate_last_try(packet, *snapshot, now, nullptr, known);
     FUZZ_CHECK(last.verdict != Verdict::postpone, story);
-    if (outcome.cacheable) check_class(outcome, packet, *snapshot, story);
+    if (outcome.cacheable) check_class(outcome, packet, *snapshot, known, now, story);
     reached = reached * 41 + (static_cast<uint64_t>(outcome.verdict) << 16 |
                               static_cast<uint64_t>(outcome.reason) << 8 |
                               std::min<size_t>(trace.steps().size(), 31) << 3 |
