@@ -26,7 +26,7 @@ def topology_of(cloud):
         way = f'port: {route.leg}, next_hop: "{route.next_hop}"' if route.leg else "kind: blackhole"
         lines.append(f'    - {{name: {route.name}, router: {route.router}, destination: "{route.prefix}", {way}}}')
     if cloud.groups:
-        lines.append("  security-groups: [" + ", ".join(f"{{name: {g}}}" for g in cloud.groups) + "]")
+        lines.append("  security-groups: [" + ", ".join(f"{{name: {g}, stateful: false}}" for g in cloud.groups) + "]")
         lines.append("  security-rules:")
     for number, allow in enumerate(cloud.allows):
         words = [f"name: a{number}", f"security_group: {allow.group}", f"direction: {'ingress' if allow.ingress else 'egress'}",
