@@ -159,6 +159,10 @@ int main(int argc, char** argv) {
        "8000-8080], tcp_flags: +syn-ack, src_mac: 02:00:00:00:00:00/ff:00:00:00:00:00, ethertype: "
        "ipv4, inverted: [tcp_flags]}\n",
        R"({"chain": "11111111-1111-4111-8111-111111111111", "position": 1, "action": "drop", "protocol": 6, "source_ports": [80, "1-2"], "ethertype": "0x88cc", "tcp_flags": "+syn-ack", "src_mac": "02:00:00:00:00:00/8", "inverted": ["protocol"], "allowed_pairs": ["fd00::5@02:00:00:00:00:01"]})",
+       "dhcp-subnets:\n  - {name: d, bridge: b, network: 10.0.0.0/24, domain: example.net, routes: "
+       "[10.1.0.0/16 via 10.0.0.9], options: ['66 = \"a\\\"b\"', 42 = 0a000001]}\n"
+       "rules:\n  - {chain: c, position: 1, action: dnat, protocol: tcp, to_addresses: "
+       "10.0.0.1/32, to_ports: 80, connection: [new, related], inverted: [connection]}\n",
        R"({"name": "b", "admin_up": false, "metric": 7, "kind": "blackhole", "destination": "10.0.0.0/8", "role": "admin"})"})
     subject.seeds.push_back(fuzz::bytes_of(text));
   subject.words = {"\n  - ", ": ",   "{",     "}",       "[",       "]",      "\"",    "'",

@@ -61,7 +61,10 @@ uint64_t run(std::span<const uint8_t> bytes) {
        {read_record<v1::Bridge>(text), read_record<v1::Router>(text), read_record<v1::Port>(text),
         read_record<v1::Route>(text), read_record<v1::Binding>(text),
         read_record<v1::AddressGroup>(text), read_record<v1::Chain>(text),
-        read_record<v1::Rule>(text), read_record<v1::SecurityRule>(text)})
+        read_record<v1::Rule>(text), read_record<v1::SecurityRule>(text),
+        read_record<v1::FloatingIp>(text), read_record<v1::SnatPool>(text),
+        read_record<v1::Vip>(text), read_record<v1::PoolMember>(text),
+        read_record<v1::DhcpSubnet>(text), read_record<v1::Mirror>(text)})
     reached = reached << 2 | kind;
   if (v1::RefBucket bucket; bucket.ParseFromString(std::string(text)))
     reached = reached << 4 | std::min<size_t>(to_members(bucket).size(), 15);
@@ -131,12 +134,37 @@ int main(int argc, char** argv) {
   allowed.set_protocol("\x06");
   allowed.set_ports(std::string("\0\x16\0\x16", 4));
   allowed.set_remote_group(id);
+  v1::DhcpSubnet subnet;
+  subnet.set_id(id);
+  subnet.set_bridge(id);
+  subnet.set_network(v4.substr(0, 3) + std::string("\0\x18", 2));
+  subnet.set_gateway(v4);
+  subnet.add_routes(v4 + "\x20" + v4);
+  subnet.add_options(std::string("\0\x42x", 3));
+  subnet.set_domain("a.b");
+  v1::Vip vip;
+  vip.set_id(id);
+  vip.set_load_balancer(id);
+  vip.set_address(v4);
+  vip.set_protocol("\x06");
+  vip.set_port(80);
+  vip.set_pool(id);
+  vip.set_persistence(v1::Vip::SOURCE_ADDRESS);
+  v1::Rule translating;
+  translating.set_id(id);
+  translating.set_chain(id);
+  translating.set_action(v1::Rule::DNAT);
+  translating.set_to_addresses(v4 + "\x20");
+  translating.set_to_ports(std::string("\0\x16\0\x16", 4));
+  translating.add_connection(v1::Rule::RELATED);
+  translating.set_inner_source(v4 + "\x20");
   v1::RefBucket bucket;
   bucket.add_entries()->set_id(id);
   bucket.mutable_entries(0)->add_addresses(v4);
   for (const google::protobuf::Message* message :
        std::initializer_list<const google::protobuf::Message*>{&bridge, &router, &port, &route,
-                                                               &group, &rule, &allowed, &bucket})
+                                                               &group, &rule, &allowed, &bucket,
+                                                               &subnet, &vip, &translating})
     store::add(subject, message->SerializeAsString());
   store::ClosureFileWriter writer(store::kSelf, Uuid{}, store::Revision{7}, 1'700'000'000'000);
   const std::string value = bridge.SerializeAsString();
