@@ -121,7 +121,7 @@ def test_an_agent_that_restarts_filters_as_before(cloud, chain):
 @pytest.fixture(name="groups")
 def _groups(cloud):
     for group in ("web", "clients"):
-        cloud.cli("security-group", "create", "--name", group)
+        cloud.cli("security-group", "create", "--name", group, "--stateful", "false")
     yield
     for vm in ("vm1", "vm3", "vm4"):
         cloud.cli("port", "update", vm, "--clear", "security_groups,port_security,allowed_pairs", "--wait")
