@@ -19,6 +19,25 @@ struct Slot {
   bool flag = false;
 };
 
+/// The entries of a list, which commas part, but for commas in double quotes: those are a text's own.
+std::vector<std::string> entries_of(const std::vector<std::string>& values) {
+  std::vector<std::string> entries;
+  for (const std::string& value : values) {
+    bool quoted = false;
+    entries.emplace_back();
+    for (size_t i = 0; i < value.size(); ++i) {
+      if (value[i] == ',' && !quoted) {
+        entries.emplace_back();
+        continue;
+      }
+      if (value[i] == '"') quoted = !quoted;
+      entries.back() += value[i];
+      if (quoted && value[i] == '\\' && i + 1 < value.size()) entries.back() += value[++i];
+    }
+  }
+  return entries;
+}
+
 class Parser {
  public:
   Parser() : app_(command_tree().help, command_tree().name) {
@@ -48,7 +67,9 @@ class Parser {
     out.path = path_of(deepest());
     out.command = spec_of_.at(&deepest());
     for (Slot& slot : slots_) {
-      if (slot.option->count() > 0) out.values.emplace_back(slot.spec, std::move(slot.values));
+      if (slot.option->count() == 0) continue;
+      out.values.emplace_back(
+          slot.spec, slot.spec->repeated ? entries_of(slot.values) : std::move(slot.values));
     }
     return out;
   }
@@ -101,7 +122,7 @@ class Parser {
     } else {
       slot.option = app.add_option(names, slot.values, spec.help)->type_name(spec.placeholder);
       if (spec.repeated) {
-        slot.option->delimiter(',')->expected(1, kMostValues)->take_all();
+        slot.option->expected(1, kMostValues)->take_all();
       } else {
         slot.option->expected(1)->take_last()->allow_extra_args(false);
       }

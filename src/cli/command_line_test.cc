@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "cli/invocation.h"
 
 namespace plexus::cli {
@@ -72,6 +74,17 @@ TEST(CommandLine, AgentCommands) {
   const Invocation port = good({"port", "update", "vm1", "--host", "h2"});
   ASSERT_EQ(port.values.size(), 1u);
   EXPECT_EQ(port.values[0].first->name, "host");
+}
+
+TEST(CommandLine, CommasPartEntriesButNotInQuotes) {
+  const Invocation port =
+      good({"port", "update", "vm1", "--dhcp-options", R"(66 = "a,\",b",67 = 00)", "--dhcp-options",
+            "68 = 01", "--addresses", "10.0.0.1,fd00::1"});
+  std::map<std::string, std::vector<std::string>> values;
+  for (const auto& [field, given] : port.values) values[field->name] = given;
+  EXPECT_EQ(values["dhcp_options"],
+            (std::vector<std::string>{R"(66 = "a,\",b")", "67 = 00", "68 = 01"}));
+  EXPECT_EQ(values["addresses"], (std::vector<std::string>{"10.0.0.1", "fd00::1"}));
 }
 
 TEST(CommandLine, MistakesNameTheNearest) {

@@ -34,6 +34,8 @@ Result<Uuid> Finder::reference(const ResourceSpec& type, const std::string& tena
   for (const Object& o : *some) table.add(*o.message);
   if (const auto id = table.id_of(type, tenant, name)) return *id;
   if (some->empty()) return missing(type, name);
+  if (table.is_ambiguous(type, tenant, name))
+    return explain({ErrorCode::exists, "several have this name"}, type, name);
   const std::string owner = codec::get_text(*(*some)[0].message, "tenant");
   return Error{
       ErrorCode::not_found,

@@ -57,13 +57,18 @@ Result<StatusView> StatusView::load(ApiClient& api, const ResourceSpec& type,
   if (type.singular == "host") {
     auto ports = api.list(*codec::find_singular("port"));
     if (!ports) return ports.error();
-    for (const Object& p : *ports) view.count_wanted(*p.message);
+    std::map<std::string, std::string> host_of;
+    for (const Object& p : *ports) host_of[p.id()] = codec::get_text(*p.message, "host");
+    for (const Object& p : *ports) {
+      // A sub-port is wanted where its parent is.
+      const std::string parent = codec::get_text(*p.message, "parent");
+      view.count_wanted(host_of[parent.empty() ? p.id() : parent]);
+    }
   }
   return view;
 }
 
-void StatusView::count_wanted(const Message& port) {
-  const std::string host = codec::get_text(port, "host");
+void StatusView::count_wanted(const std::string& host) {
   if (!host.empty()) ++wanted_[host];
 }
 
@@ -71,6 +76,14 @@ PortStatus StatusView::of_port(const Message& port, const codec::NameTable& name
   const std::string wanted = codec::get_text(port, "host");
   const std::string target = codec::get_text(port, "migrating_to");
   const auto binding = bindings_.find(codec::get_text(port, "id"));
+  if (codec::has_field(port, "parent")) {
+    const auto parent = bindings_.find(codec::get_text(port, "parent"));
+    const std::string there = parent == bindings_.end() ? "" : text_of(parent->second, "host");
+    if (binding == bindings_.end()) return {"", there.empty() ? "unplugged" : "unbound"};
+    const std::string host = text_of(binding->second, "host");
+    const bool is_active = text_of(binding->second, "active") == "true";
+    return {name_of(names, host), host != there ? "moving" : is_active ? "active" : "inactive"};
+  }
   if (binding == bindings_.end()) {
     if (codec::has_field(port, "peer")) return {"", "interior"};
     return {"", wanted.empty() ? "unplugged" : "unbound"};

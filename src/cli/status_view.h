@@ -33,7 +33,7 @@ class StatusView {
   /// Whether objects of this type have a status.
   [[nodiscard]] static bool exists_for(const codec::ResourceSpec& type);
 
-  void count_wanted(const google::protobuf::Message& port);
+  void count_wanted(const std::string& host);
 
   [[nodiscard]] PortStatus of_port(const google::protobuf::Message& port,
                                    const codec::NameTable& names) const;

@@ -196,6 +196,11 @@ class Drawing {
   /// Where an exterior port is, and where it should be. Traffic follows where it is.
   std::string placement(const Node& port) const {
     const std::string wanted = text(port, "host"), interface = text(port, "interface");
+    if (const std::string parent = text(port, "parent"); !parent.empty()) {
+      const auto to = by_id_.find(parent);
+      const std::string name = to == by_id_.end() ? parent : text(*to->second, "name");
+      return c_.dim("VLAN " + text(port, "vlan") + " of ") + name;
+    }
     const auto it = binding_of_.find(text(port, "id"));
     const std::string where = name_of(wanted) + (interface.empty() ? "" : ":" + interface);
     if (it == binding_of_.end()) {

@@ -224,7 +224,15 @@ Problems resolve(CloudObject& object, const IdOfName& id_of, const NamesOfType& 
       continue;
     }
     std::string remedy;
-    if (names_of) remedy = suggestion(r.name, names_of(type));
+    const std::vector<std::string> names = names_of ? names_of(type) : std::vector<std::string>();
+    if (std::count(names.begin(), names.end(), r.name) > 1) {
+      problems.push_back(
+          {object.path + "." + r.field->name, r.line,
+           fmt::format("several {} are called {}", type.collection, in_quotes(r.name)),
+           "write the id of the one that is meant, or give them names of their own"});
+      continue;
+    }
+    if (names_of) remedy = suggestion(r.name, names);
     if (remedy.empty()) remedy = "create it first";
     problems.push_back({object.path + "." + r.field->name, r.line,
                         fmt::format("there is no {} {}", type.singular, in_quotes(r.name)),
@@ -253,23 +261,36 @@ void NameTable::add(const ResourceSpec& type, std::string_view tenant, std::stri
   if (name.empty()) return;
   if (const auto known = by_id_.find(id); known != by_id_.end()) {
     Entry& e = entries_[known->second];
-    by_name_.erase(joined({e.type->type, e.tenant, e.name}));
+    std::erase(by_name_[joined({e.type->type, e.tenant, e.name})], known->second);
     e = {&type, std::string(tenant), std::string(name), id};
-    by_name_[joined({type.type, tenant, name})] = known->second;
+    by_name_[joined({type.type, tenant, name})].push_back(known->second);
     return;
   }
   entries_.push_back({&type, std::string(tenant), std::string(name), id});
   by_id_[id] = entries_.size() - 1;
-  by_name_[joined({type.type, tenant, name})] = entries_.size() - 1;
+  by_name_[joined({type.type, tenant, name})].push_back(entries_.size() - 1);
 }
 
 std::optional<Uuid> NameTable::id_of(const ResourceSpec& type, std::string_view tenant,
                                      std::string_view name) const {
+  const std::vector<size_t>* found = find(type, tenant, name);
+  if (found == nullptr || found->size() > 1) return std::nullopt;
+  return entries_[found->front()].id;
+}
+
+bool NameTable::is_ambiguous(const ResourceSpec& type, std::string_view tenant,
+                             std::string_view name) const {
+  const std::vector<size_t>* found = find(type, tenant, name);
+  return found != nullptr && found->size() > 1;
+}
+
+const std::vector<size_t>* NameTable::find(const ResourceSpec& type, std::string_view tenant,
+                                           std::string_view name) const {
   for (const std::string_view t : {tenant, std::string_view()}) {
     const auto it = by_name_.find(joined({type.type, t, name}));
-    if (it != by_name_.end()) return entries_[it->second].id;
+    if (it != by_name_.end() && !it->second.empty()) return &it->second;
   }
-  return std::nullopt;
+  return nullptr;
 }
 
 std::string NameTable::name_of(std::string_view raw_id) const {

@@ -67,8 +67,11 @@ class NameTable {
   void add(const google::protobuf::Message& message);
   void add(const ResourceSpec& type, std::string_view tenant, std::string_view name,
            const Uuid& id);
+  /// nullopt: there is none, or there are several (names of pools are their load balancer's own).
   [[nodiscard]] std::optional<Uuid> id_of(const ResourceSpec& type, std::string_view tenant,
                                           std::string_view name) const;
+  [[nodiscard]] bool is_ambiguous(const ResourceSpec& type, std::string_view tenant,
+                                  std::string_view name) const;
   /// The name of an object; the id's text if it has none or is not known.
   [[nodiscard]] std::string name_of(std::string_view raw_id) const;
   [[nodiscard]] std::vector<std::string> names(const ResourceSpec& type) const;
@@ -80,8 +83,12 @@ class NameTable {
     std::string name;
     Uuid id;
   };
+  /// Those of the tenant; when it has none, those of nobody.
+  [[nodiscard]] const std::vector<size_t>* find(const ResourceSpec& type, std::string_view tenant,
+                                                std::string_view name) const;
+
   std::vector<Entry> entries_;
-  std::unordered_map<std::string, size_t> by_name_;  ///< type, tenant and name -> entry
+  std::unordered_map<std::string, std::vector<size_t>> by_name_;  ///< type, tenant and name
   std::unordered_map<Uuid, size_t> by_id_;
 };
 

@@ -157,6 +157,21 @@ TEST(CloudFile, UnknownNamesSuggestTheNearest) {
             "cloud.yaml:5: ports[1].host: there is no host 'h1'; create it first");
 }
 
+/// Pools have names within their load balancer only: which is meant is not guessed.
+TEST(CloudFile, ANameThatFitsSeveralIsNone) {
+  auto objects = parsed(
+      "load-balancers:\n- {name: a, router: r}\n- {name: b, router: r}\n"
+      "pools:\n- {name: p, load_balancer: a}\n- {name: p, load_balancer: b}\n- {name: q, "
+      "load_balancer: b}\n"
+      "pool-members:\n- {pool: p, address: 10.0.0.1}\n- {pool: q, address: 10.0.0.1}\n"
+      "routers:\n- {name: r}\n");
+  const Problems problems = resolve_all(objects);
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_EQ(problems[0].str("cloud.yaml"),
+            "cloud.yaml:9: pool-members[0].pool: several pools are called 'p'; write the id of the "
+            "one that is meant, or give them names of their own");
+}
+
 TEST(CloudFile, EmptyDocumentsAreEmpty) {
   for (const char* text : {"", "# nothing\n", "---\n", "bridges:\n", "{}"}) {
     Problems problems;
@@ -175,6 +190,13 @@ TEST(NameTable, OwnTenantFirstThenShared) {
   EXPECT_EQ(t.id_of(bridge, "blue", "w"), own);
   EXPECT_EQ(t.id_of(bridge, "red", "w"), shared);
   EXPECT_EQ(t.id_of(*find_singular("router"), "", "w"), std::nullopt);
+  const Uuid twin = Uuid::derived("t", "4");
+  t.add(bridge, "", "w", twin);
+  EXPECT_TRUE(t.is_ambiguous(bridge, "red", "w"));
+  EXPECT_FALSE(t.is_ambiguous(bridge, "blue", "w"));
+  EXPECT_EQ(t.id_of(bridge, "red", "w"), std::nullopt);
+  t.add(bridge, "", "twin", twin);
+  EXPECT_EQ(t.id_of(bridge, "red", "w"), shared);
   t.add(bridge, "", "renamed", shared);
   EXPECT_EQ(t.id_of(bridge, "", "w"), std::nullopt);
   EXPECT_EQ(t.name_of(shared.raw()), "renamed");

@@ -8,6 +8,7 @@ import os
 import pathlib
 import pty
 import re
+import shlex
 import signal
 import socket
 import socketserver
@@ -259,6 +260,52 @@ class EndToEnd(unittest.TestCase):
             self.good("rule", "delete", rule)
         self.assertIn("1 references to it cleared", self.good("port-group", "delete", "jump-hosts"))
         self.assertNotIn("port_groups", self.good("port", "show", "edge-back"))
+
+    def test_services(self):
+        example = (ROOT / "examples/services/cloud.yaml").read_text()
+        self.assertIn("0 updated, 0 unchanged\n", self.apply(example))
+        self.assertIn("0 created, 0 updated, ", self.apply(example), "a second time nothing is to do")
+        phone = json.loads(self.good("port", "show", "phone", "--json"))
+        self.assertEqual(phone["dhcp_options"], ['66 = "tftp.example.net"'])
+        self.assertEqual(json.loads(self.good("dhcp-subnet", "show", "office", "--json"))["routes"], ["10.2.0.0/16 via 10.1.0.30"])
+        mirror = self.good("mirror", "show", "what-mail-says", "--yaml")
+        self.assertNotIn("at_bridge", mirror, "what the store keeps for itself is not shown")
+        # What is shown can be applied.
+        self.assertIn("1 unchanged", self.apply("mirrors:\n" + "".join(f"  {'- ' if not n else '  '}{line}\n" for n, line in
+                                                                       enumerate(line for line in mirror.splitlines() if line))))
+        self.bad("floating-ip", "create", "--router", "edge", "--address", "192.0.2.25", says="belongs to floating-ip mail")
+        self.bad("floating-ip", "create", "--router", "edge", "--address", "192.0.2.26", "--inside", "fd00::1", says="not of the family")
+        self.bad("vip", "create", "--name", "x", "--load-balancer", "web", "--pool", "web-servers", "--address", "192.0.2.80", "--protocol", "tcp",
+                 "--port", "80", says="belongs to vip http")
+        self.bad("pool-member", "create", "--pool", "web-servers", "--address", "fd00::1", says="family")
+        self.bad("port", "create", "--name", "x", "--bridge", "voice", "--parent", "pbx", "--vlan", "20", says="belongs to port pbx-voice")
+        self.bad("dhcp-subnet", "update", "office", "--routes", "10.2.0.0/16", says="add the next hop")
+        self.bad("dhcp-subnet", "update", "office", "--options", "66 = tftp", says='66 = "tftp"')
+        self.bad("dhcp-subnet", "update", "office", "--options", "53 = 01", says="the server's own")
+        self.bad("rule", "create", "--chain", "leaving", "--position", "1", "--action", "snat", says="snat_pool: is required")
+        self.bad("snat-pool", "delete", "shared", says="rule shared")
+        # Commas within quotes are the value's.
+        self.good("port", "update", "phone", "--dhcp-options", '66 = "a,b",150 = 0a000001')
+        self.assertEqual(json.loads(self.good("port", "show", "phone", "--json"))["dhcp_options"], ['66 = "a,b"', "150 = 0a000001"])
+        # Names of pools are their load balancer's own.
+        self.good("load-balancer", "create", "--name", "other", "--router", "edge")
+        self.good("pool", "create", "--name", "web-servers", "--load-balancer", "other")
+        self.bad("pool-member", "create", "--pool", "web-servers", "--address", "10.1.0.9", says="several pools are called 'web-servers'")
+        self.good("load-balancer", "delete", "other")
+        # Everything goes as the file came.
+        self.assertIn(" deleted, 0 absent\n", self.good("delete", "-f", "-", text=example))
+        self.assertIn("The topology is empty", self.good("topology"))
+
+    def test_services_as_documented(self):
+        """The commands of docs/services.md, in their order."""
+        text = (ROOT / "docs/services.md").read_text()
+        commands = [line for block in re.findall(r"(?ms)^```\n(.*?)^```$", text) for line in block.splitlines()]
+        self.assertGreater(len(commands), 40)
+        for command in commands:
+            words = shlex.split(command)
+            self.assertEqual(words[0], "plexus", command)
+            self.good(*words[1:])
+        self.assertRegex(self.good("port", "list", "--parent", "mail"), "(?m)^mail-voice ")
 
     def test_prune(self):
         self.apply(CLOUD)
