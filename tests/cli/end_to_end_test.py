@@ -595,6 +595,12 @@ class EndToEnd(unittest.TestCase):
                                                           {"kind": "bridge", "name": "blue", "id": "id-of-blue",
                                                            "aspect": "its MACs", "tag": "bridge_mac x"},
                                                           {"kind": "port", "id": "id-of-old", "tag": "port x"}]}]},
+                             "/v1/connections": {"connections": [
+                                 {"tuple": "tcp 10.0.0.1:1 > 10.0.0.9:80", "state": "established", "port": "vm1", "reply_port": "vm2",
+                                  "idle_ms": 1500, "translations": [{"kind": "member", "at": "web",
+                                                                     "becomes": "tcp 10.0.0.1:1 > 10.0.0.2:8080"}]},
+                                 {"tuple": "udp 10.0.0.1:1 > 10.0.0.2:53", "state": "unanswered", "port": "vm1", "reply_port": "vm2",
+                                  "idle_ms": 20}], "total": 7},
                              "/v1/ports": {"ports": [{"name": "vm1", "interface": "tap0", "id": "id-of-vm1"}], "failed": []},
                              "/v1/status": {"host": "h1", "synced": True}}[self.path])
 
@@ -617,6 +623,11 @@ class EndToEnd(unittest.TestCase):
             threading.Thread(target=server.serve_forever, daemon=True).start()
             self.assertEqual(self.good("trace", "--in", "vm1", "icmp()"), "in vm1\ndropped: no_route\n")
             self.assertEqual(asked[-1], {"port": "vm1", "packet": "icmp()"})
+            self.assertEqual(self.good("connections", "--host", "h1"),
+                             "tcp 10.0.0.1:1 > 10.0.0.9:80  established  vm1 to vm2, idle 1.5 s\n"
+                             "    member at web: tcp 10.0.0.1:1 > 10.0.0.2:8080\n"
+                             "udp 10.0.0.1:1 > 10.0.0.2:53  unanswered  vm1 to vm2, idle 0.0 s\n"
+                             "7 connections, 2 of them listed\n")
             self.good("trace", "--host", "h1", "--interface", "tap0", "x")
             self.assertEqual(asked[-1], {"port": "id-of-vm1", "packet": "x"})
             self.bad("trace", "--interface", "tap1", "x", says="did you mean 'tap0'?")
