@@ -9,6 +9,7 @@
 #include "flow/match_text.h"
 #include "packet/text.h"
 #include "plexus/v1/resources.pb.h"
+#include "scenarios/differences.h"
 #include "sim/announce.h"
 #include "sim/delta_tags.h"
 #include "store/topology/convert.h"
@@ -43,17 +44,6 @@ void merge(google::protobuf::Message& into, const google::protobuf::Message& cha
   }
 }
 
-template <typename Change, typename Map>
-void add_differences(const Map& before, const Map& after, std::vector<model::Change>& out) {
-  for (const auto& [id, record] : before) {
-    if (!after.contains(id)) out.push_back(Change{id, std::nullopt});
-  }
-  for (const auto& [id, record] : after) {
-    const auto old = before.find(id);
-    if (old == before.end() || !(old->second == record)) out.push_back(Change{id, record});
-  }
-}
-
 FlowKey random_key(std::mt19937_64& random) {
   FlowKey key;
   for (uint8_t& byte : key.bytes()) byte = static_cast<uint8_t>(random());
@@ -67,16 +57,15 @@ World ScenarioCloud::world() {
   for (const auto& [id, object] : objects_) {
     const auto& message = *object.message;
     if (const auto* bridge = dynamic_cast<const v1::Bridge*>(&message)) {
-      w.bridges[BridgeId{id}] = with_services(*bridge);
+      w.bridges[BridgeId{id}] = store::to_model(*bridge);
     } else if (const auto* router = dynamic_cast<const v1::Router*>(&message)) {
-      w.routers[RouterId{id}] = with_services(*router);
+      w.routers[RouterId{id}] = store::to_model(*router);
     } else if (const auto* port = dynamic_cast<const v1::Port*>(&message)) {
-      w.filters.take_member(w.ports[PortId{id}] = with_services(*port));
+      w.filters.take_member(w.ports[PortId{id}] = store::to_model(*port));
     } else if (const auto* route = dynamic_cast<const v1::Route*>(&message)) {
       w.routes[RouteId{id}] = store::to_model(*route);
     } else {
       w.filters.take(id, message);
-      take_dhcp_subnet(message, w.dhcp);
       w.services.take(id, message);
     }
   }
@@ -133,7 +122,6 @@ std::vector<model::Change> ScenarioCloud::changes_between(const World& before, c
   add_differences<model::BindingChange>(before.bindings, after.bindings, out);
   add_differences<model::HostChange>(before.hosts, after.hosts, out);
   add_changes(before.filters, after.filters, out);
-  add_changes(before.dhcp, after.dhcp, out);
   add_changes(before.services, after.services, out);
   for (const auto& [port, table] : before.neighbours) {
     if (!after.neighbours.contains(port)) out.push_back(model::NeighboursChange{port, {}});
@@ -251,13 +239,17 @@ Result<void> ScenarioCloud::sync() {
   const World now = world();
   const auto changes = changes_between(world_, now);
   world_ = now;
+  size_t number = 0;
   for (auto& [name, host] : hosts_) {
     std::vector<IpAddr> peers;
     for (const auto& [other_name, other] : hosts_)
       if (other != host) peers.push_back(other->address);
     if (auto done = host->lab->datapath().set_tunnel({host->address, 4789, peers}); !done)
       return done;
-    take_in(*host, changes);
+    auto all = changes;
+    const auto blocks = port_blocks(world_.services, number++);
+    all.insert(all.end(), blocks.begin(), blocks.end());
+    take_in(*host, std::move(all));
   }
   return {};
 }
@@ -595,6 +587,7 @@ std::vector<std::string> ScenarioCloud::differing_flows(const VirtualHost& host)
 std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
   std::vector<std::string> findings = violations_;
   std::mt19937_64 random(seed);
+  size_t number = 0;
   for (const auto& [name, host] : hosts_) {
     // From scratch, and in another order.
     model::Topology fresh(host->id);
@@ -602,6 +595,8 @@ std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
     auto local = local_ports(*host);
     const auto mtus = tunnel_mtus();
     local.insert(local.end(), mtus.begin(), mtus.end());
+    const auto blocks = port_blocks(world_.services, number++);
+    local.insert(local.end(), blocks.begin(), blocks.end());
     changes.insert(changes.end(), local.begin(), local.end());
     // What the limits of learning say is this host's own.
     const auto limits = host->macs->limits();

@@ -16,7 +16,6 @@
 #include "base/result.h"
 #include "codec/cloud_file.h"
 #include "model/topology.h"
-#include "scenarios/dhcp_records.h"
 #include "scenarios/filter_records.h"
 #include "scenarios/lab.h"
 #include "scenarios/peer_links.h"
@@ -34,7 +33,6 @@ struct World {
   std::map<HostId, model::Host> hosts;
   std::map<PortId, std::vector<model::Neighbour>> neighbours;
   FilterRecords filters;
-  DhcpRecords dhcp;
   ServiceRecords services;
 };
 

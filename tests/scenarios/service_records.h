@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mirrors, marks, redirection and sub-ports of a scenario: from the objects of a cloud file to what hosts are told.
+// Translations, load balancers, DHCP subnets and mirrors of a scenario: from the objects of a cloud file to what hosts are told.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -8,11 +8,17 @@
 #include <vector>
 
 #include "model/records.h"
-#include "plexus/v1/resources.pb.h"
 
 namespace plexus::scenario {
 
 struct ServiceRecords {
+  std::map<FloatingIpId, model::FloatingIp> floating_ips;
+  std::map<SnatPoolId, model::SnatPool> snat_pools;
+  std::map<LoadBalancerId, model::LoadBalancer> load_balancers;
+  std::map<VipId, model::Vip> vips;
+  std::map<PoolId, model::Pool> pools;
+  std::map<PoolMemberId, model::PoolMember> pool_members;
+  std::map<DhcpSubnetId, model::DhcpSubnet> dhcp_subnets;
   std::map<MirrorId, model::Mirror> mirrors;
 
   /// Takes over the object when it is of these kinds.
@@ -23,10 +29,8 @@ struct ServiceRecords {
 void add_changes(const ServiceRecords& before, const ServiceRecords& after,
                  std::vector<model::Change>& out);
 
-// Records with those of their fields that make services.
-[[nodiscard]] model::Bridge with_services(const v1::Bridge& record);
-[[nodiscard]] model::Router with_services(const v1::Router& record);
-[[nodiscard]] model::Port with_services(const v1::Port& record);
-[[nodiscard]] model::Rule with_services(const v1::Rule& record);
+/// The outside ports that the host of this number has to itself, of each pool: 64 of each address, the first host's from the
+/// first whole block of the pool on. No host is without: who has how many is a matter of the store, not of scenarios.
+[[nodiscard]] std::vector<model::Change> port_blocks(const ServiceRecords& records, size_t host);
 
 }  // namespace plexus::scenario
