@@ -128,7 +128,11 @@ void Connections::saw(const sim::KnownConnection& known, MonoTime now) {
   if (table_.saw(known.number, known.direction, known.segment, now)) {
     changed(known.number, now);
     announce_news(known.number, now);
+    return;
   }
+  // A use like those that the datapath counts: one packet now and then has no flow.
+  const Connection c = table_.connection(known.number);
+  touch(c.zone_of(known.direction), c.entering(known.direction), now, now);
 }
 
 bool Connections::is_waiting(Number number) const {
