@@ -160,6 +160,7 @@ Delta Topology::apply(std::span<const Change> changes) {
   sort_unique(delta.members);
   sort_unique(delta.port_groups);
   sort_unique(delta.translations);
+  sort_unique(delta.translation_kinds);
   sort_unique(delta.snat_pools);
   sort_unique(delta.load_balancers);
   sort_unique(delta.pools);

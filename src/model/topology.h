@@ -62,6 +62,7 @@ struct Delta {
   /// What the router translates at the address: floating ones and those that they stand for, virtual ones, those of pools of
   /// source addresses. Without an address: anywhere.
   std::vector<std::pair<RouterId, IpAddr>> translations;
+  std::vector<RouterId> translation_kinds;     ///< TranslationTable::kinds()
   std::vector<SnatPoolId> snat_pools;          ///< own fields, or this host's ports of it
   std::vector<LoadBalancerId> load_balancers;  ///< own fields
   std::vector<PoolId> pools;                   ///< own fields, or a member
@@ -117,9 +118,11 @@ class Topology {
   void change(const PoolChange& c, Delta& delta);
   void change(const PoolMemberChange& c, Delta& delta);
   void change(const PortBlocksChange& c, Delta& delta);
+  void keep_translations(RouterId id, TranslationTable table, Delta& delta);
   void put(const FloatingIp& record, bool add, Delta& delta);
   void put(const SnatPool& record, bool add, Delta& delta);
   void put(const Vip& record, bool add, Delta& delta);
+  void put(const PoolMember& record, bool add, Delta& delta);
   /// After a batch: who serves in the pools whose members have changed.
   void choose_serving();
   // services.cc
@@ -146,6 +149,7 @@ class Topology {
   /// What each part of a group's list of members says.
   std::map<SecurityGroupId, std::map<uint32_t, std::vector<GroupMember>>> member_parts_;
   std::map<LoadBalancerId, std::set<VipId>> vips_of_;
+  std::map<LoadBalancerId, std::set<PoolId>> pools_of_;
   std::map<PoolId, std::set<PoolMemberId>> members_of_;
   std::set<PoolId> changed_pools_;                     ///< in this batch
   mutable std::shared_ptr<const Snapshot> published_;  ///< null: state_ has moved on

@@ -40,6 +40,7 @@ void TranslationTable::put(const IpAddr& outside, FloatingIpId id, bool add) {
 }
 
 void TranslationTable::put(const IpAddr& outside, VipId id, bool add) {
+  (outside.is_v6() ? stateful6_ : stateful4_) += add ? 1 : -1;
   (outside.is_v6() ? v6_ : v4_).update(whole(outside), [&](AddressUses uses) {
     put_in(uses.vips, id, add);
     return uses;
@@ -47,6 +48,7 @@ void TranslationTable::put(const IpAddr& outside, VipId id, bool add) {
 }
 
 void TranslationTable::put(const IpAddr& outside, SnatPoolId id, bool add) {
+  (outside.is_v6() ? stateful6_ : stateful4_) += add ? 1 : -1;
   (outside.is_v6() ? v6_ : v4_).update(whole(outside), [&](AddressUses uses) {
     put_in(uses.pools, id, add);
     return uses;
@@ -56,6 +58,13 @@ void TranslationTable::put(const IpAddr& outside, SnatPoolId id, bool add) {
 void TranslationTable::put_inside(const IpAddr& inside, FloatingIpId id, bool add) {
   (inside.is_v6() ? inside6_ : inside4_).update(whole(inside), [&](AddressUses uses) {
     put_in(uses.floating_ips, id, add);
+    return uses;
+  });
+}
+
+void TranslationTable::put_member(const IpAddr& address, PoolMemberId id, bool add) {
+  (address.is_v6() ? inside6_ : inside4_).update(whole(address), [&](AddressUses uses) {
+    put_in(uses.members, id, add);
     return uses;
   });
 }

@@ -29,13 +29,6 @@ auto with_id(const Change& c) {
   return now;
 }
 
-void keep(CowTable<RouterId, TranslationTable>& tables, RouterId id, TranslationTable table) {
-  if (table.empty())
-    tables.erase(id);
-  else
-    tables.set(id, std::move(table));
-}
-
 /// Who belongs to whom; nobody has an empty set.
 template <typename Whole, typename Part>
 void note_part(std::map<Whole, std::set<Part>>& parts, const Whole& whole, const Part& part,
@@ -50,7 +43,23 @@ void note_part(std::map<Whole, std::set<Part>>& parts, const Whole& whole, const
   if (at->second.empty()) parts.erase(at);
 }
 
+template <typename Whole, typename Part>
+const std::set<Part>& parts_of(const std::map<Whole, std::set<Part>>& parts, const Whole& whole) {
+  static const std::set<Part> none;
+  const auto at = parts.find(whole);
+  return at != parts.end() ? at->second : none;
+}
+
 }  // namespace
+
+void Topology::keep_translations(RouterId id, TranslationTable table, Delta& delta) {
+  const TranslationTable* old = state_.translations_.find(id);
+  if ((old != nullptr ? old->kinds() : 0) != table.kinds()) delta.translation_kinds.push_back(id);
+  if (table.empty())
+    state_.translations_.erase(id);
+  else
+    state_.translations_.set(id, std::move(table));
+}
 
 void Topology::put(const FloatingIp& record, bool add, Delta& delta) {
   const TranslationTable* old = state_.translations_.find(record.router);
@@ -67,7 +76,7 @@ void Topology::put(const FloatingIp& record, bool add, Delta& delta) {
     table.put_inside(*record.inside, record.id, add);
     delta.translations.emplace_back(record.router, *record.inside);
   }
-  keep(state_.translations_, record.router, std::move(table));
+  keep_translations(record.router, std::move(table), delta);
 }
 
 void Topology::put(const SnatPool& record, bool add, Delta& delta) {
@@ -77,7 +86,7 @@ void Topology::put(const SnatPool& record, bool add, Delta& delta) {
     table.put(address, record.id, add);
     delta.translations.emplace_back(record.router, address);
   }
-  keep(state_.translations_, record.router, std::move(table));
+  keep_translations(record.router, std::move(table), delta);
 }
 
 void Topology::put(const Vip& record, bool add, Delta& delta) {
@@ -92,7 +101,19 @@ void Topology::put(const Vip& record, bool add, Delta& delta) {
     table.put(record.address, record.id, add);
   }
   delta.translations.emplace_back(balancer->router, record.address);
-  keep(state_.translations_, balancer->router, std::move(table));
+  keep_translations(balancer->router, std::move(table), delta);
+}
+
+void Topology::put(const PoolMember& record, bool add, Delta& delta) {
+  const Pool* pool = state_.pool(record.pool);
+  const LoadBalancer* balancer =
+      pool != nullptr ? state_.load_balancer(pool->load_balancer) : nullptr;
+  if (balancer == nullptr || record.address.is_none()) return;
+  const TranslationTable* old = state_.translations_.find(balancer->router);
+  TranslationTable table = old != nullptr ? *old : TranslationTable();
+  table.put_member(record.address, record.id, add);
+  delta.translations.emplace_back(balancer->router, record.address);
+  keep_translations(balancer->router, std::move(table), delta);
 }
 
 void Topology::change(const FloatingIpChange& c, Delta& delta) {
@@ -127,11 +148,12 @@ void Topology::change(const LoadBalancerChange& c, Delta& delta) {
   const LoadBalancer* old = state_.load_balancer(c.id);
   if (old != nullptr ? now && *old == *now : !now) return;
   delta.load_balancers.push_back(c.id);
-  // Its virtual addresses are at its router, which is known by its record only.
-  const auto vips = vips_of_.find(c.id);
+  // Its virtual addresses and members are at its router, which is known by its record only.
   const auto put_all = [&](bool add) {
-    if (vips == vips_of_.end()) return;
-    for (const VipId id : vips->second) put(*state_.vip(id), add, delta);
+    for (const VipId id : parts_of(vips_of_, c.id)) put(*state_.vip(id), add, delta);
+    for (const PoolId pool : parts_of(pools_of_, c.id))
+      for (const PoolMemberId id : parts_of(members_of_, pool))
+        put(*state_.pool_member(id), add, delta);
   };
   put_all(false);
   if (now)
@@ -156,7 +178,23 @@ void Topology::change(const VipChange& c, Delta& delta) {
 }
 
 void Topology::change(const PoolChange& c, Delta& delta) {
-  if (replace(state_.pools_, c.id, with_id(c)).first) delta.pools.push_back(c.id);
+  const auto now = with_id(c);
+  const Pool* found = state_.pool(c.id);
+  if (found != nullptr ? now && *found == *now : !now) return;
+  delta.pools.push_back(c.id);
+  const auto put_all = [&](bool add) {
+    for (const PoolMemberId id : parts_of(members_of_, c.id))
+      put(*state_.pool_member(id), add, delta);
+  };
+  put_all(false);
+  if (found != nullptr) note_part(pools_of_, found->load_balancer, c.id, false);
+  if (now) {
+    note_part(pools_of_, now->load_balancer, c.id, true);
+    state_.pools_.set(c.id, *now);
+  } else {
+    state_.pools_.erase(c.id);
+  }
+  put_all(true);
 }
 
 void Topology::change(const PoolMemberChange& c, Delta& delta) {
@@ -165,6 +203,7 @@ void Topology::change(const PoolMemberChange& c, Delta& delta) {
   if (!differs) return;
   for (const auto* record : {&old, &now}) {
     if (!*record) continue;
+    put(**record, record == &now, delta);
     note_part(members_of_, (*record)->pool, c.id, record == &now);
     changed_pools_.insert((*record)->pool);
     delta.pools.push_back((*record)->pool);

@@ -86,6 +86,10 @@ TEST_F(Translations, AFloatingAddressIsFoundFromBothSides) {
   EXPECT_EQ(table->outside(*f.inside).uses, nullptr);
   EXPECT_EQ(snapshot->translations(kOther), nullptr);
   EXPECT_TRUE(set<FloatingIpChange>(f).empty()) << "nothing changed";
+  EXPECT_EQ(delta.translation_kinds, std::vector<RouterId>{kRouter}) << "it had none";
+  const FloatingIp more = floating("g", "203.0.113.8", "10.0.0.8");
+  EXPECT_TRUE(set<FloatingIpChange>(more).translation_kinds.empty());
+  EXPECT_TRUE(remove<FloatingIpChange>(more.id).translation_kinds.empty());
   EXPECT_EQ(remove<FloatingIpChange>(f.id).translations, delta.translations);
   EXPECT_EQ(topology.snapshot()->translations(kRouter), nullptr);
 }
@@ -155,6 +159,35 @@ TEST_F(Translations, ASearchReadsAsFewBitsAsProveTheAnswer) {
   }
   EXPECT_EQ(table.outside(ip("10.0.0.1")).bits_read, 1u);
   EXPECT_EQ(table.outside(ip("fd00::1")).bits_read, 0u) << "nothing of that family";
+}
+
+TEST_F(Translations, MembersAreKnownByTheirAddressesInWhateverOrderTheRecordsCome) {
+  Pool pool;
+  pool.id = kPool;
+  pool.load_balancer = kBalancer;
+  LoadBalancer balancer{.id = kBalancer, .router = kRouter, .name = "lb"};
+  PoolMember m = member(1, 0);
+  m.up = m.admin_up = false;
+  std::vector<Change> changes{PoolMemberChange{m.id, m}, PoolChange{kPool, pool},
+                              LoadBalancerChange{kBalancer, balancer}};
+  std::vector<size_t> order{0, 1, 2};
+  do {
+    Topology other(kSelf);
+    Delta last;
+    for (const size_t i : order) last = other.apply(std::span(changes).subspan(i, 1));
+    EXPECT_EQ(last.translations, (Names{{kRouter, m.address}}));
+    const auto snapshot = other.snapshot();
+    ASSERT_NE(snapshot->translations(kRouter), nullptr);
+    ASSERT_NE(snapshot->translations(kRouter)->inside(m.address).uses, nullptr);
+    EXPECT_EQ(snapshot->translations(kRouter)->inside(m.address).uses->members.front(), m.id);
+    for (const size_t i : order) {
+      other.apply(std::vector<Change>{i == 0 ? Change(PoolMemberChange{m.id, std::nullopt})
+                                      : i == 1
+                                          ? Change(PoolChange{kPool, std::nullopt})
+                                          : Change(LoadBalancerChange{kBalancer, std::nullopt})});
+      EXPECT_EQ(other.snapshot()->translations(kRouter), nullptr);
+    }
+  } while (std::next_permutation(order.begin(), order.end()));
 }
 
 TEST_F(Translations, WhoServes) {

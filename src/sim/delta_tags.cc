@@ -116,6 +116,8 @@ void add_set_changes(const std::vector<std::pair<Group, Address>>& changed, TagO
 }
 
 void add_translations(const model::Delta& delta, std::vector<TagChange>& out) {
+  for (RouterId id : delta.translation_kinds)
+    out.push_back({translation_kinds_tag(id), std::nullopt});
   for (const auto& [id, address] : delta.translations) {
     if (address.is_none()) {
       out.push_back({translations_tag(id), std::nullopt});

@@ -80,6 +80,10 @@ namespace plexus::sim {
 [[nodiscard]] inline Tag translations_tag(RouterId id) {
   return {TagKind::translations, id.uuid, 0};
 }
+/// Which kinds of translations it has at all.
+[[nodiscard]] inline Tag translation_kinds_tag(RouterId id) {
+  return {TagKind::translations, id.uuid, ~uint64_t{0}};
+}
 /// What it translates at one address, wherever that was read.
 [[nodiscard]] inline Tag translations_tag(RouterId id, const IpAddr& address) {
   return {TagKind::translations, id.uuid, tag_sub(address)};

@@ -26,17 +26,26 @@ void Simulation::leave(Journey& j, PortId id) {
   if (port == nullptr) {
     return drop(j, DropReason::dangling, DeviceKind::port, {}, id.uuid, "is not known");
   }
-  if (!port_works(j, *port) || !pass_out(j, *port)) return;
-  mirror_out(j, *port);
-  if (!port->peer) return leave_exterior(j, *port);
-
-  depend(port_tag(*port->peer));
-  const model::Port* peer = snapshot_.peer(*port);
-  if (peer == nullptr) {
-    return drop_at(j, DropReason::dangling, DeviceKind::port, *port,
-                   "is wired to port {}, which is not known or not wired back", port->peer->str());
+  if (!port_works(j, *port) || !pass_out_of_device(j, *port)) return;
+  if (const auto* router_id = std::get_if<RouterId>(&port->device); router_id != nullptr) {
+    const model::Router* router = snapshot_.router(*router_id);
+    if (router != nullptr && translate_out(j, *router, *port) != Translated::goes_on) return;
   }
-  note_at(j, DeviceKind::port, *port, "link to port {}", peer->name);
+  leave_translated(j, *port);
+}
+
+void Simulation::leave_translated(Journey& j, const model::Port& port) {
+  if (!pass_out_of_port(j, port)) return;
+  mirror_out(j, port);
+  if (!port.peer) return leave_exterior(j, port);
+
+  depend(port_tag(*port.peer));
+  const model::Port* peer = snapshot_.peer(port);
+  if (peer == nullptr) {
+    return drop_at(j, DropReason::dangling, DeviceKind::port, port,
+                   "is wired to port {}, which is not known or not wired back", port.peer->str());
+  }
+  note_at(j, DeviceKind::port, port, "link to port {}", peer->name);
   enter(j, *peer);
 }
 

@@ -15,7 +15,8 @@ namespace {
 constexpr unsigned kMaxDepth = 8, kMaxJumps = 128;
 /// New marks at one place.
 constexpr unsigned kMaxMarks = 16;
-constexpr std::string_view kIntoPort = "into the port";
+constexpr std::string_view kIntoPort = "into the port", kIntoDevice = "into the device",
+                           kOutOfDevice = "out of the device";
 
 std::string rule_name(const model::Chain& chain, const model::Rule& rule) {
   return chain.name + "/" + (rule.name.empty() ? std::to_string(rule.position) : rule.name);
@@ -75,6 +76,8 @@ bool Simulation::pass_in(Journey& j, const model::Port& in,
   j.came_by = &in;
   j.came_from = j.key.src_mac();
   j.came_to = j.key.dst_mac();
+  j.stage = nullptr;
+  translating_ = nullptr;
   // A refusal passes them all on its way back: it comes from nobody who could be in a group.
   if (std::holds_alternative<BridgeId>(in.device) && !j.refusal) {
     if (in.port_security && !source_is_own(j, in)) return false;
@@ -85,14 +88,24 @@ bool Simulation::pass_in(Journey& j, const model::Port& in,
   track_for_chains(j, in, device_chain, device_out_chain);
   const PortsAsked ports{.in = &in};
   if (in.in_chain && !pass_chain(j, *in.in_chain, ports, kIntoPort)) return false;
-  return !device_chain || pass_chain(j, *device_chain, ports, "into the device");
+  return !device_chain || pass_chain(j, *device_chain, ports, kIntoDevice);
 }
 
+namespace {
+PortsAsked ports_out(const Journey& j, const model::Port& out) {
+  return {.in = j.passing == Passing::forwarded ? j.came_by : nullptr,
+          .in_known = j.passing != Passing::flooded_elsewhere,
+          .out = &out};
+}
+}  // namespace
+
 bool Simulation::pass_out(Journey& j, const model::Port& out) {
+  return pass_out_of_device(j, out) && pass_out_of_port(j, out);
+}
+
+bool Simulation::pass_out_of_device(Journey& j, const model::Port& out) {
   if (j.passing == Passing::decided) return true;
-  const PortsAsked ports{.in = j.passing == Passing::forwarded ? j.came_by : nullptr,
-                         .in_known = j.passing != Passing::flooded_elsewhere,
-                         .out = &out};
+  const PortsAsked ports = ports_out(j, out);
   if (j.passing != Passing::made_here) {
     std::optional<ChainId> in_chain, chain;
     if (const auto* id = std::get_if<BridgeId>(&out.device)) {
@@ -105,8 +118,14 @@ bool Simulation::pass_out(Journey& j, const model::Port& out) {
         in_chain = router->in_chain, chain = router->out_chain;
     }
     track_for_chains(j, out, in_chain, chain);
-    if (chain && !pass_chain(j, *chain, ports, "out of the device")) return false;
+    if (chain && !pass_chain(j, *chain, ports, kOutOfDevice)) return false;
   }
+  return true;
+}
+
+bool Simulation::pass_out_of_port(Journey& j, const model::Port& out) {
+  if (j.passing == Passing::decided) return true;
+  const PortsAsked ports = ports_out(j, out);
   if (out.out_chain && !pass_chain(j, *out.out_chain, ports, "out of the port")) return false;
   return out.security_groups.empty() || j.refusal ||
          !std::holds_alternative<BridgeId>(out.device) || security_allows(j, out, true);
@@ -185,8 +204,19 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
         note(j, DeviceKind::rule, name, rule.id.uuid, "{}: {}", asking.place, verb(rule.action));
         return depth == 0 ? Ruling::accepted : Ruling::nothing;
       case model::RuleAction::dnat:
-      case model::RuleAction::snat:
-        return refuse(DropReason::filter_unreadable, "this agent does not know its action");
+      case model::RuleAction::snat: {
+        const bool in = rule.action == model::RuleAction::dnat;
+        const model::Port* port = in ? asking.ports.in : asking.ports.out;
+        if (asking.place != (in ? kIntoDevice : kOutOfDevice) || port == nullptr ||
+            !std::holds_alternative<RouterId>(port->device))
+          return refuse(DropReason::filter_unreadable, in ? "dnat is for in_chain of a router"
+                                                          : "snat is for out_chain of a router");
+        if (in ? !rule.to_addresses : !rule.snat_pool)
+          return refuse(DropReason::filter_unreadable, "does not say to what it translates");
+        note(j, DeviceKind::rule, name, rule.id.uuid, "{}: {}", asking.place, verb(rule.action));
+        translating_ = &rule;
+        return Ruling::accepted;
+      }
       case model::RuleAction::mark:
         if (!rule.set_dscp)
           return refuse(DropReason::filter_unreadable, "marks, and does not say how");

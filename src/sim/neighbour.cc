@@ -39,9 +39,13 @@ std::optional<MacAddr> Simulation::mac_in_topology(const model::Port& port, cons
     const auto place = place_on_bridges(*bridge, address);
     return place ? std::optional(place->owners.front().mac) : std::nullopt;
   }
-  if (std::holds_alternative<RouterId>(peer->device) && !peer->mac.is_zero() &&
-      has_address(*peer, address))
-    return peer->mac;
+  if (const auto* id = std::get_if<RouterId>(&peer->device);
+      id != nullptr && !peer->mac.is_zero()) {
+    if (has_address(*peer, address)) return peer->mac;
+    depend(router_tag(*id));
+    const model::Router* router = snapshot_.router(*id);
+    if (router != nullptr && answers_for(*router, *peer, address, true)) return peer->mac;
+  }
   return std::nullopt;
 }
 

@@ -19,6 +19,7 @@
 #include "sim/test_cloud.h"
 #include "sim/test_filters.h"
 #include "sim/test_services.h"
+#include "sim/test_translations.h"
 
 namespace plexus::sim {
 namespace {
@@ -157,6 +158,7 @@ void mutate(World& w, Dice& dice) {
   TestCloud& c = w.cloud;
   if (!c.chains.empty() && dice.one_in(3)) return mutate_filters(c, dice);
   if (dice.one_in(8)) return mutate_services(c, dice);
+  if (!c.floating_ips.empty() && dice.one_in(3)) return change_translations(c, dice);
   if (dice.one_in(12)) {  // sizes
     if (dice.one_in(3) || w.router_ports.empty())
       c.tunnel_mtu = random_mtu(dice);
@@ -336,6 +338,7 @@ World random_world(Dice& dice) {
   for (unsigned i = 0, n = static_cast<unsigned>(dice.below(8)); i < n; ++i) add_route(w, dice);
   if (dice.one_in(3)) add_filters(w.cloud, dice);
   if (dice.one_in(3)) add_services(w.cloud, dice);
+  if (dice.one_in(3)) add_translations(w.cloud, dice);
   for (unsigned i = 0, n = static_cast<unsigned>(dice.below(8)); i < n; ++i) mutate(w, dice);
   return w;
 }
@@ -373,6 +376,7 @@ std::vector<model::Change> difference(const TestCloud& a, const TestCloud& b, Ho
     return model::NeighboursChange{id, r ? *r : std::vector<model::Neighbour>()};
   });
   add_filter_changes(a, b, out);
+  add_translation_changes(a, b, out);
   std::set<PortId> bound;
   for (const auto* cloud : {&a, &b})
     for (const auto& [id, binding] : cloud->bindings) bound.insert(id);

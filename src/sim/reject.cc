@@ -58,7 +58,9 @@ void Simulation::tell_rejected(Journey& j) {
       j.tp_src() >= icmpv6_type::kRouterSolicit && j.tp_src() <= icmpv6_type::kRedirect)
     return;
   cacheable_ = false;
-  const std::vector<uint8_t> frame = j.materialize();
+  // About what it sent, whatever this router has made of it.
+  const bool translated = j.stage != nullptr && j.stage->came != nullptr;
+  const std::vector<uint8_t> frame = (translated ? *j.stage->came : j).materialize();
   const ParsedPacket parsed = parse_packet(frame);
   const model::Port& back = *j.came_by;
   Uuid device;

@@ -75,7 +75,8 @@ void Simulation::router(Journey& j, const model::Router& router, const model::Po
 model::RouteLookup Simulation::lookup(Journey& j, const model::Router& router) {
   const auto found = snapshot_.lookup_route(router.id, j.key.dst_ip(), j.key.src_ip());
   depend(routes_tag(router.id, found.entry != nullptr ? std::optional<unsigned>(found.prefix.length)
-                                                      : std::nullopt));
+                                                      : std::nullopt),
+         j.rewrite.ip_src || j.rewrite.ip_dst);
   j.note_dst_bits(found.bits_read);
   j.note_src_bits(found.source_bits_read);
   return found;
@@ -133,10 +134,36 @@ bool Simulation::destination_routable(Journey& j, const model::Router& router) {
 }
 
 void Simulation::route(Journey& j, const model::Router& router, const model::Port& in) {
+  RouterStage stage;
+  j.stage = &stage;
+  translate_and_route(j, router, in);
+  j.stage = nullptr;
+}
+
+void Simulation::translate_and_route(Journey& j, const model::Router& router,
+                                     const model::Port& in) {
+  depend(translation_kinds_tag(router.id));
+  if (snapshot_.translations(router.id) == nullptr && translating_ == nullptr && !tracked_) {
+    depend_on_translation(router, j.key.dst_ip(), j.rewrite.ip_dst.has_value());
+    return route_on(j, router, in);
+  }
+  const Journey came = j;
+  switch (translate_in(j, router, in)) {
+    case Translated::goes_on:
+      if (j.rewrite != came.rewrite) j.stage->came = &came;
+      return route_on(j, router, in);
+    case Translated::for_router:
+      return to_router(j, router, in);
+    case Translated::ended:
+      return;
+  }
+}
+
+void Simulation::route_on(Journey& j, const model::Router& router, const model::Port& in) {
   // The lookup comes first: the bits it reads often tell the router's own addresses apart as well.
   const model::RouteLookup found = lookup(j, router);
-  depend(router_addresses_tag(router.id));
-  if (!source_allowed(j, router, in)) return;
+  depend(router_addresses_tag(router.id), j.rewrite.ip_src || j.rewrite.ip_dst);
+  if (!j.stage->error_translated && !source_allowed(j, router, in)) return;
   if (is_own_address(j, router, in)) return to_router(j, router, in);
   if (!destination_routable(j, router)) return;
   if (!j.ttl_allows_forwarding()) {

@@ -17,13 +17,6 @@ namespace {
 const IpAddr kAllNodes = IpAddr::v6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}),
              kAllRouters = IpAddr::v6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2});
 
-/// The frame as it is at the present device, with its headers.
-struct Present {
-  explicit Present(const Journey& j) : frame(j.materialize()), parsed(parse_packet(frame)) {}
-  std::vector<uint8_t> frame;
-  ParsedPacket parsed;
-};
-
 bool is_port_address(const model::Port& port, const IpAddr& address) {
   return (address.is_v6() && address == link_local_of(port.mac)) ||
          std::any_of(port.networks.begin(), port.networks.end(),
@@ -56,6 +49,14 @@ void Simulation::to_group(Journey& j, const model::Router& router, const model::
   bool ours = j.dst_is(solicited_node_of(link_local_of(in.mac)));
   for (const IpPrefix& network : in.networks)
     ours = ours || (network.addr.is_v6() && j.dst_is(solicited_node_of(network.addr)));
+  depend(translations_tag(router.id));
+  depend(translation_kinds_tag(router.id));
+  if (const model::TranslationTable* table = snapshot_.translations(router.id);
+      !ours && table != nullptr && table->has_outside(IpFamily::v6)) {
+    const auto nd = NdMessage::of(*j.parsed, j.bytes);
+    cacheable_ = false;  // the message decides, which is in no class
+    ours = nd && answers_for(router, in, nd->target, true);
+  }
   if (!ours)
     return ignore(DropReason::multicast_not_routed, "the solicitation is for another group");
   neighbour_discovery(j, router, in);
@@ -77,7 +78,9 @@ bool Simulation::takes_announcement(Journey& j, const model::Router& router,
 
 void Simulation::arp(Journey& j, const model::Router& router, const model::Port& in) {
   const bool ours = std::any_of(in.networks.begin(), in.networks.end(),
-                                [&](const IpPrefix& n) { return j.dst_is(n.addr); });
+                                [&](const IpPrefix& n) { return j.dst_is(n.addr); }) ||
+                    (outside_uses(j, router, j.key.dst_ip()) != nullptr &&
+                     answers_for(router, in, j.key.dst_ip(), false));
   if (!ours) {
     if (takes_announcement(j, router, in)) return;
     return drop_at(j, DropReason::not_for_router, DeviceKind::router, router,
@@ -145,7 +148,7 @@ void Simulation::neighbour_discovery(Journey& j, const model::Router& router,
     return note_at(j, DeviceKind::router, router, "takes the neighbour advertisement: {} is at {}",
                    nd->target, link_address);
   }
-  if (!is_port_address(in, nd->target)) {
+  if (!is_port_address(in, nd->target) && !answers_for(router, in, nd->target, true)) {
     return drop_at(j, DropReason::not_for_router, DeviceKind::router, router,
                    "ignores it: {} is no address of port {}", nd->target, in.name);
   }
@@ -204,6 +207,7 @@ void Simulation::learn(Journey& j, const model::Router& router, const model::Por
   depend(router_addresses_tag(router.id), true);  // read at an address that need not be a header's
   for (const model::RouterAddress& own : snapshot_.router_addresses(router.id))
     if (own.network.addr == address) return;
+  if (answers_for(router, in, address, true)) return;
   // What is configured stands above what somebody says.
   if (mac_in_topology(in, address)) return;
   depend(neighbour_tag(in.id, address));
@@ -258,7 +262,8 @@ void Simulation::to_router(Journey& j, const model::Router& router, const model:
 void Simulation::send_error(Journey& j, const model::Router& router, const model::Port& in,
                             IcmpErrorKind kind, uint32_t mtu) {
   cacheable_ = false;
-  const Present now(j);
+  // Its sender is told about what it sent.
+  const Present now(j.stage != nullptr && j.stage->came != nullptr ? *j.stage->came : j);
   // Of what it was asked for it speaks with the address that it was asked at (RFC 1122 3.2.2).
   const auto from = kind == IcmpErrorKind::port_unreachable
                         ? std::optional(now.parsed.key.dst_ip())

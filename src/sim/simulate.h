@@ -82,6 +82,7 @@ using Missing = std::variant<NeighbourNeeded>;
 enum class GeneratedKind : uint8_t {
   neighbours,  ///< ARP and neighbour discovery, asking and answering
   fragment,    ///< of the packet that came
+  translated,  ///< the ICMP error that came, with what it quotes as it reads on the other side of a translation
   echo_reply,
   time_exceeded,
   unreachable,

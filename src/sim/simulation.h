@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,11 +24,13 @@
 #include "sim/delta_tags.h"
 #include "sim/fragments.h"
 #include "sim/journey.h"
+#include "sim/present.h"
 #include "sim/rule_search.h"
 #include "sim/say.h"
 #include "sim/simulate.h"
 #include "sim/trace.h"
 #include "state/connection.h"
+#include "state/icmp_error.h"
 #include "state/instantiate.h"
 #include "state/tracking.h"
 
@@ -103,6 +106,9 @@ class Simulation {
                              const std::optional<ChainId>& device_out_chain);
   /// Everything that is asked when it leaves its device by `out`.
   [[nodiscard]] bool pass_out(Journey& j, const model::Port& out);
+  /// The same in two parts: what the device asks, what the port does.
+  [[nodiscard]] bool pass_out_of_device(Journey& j, const model::Port& out);
+  [[nodiscard]] bool pass_out_of_port(Journey& j, const model::Port& out);
   /// What one chain, and those it jumps to, say at one place.
   struct Asking;
   enum class Ruling : uint8_t { accepted, dropped, redirected, nothing };
@@ -222,6 +228,78 @@ class Simulation {
   [[nodiscard]] std::optional<PortId> port_of(const model::Router& router,
                                               const model::RouteEntry& entry);
 
+  void translate_and_route(Journey& j, const model::Router& router, const model::Port& in);
+  /// All that comes after the translation of its destination.
+  void route_on(Journey& j, const model::Router& router, const model::Port& in);
+
+  // translate.cc: what a router translates
+  enum class Translated : uint8_t {
+    goes_on,     ///< translated or not
+    for_router,  ///< to an address that the router has for its translations, and for none of them
+    ended,       ///< dropped, or sent on its way with other bytes
+  };
+  using OnWith = std::function<void(Journey&)>;
+  [[nodiscard]] Translated translate_in(Journey& j, const model::Router& router,
+                                        const model::Port& in);
+  [[nodiscard]] Translated translate_out(Journey& j, const model::Router& router,
+                                         const model::Port& out);
+  /// What a rule of the router's in_chain, out_chain has said of this packet, each once; null: nothing.
+  [[nodiscard]] const model::Rule* take_rule(model::RuleAction action);
+  /// Known connections: what their packets' destinations are here. Nothing: the packet is of none, or of one that is not
+  /// translated here.
+  [[nodiscard]] std::optional<Translated> known_destination(Journey& j,
+                                                            const model::Router& router);
+  [[nodiscard]] Translated known_source(Journey& j, const model::Router& router);
+  /// The member that the connection went to still takes its packets (`original`), or gives answers; nothing: it did not go to
+  /// one here.
+  [[nodiscard]] std::optional<bool> member_stays(const model::Router& router, bool original);
+  /// An ICMP error about a known connection.
+  [[nodiscard]] Translated related_error(Journey& j, const model::Router& router,
+                                         const model::Port& in);
+  [[nodiscard]] Translated by_rule(Journey& j, const model::Router& router,
+                                   const model::Rule& rule);
+  [[nodiscard]] Translated by_lease(Journey& j, const model::Router& router,
+                                    const model::Rule& rule);
+  /// Both ends are next to the same port: answers would not come by the router.
+  [[nodiscard]] Translated near_source(Journey& j, const model::Router& router,
+                                       const model::Port& out);
+  /// Or about nothing that is known, or made by a device: nothing is chosen for it, and its own stage has translated it.
+  [[nodiscard]] bool is_error_about_connection(const Journey& j) const;
+  [[nodiscard]] bool source_is_member(Journey& j, const model::Router& router);
+  void depend_on_translation(const model::Router& router, const IpAddr& address, bool rewritten);
+  /// It is an ICMP error that quotes a packet; reads as few bits as tell. Not cacheable then.
+  [[nodiscard]] bool is_error_class(Journey& j);
+  /// The router answers questions for the address at the port, though no port has it. `rewritten`: the address is in no
+  /// header as it came.
+  [[nodiscard]] bool answers_for(const model::Router& router, const model::Port& port,
+                                 const IpAddr& address, bool rewritten);
+  /// The ICMP error goes on with other bytes.
+  [[nodiscard]] Translated translated_error(Journey& j, const model::Router& router,
+                                            const state::ErrorTranslation& translation,
+                                            const OnWith& on_with);
+
+  // load_balancer.cc
+  [[nodiscard]] Translated to_vip(Journey& j, const model::Router& router, const model::Port& in,
+                                  const model::AddressUses& uses);
+  /// Dropped, and told as one who refuses connections does.
+  Translated refuse(Journey& j, const model::Router& router, const model::Port& in,
+                    DropReason reason, const model::Vip& vip, std::string_view why);
+
+  // floating.cc
+  /// Who has the destination for translations of the router.
+  [[nodiscard]] const model::AddressUses* outside_uses(Journey& j, const model::Router& router,
+                                                       const IpAddr& address);
+  /// That of the packet's source; perhaps one that cannot be read.
+  [[nodiscard]] const model::FloatingIp* floating_ip_of(Journey& j, const model::Router& router);
+  [[nodiscard]] const model::FloatingIp* working_floating_ip(const model::AddressUses& uses) const;
+  /// That of an address in no header.
+  [[nodiscard]] std::optional<IpAddr> floating_address_of(const model::Router& router,
+                                                          const IpAddr& inside);
+  [[nodiscard]] Translated to_floating(Journey& j, const model::Router& router,
+                                       const model::Port& in, const model::AddressUses& uses);
+  [[nodiscard]] Translated from_floating(Journey& j, const model::Router& router,
+                                         const model::Port& out);
+
   // router_group.cc
   /// Of the ways that the lookup found, the one that this packet takes.
   [[nodiscard]] const model::RouteEntry& choose(Journey& j, const model::Router& router,
@@ -300,6 +378,8 @@ class Simulation {
   // egress.cc
   /// The frame leaves its device by the port.
   void leave(Journey& j, PortId id);
+  /// Behind what its device asks and translates.
+  void leave_translated(Journey& j, const model::Port& port);
   void leave_exterior(Journey& j, const model::Port& port);
   void output(Journey& j, const Output& output);
   /// An address of the host that we can send tunnels to.
@@ -419,6 +499,8 @@ class Simulation {
   std::vector<Generated> solicitations_;
   bool soliciting_ = false;  ///< what is sent now belongs there
   std::vector<Missing> missing_;
+
+  const model::Rule* translating_ = nullptr;  ///< of the chain of a router that was asked last
 
   // Connections.
   const model::Port* entered_by_ = nullptr;  ///< the exterior port of this host; null: by tunnel

@@ -29,6 +29,13 @@ class TestCloud {
   std::map<SecurityRuleId, model::SecurityRule> security_rules;
   std::map<DhcpSubnetId, model::DhcpSubnet> dhcp_subnets;
   std::map<MirrorId, model::Mirror> mirrors;
+  std::map<FloatingIpId, model::FloatingIp> floating_ips;
+  std::map<LoadBalancerId, model::LoadBalancer> load_balancers;
+  std::map<VipId, model::Vip> vips;
+  std::map<PoolId, model::Pool> pools;
+  std::map<PoolMemberId, model::PoolMember> pool_members;
+  /// Of other kinds of records; come last.
+  std::vector<model::Change> more;
   uint32_t tunnel_mtu = 0;  ///< of every host's tunnels, over IPv4 and IPv6
   /// Datapath port numbers, the same at whichever host the port is.
   std::map<PortId, uint32_t> dp_ports;
@@ -227,6 +234,12 @@ class TestCloud {
     for (const auto& [id, r] : bindings) out.push_back(local_port_change(id, self));
     for (const IpFamily family : {IpFamily::v4, IpFamily::v6})
       out.push_back(model::TunnelMtuChange{family, tunnel_mtu});
+    for (const auto& [id, r] : floating_ips) out.push_back(model::FloatingIpChange{id, r});
+    for (const auto& [id, r] : load_balancers) out.push_back(model::LoadBalancerChange{id, r});
+    for (const auto& [id, r] : vips) out.push_back(model::VipChange{id, r});
+    for (const auto& [id, r] : pools) out.push_back(model::PoolChange{id, r});
+    for (const auto& [id, r] : pool_members) out.push_back(model::PoolMemberChange{id, r});
+    out.insert(out.end(), more.begin(), more.end());
     return out;
   }
   /// The number of the port's interface at the host where it is bound, zero elsewhere.

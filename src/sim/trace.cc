@@ -29,6 +29,14 @@ std::string_view to_string(DeviceKind kind) {
       return "security group";
     case DeviceKind::mirror:
       return "mirror";
+    case DeviceKind::floating_ip:
+      return "floating ip";
+    case DeviceKind::snat_pool:
+      return "snat pool";
+    case DeviceKind::vip:
+      return "vip";
+    case DeviceKind::pool_member:
+      return "pool member";
   }
   return "unknown";
 }

@@ -26,6 +26,10 @@ enum class DeviceKind : uint8_t {
   rule,
   security_group,
   mirror,
+  floating_ip,
+  snat_pool,
+  vip,
+  pool_member,
 };
 [[nodiscard]] std::string_view to_string(DeviceKind kind);
 

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random floating addresses and load balancers on a TestCloud, at addresses that random packets carry. Not part of the product.
+// Dice: below(n), one_in(n).
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "sim/test_cloud.h"
+#include "sim/test_filters.h"
+
+namespace plexus::sim {
+
+/// An address of the networks that random machines are in.
+template <typename Dice>
+IpAddr random_address(Dice& dice, bool v6) {
+  const auto net = static_cast<uint8_t>(dice.below(4)), n = static_cast<uint8_t>(dice.below(9));
+  if (!v6) return IpAddr::v4(0x0a000000u | uint32_t{net} << 8 | n);
+  std::array<uint8_t, 16> b{0xfd};
+  b[7] = net;
+  b[15] = n;
+  return IpAddr::v6(b);
+}
+
+template <typename Dice>
+void change_floating_ip(TestCloud& c, model::FloatingIp& f, Dice& dice) {
+  const bool v6 = dice.one_in(2);
+  f.router = some_key(c.routers, dice);
+  f.address = random_address(dice, v6);
+  f.inside.reset();
+  if (!dice.one_in(5)) f.inside = random_address(dice, v6);
+  f.admin_up = !dice.one_in(5);
+  f.unreadable = dice.one_in(10);
+  if (f.unreadable && dice.one_in(8)) f.address = {};
+}
+
+template <typename Dice>
+void change_balancer(TestCloud& c, Dice& dice) {
+  model::LoadBalancer& lb = c.load_balancers.begin()->second;
+  if (dice.one_in(2)) lb.router = some_key(c.routers, dice);
+  lb.admin_up = !dice.one_in(5);
+  lb.unreadable = dice.one_in(10);
+  model::Vip& v = c.vips[some_key(c.vips, dice)];
+  v.address = random_address(dice, dice.one_in(2));
+  v.protocol = dice.one_in(2) ? ip_proto::kTcp : ip_proto::kUdp;
+  v.port = static_cast<uint16_t>(dice.below(140));
+  v.admin_up = !dice.one_in(5);
+  v.unreadable = dice.one_in(10);
+  model::PoolMember& m = c.pool_members[some_key(c.pool_members, dice)];
+  m.address = random_address(dice, v.address.is_v6());
+  m.weight = static_cast<uint32_t>(dice.below(3));
+  m.up = !dice.one_in(5);
+  m.backup = dice.one_in(4);
+}
+
+template <typename Dice>
+void change_translations(TestCloud& c, Dice& dice) {
+  if (!c.load_balancers.empty() && dice.one_in(3)) return change_balancer(c, dice);
+  if (c.floating_ips.empty()) return;
+  const FloatingIpId id = some_key(c.floating_ips, dice);
+  if (c.floating_ips.size() > 1 && dice.one_in(6))
+    c.floating_ips.erase(id);
+  else
+    change_floating_ip(c, c.floating_ips[id], dice);
+}
+
+template <typename Dice>
+void add_translations(TestCloud& c, Dice& dice) {
+  for (auto& [id, port] : c.ports)
+    if (std::holds_alternative<RouterId>(port.device)) port.outside = dice.one_in(2);
+  for (uint64_t n = 1 + dice.below(6); n > 0; --n) {
+    const FloatingIpId id{Uuid::derived("floating", std::to_string(n))};
+    model::FloatingIp& f = c.floating_ips[id];
+    f.id = id;
+    f.name = "f" + std::to_string(n);
+    change_floating_ip(c, f, dice);
+  }
+  if (dice.one_in(2)) return;
+  const LoadBalancerId lb{Uuid::derived("balancer", "1")};
+  const PoolId pool{Uuid::derived("pool", "1")};
+  c.load_balancers[lb].id = lb;
+  c.load_balancers[lb].router = some_key(c.routers, dice);
+  c.pools[pool].id = pool;
+  c.pools[pool].load_balancer = lb;
+  for (uint64_t n = 3; n > 0; --n) {
+    const VipId vip{Uuid::derived("vip", std::to_string(n))};
+    c.vips[vip].id = vip;
+    c.vips[vip].load_balancer = lb;
+    c.vips[vip].pool = pool;
+    c.vips[vip].address = random_address(dice, false);
+    const PoolMemberId member{Uuid::derived("member", std::to_string(n))};
+    c.pool_members[member].id = member;
+    c.pool_members[member].pool = pool;
+    c.pool_members[member].address = random_address(dice, false);
+    change_balancer(c, dice);
+  }
+}
+
+/// What turns the translations of one cloud into those of another.
+inline void add_translation_changes(const TestCloud& a, const TestCloud& b,
+                                    std::vector<model::Change>& out) {
+  const auto kind = [&](const auto& before, const auto& after, auto change) {
+    for (const auto& [id, r] : before) {
+      change.id = id;
+      change.now.reset();
+      if (!after.contains(id)) out.push_back(change);
+    }
+    for (const auto& [id, r] : after) {
+      change.id = id;
+      change.now = r;
+      if (const auto old = before.find(id); old == before.end() || old->second != r)
+        out.push_back(change);
+    }
+  };
+  kind(a.floating_ips, b.floating_ips, model::FloatingIpChange{});
+  kind(a.load_balancers, b.load_balancers, model::LoadBalancerChange{});
+  kind(a.vips, b.vips, model::VipChange{});
+  kind(a.pools, b.pools, model::PoolChange{});
+  kind(a.pool_members, b.pool_members, model::PoolMemberChange{});
+}
+
+}  // namespace plexus::sim

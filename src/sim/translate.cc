@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a router translates: as packets come to it (translate_in), and when it is known where they leave (translate_out). The
+// order of both is docs/translations.md's.
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "model/maglev.h"
+#include "packet/bytes.h"
+#include "packet/headers.h"
+#include "sim/simulation.h"
+#include "state/icmp_error.h"
+
+namespace plexus::sim {
+namespace {
+
+/// Where the client seems to come from when it and the machine that answers it are next to each other: its own last bits under
+/// a prefix that no network of the tenant has (RFC 6598; RFC 8215), so that each client has an address of its own there.
+const IpPrefix kNear4{IpAddr::v4(0x64400000), 10};
+const IpPrefix kNear6{IpAddr::v6({0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}), 64};
+
+constexpr uint64_t kBlockPlaceSeed = 0x706c6578'75730021;
+
+}  // namespace
+
+void Simulation::depend_on_translation(const model::Router& router, const IpAddr& address,
+                                       bool rewritten) {
+  if (rewritten)
+    depend(translations_tag(router.id, address), true);
+  else
+    depend(translations_tag(router.id));
+}
+
+bool Simulation::is_error_class(Journey& j) {
+  const bool v6 = j.key.is_ipv6();
+  const uint8_t icmp = v6 ? ip_proto::kIcmpv6 : ip_proto::kIcmp;
+  if (!j.starts_with(BitField::ip_proto, &icmp, 8)) return false;
+  const uint16_t type = j.tp_src();
+  FlowKey asked = j.key;
+  asked.tp_src = Be16(type);
+  ParsedPacket error = *j.parsed;
+  error.key = asked;
+  if (!state::is_icmp_error(error)) return false;
+  cacheable_ = false;  // what it quotes is in no class
+  return true;
+}
+
+bool Simulation::answers_for(const model::Router& router, const model::Port& port,
+                             const IpAddr& address, bool rewritten) {
+  depend_on_translation(router, address, rewritten);
+  const model::TranslationTable* table = snapshot_.translations(router.id);
+  if (table == nullptr) return false;
+  if (std::none_of(port.networks.begin(), port.networks.end(), [&](const IpPrefix& n) {
+        return n.contains(address) && n.broadcast() != address;
+      }))
+    return false;
+  const model::AddressUses* uses = table->outside(address).uses;
+  if (uses == nullptr) return false;
+  if (!uses->floating_ips.empty()) {
+    const model::FloatingIp* floating = working_floating_ip(*uses);
+    return floating != nullptr && !floating->unreadable;
+  }
+  return true;
+}
+
+Simulation::Translated Simulation::translate_in(Journey& j, const model::Router& router,
+                                                const model::Port& in) {
+  const model::Rule* rule = take_rule(model::RuleAction::dnat);
+  const model::TranslationTable* table = snapshot_.translations(router.id);
+  if (table != nullptr && table->unreadable()) {
+    depend(translations_tag(router.id));
+    drop_at(j, DropReason::newer_schema, DeviceKind::router, router,
+            "one of its translations is newer than this agent, even its address: it may concern "
+            "any packet");
+    return Translated::ended;
+  }
+  const model::AddressUses* uses = outside_uses(j, router, j.key.dst_ip());
+  const bool floating = uses != nullptr && !uses->floating_ips.empty();
+  const bool stateful = table != nullptr && table->has_stateful(j.key.dst_ip().family);
+  if ((stateful || rule != nullptr || tracked_) && is_error_class(j)) {
+    (void)standing(j);
+    // What a device has made tells of the packet that is simulated, be its connection known or not.
+    if (connection() != nullptr || (j.mask == nullptr && begins_connection())) {
+      const Translated related = related_error(j, router, in);
+      if (related != Translated::goes_on || !floating) return related;
+    }
+  }
+  if (floating) return to_floating(j, router, in, *uses);
+  // Nothing is chosen for what a device has made.
+  if (j.mask == nullptr) return uses != nullptr ? Translated::for_router : Translated::goes_on;
+  if (uses != nullptr && !uses->vips.empty()) {
+    const Translated vip = to_vip(j, router, in, *uses);
+    if (vip != Translated::for_router || rule == nullptr) return vip;
+  }
+  const bool near = stateful && (j.dst_in(kNear4) || j.dst_in(kNear6));
+  if (uses == nullptr && rule == nullptr && !near && !tracked_) return Translated::goes_on;
+  (void)standing(j);
+  if (sighting_.kind == state::SightingKind::error) {
+    if (uses == nullptr) return Translated::goes_on;
+    drop_at(j, DropReason::icmp_error_unrelated, DeviceKind::router, router,
+            "the ICMP error to {} is about no connection that is known", j.key.dst_ip());
+    return Translated::ended;
+  }
+  if (connection() != nullptr) {
+    if (const auto known = known_destination(j, router)) return *known;
+  } else if (rule != nullptr) {
+    return by_rule(j, router, *rule);
+  }
+  return uses != nullptr ? Translated::for_router : Translated::goes_on;
+}
+
+Simulation::Translated Simulation::translate_out(Journey& j, const model::Router& router,
+                                                 const model::Port& out) {
+  const model::Rule* rule = take_rule(model::RuleAction::snat);
+  if (j.passing != Passing::forwarded || j.stage == nullptr || !j.key.is_ip())
+    return Translated::goes_on;
+  const bool floats = out.outside || j.stage->hairpin;
+  if (!j.stage->error_translated && !is_error_about_connection(j) &&
+      (tracked_ || rule != nullptr || source_is_member(j, router))) {
+    (void)standing(j);
+    if (connection() != nullptr) {
+      if (translate_known(j, router.id.uuid, Side::source)) return known_source(j, router);
+    } else if (const model::FloatingIp* own = floats ? floating_ip_of(j, router) : nullptr;
+               own == nullptr) {
+      // One translation of the source: a floating address stands above the others.
+      Translated done = Translated::goes_on;
+      if (rule != nullptr)
+        done = by_lease(j, router, *rule);
+      else if (j.stage->destination_chosen)
+        done = near_source(j, router, out);
+      if (done == Translated::ended) return done;
+    }
+  }
+  return floats ? from_floating(j, router, out) : Translated::goes_on;
+}
+
+const model::Rule* Simulation::take_rule(model::RuleAction action) {
+  if (translating_ == nullptr || translating_->action != action) return nullptr;
+  return std::exchange(translating_, nullptr);
+}
+
+bool Simulation::is_error_about_connection(const Journey& j) const {
+  return j.mask == nullptr || (tracked_ && sighting_.kind != state::SightingKind::tracked);
+}
+
+bool Simulation::source_is_member(Journey& j, const model::Router& router) {
+  const IpAddr address = j.key.src_ip();
+  depend_on_translation(router, address, j.mask == nullptr || j.rewrite.ip_src.has_value());
+  const model::TranslationTable* table = snapshot_.translations(router.id);
+  if (table == nullptr) return false;
+  const model::AddressFound found = table->inside(address);
+  j.note_src_bits(found.bits_read);
+  return found.uses != nullptr && !found.uses->members.empty();
+}
+
+std::optional<bool> Simulation::member_stays(const model::Router& router, bool original) {
+  const state::Connection& c = *connection();
+  for (const state::Translation& t : c.translations) {
+    if (t.device != router.id.uuid || t.kind != state::TranslationKind::member) continue;
+    const model::PoolMember* member = snapshot_.pool_member(PoolMemberId{t.choice});
+    if (member == nullptr) return false;
+    depend(pool_tag(member->pool));
+    return member->admin_up && !member->unreadable && (member->up || !original || c.replied());
+  }
+  return std::nullopt;
+}
+
+std::optional<Simulation::Translated> Simulation::known_destination(Journey& j,
+                                                                    const model::Router& router) {
+  const bool original = standing_.direction() == state::Direction::original;
+  const auto stays = member_stays(router, original);
+  if (!translate_known(j, router.id.uuid, Side::destination)) return std::nullopt;
+  if (!stays || *stays || !original) {
+    note_at(j, DeviceKind::router, router, "of a known connection: to {}", j.key.dst_ip());
+    return Translated::goes_on;
+  }
+  // The member is gone. Who has not been answered may go to another one.
+  if (!connection()->replied()) {
+    begin_anew();
+    return Translated::ended;
+  }
+  drop_at(j, DropReason::no_member, DeviceKind::router, router,
+          "the member that the connection went to, {}, is gone", j.key.dst_ip());
+  return Translated::ended;
+}
+
+Simulation::Translated Simulation::known_source(Journey& j, const model::Router& router) {
+  const auto stays = member_stays(router, standing_.direction() == state::Direction::original);
+  if (stays && !*stays) {
+    drop_at(j, DropReason::no_member, DeviceKind::router, router,
+            "comes from a member that is gone");
+    return Translated::ended;
+  }
+  note_at(j, DeviceKind::router, router, "of a known connection: from {}", j.key.src_ip());
+  return Translated::goes_on;
+}
+
+Simulation::Translated Simulation::related_error(Journey& j, const model::Router& router,
+                                                 const model::Port& in) {
+  std::optional<state::Connection> begun;
+  if (connection() == nullptr) {
+    state::Instance instance = instantiate();
+    if (instance.reason != state::NoInstance::none) return Translated::goes_on;
+    begun = std::move(instance.connection);
+  }
+  const state::Connection& c = begun ? *begun : *connection();
+  // One that a device has made goes against the packet that is simulated.
+  const bool back =
+      j.mask == nullptr ? standing_.direction() == state::Direction::original : standing_.reply;
+  const Present now(j);
+  auto quoted = state::quoted_tuple(now.parsed, now.frame);
+  if (!quoted) return Translated::goes_on;
+  const state::Tuple delivered = *quoted;
+  // It goes the way back of what it quotes, and meets the translations in that order.
+  const state::TuplesAlong along = state::tuples_along(c, state::Direction::original);
+  const size_t count = c.translations.size();
+  for (size_t n = 0; n < count; ++n) {
+    const size_t i = back ? count - 1 - n : n;
+    if (c.translations[i].device != router.id.uuid) continue;
+    const state::Tuple& before = along[i];
+    const state::Tuple& after = along[i + 1];
+    if (back && *quoted == after) *quoted = before;
+    if (!back && *quoted == before.reversed()) *quoted = after.reversed();
+  }
+  if (*quoted == delivered) return Translated::goes_on;
+  note_at(j, DeviceKind::router, router, "an ICMP error about a known connection: {}",
+          quoted->str());
+  j.stage->error_translated = true;
+  return translated_error(j, router,
+                          state::translation_of_error(delivered, *quoted, now.parsed.key.src_ip()),
+                          [&](Journey& next) { route_on(next, router, in); });
+}
+
+Simulation::Translated Simulation::by_rule(Journey& j, const model::Router& router,
+                                           const model::Rule& rule) {
+  if (!begins_connection()) {
+    const bool invalid = standing_.state == state::ConnectionState::invalid;
+    drop(j, invalid ? DropReason::connection_invalid : DropReason::fragment_refused,
+         DeviceKind::rule, rule.name, rule.id.uuid,
+         "cannot be translated: it begins no connection");
+    return Translated::ended;
+  }
+  state::FixedTranslation to{.device = router.id.uuid,
+                             .rule = rule.id.uuid,
+                             .kind = state::TranslationKind::destination,
+                             .dst = rule.to_addresses};
+  if (rule.to_ports) {
+    // Of a range as long as one of the rule's own each its own, else all the first.
+    uint16_t from = j.tp_dst();
+    for (const model::PortRange& asked : rule.destination_ports) {
+      if (from >= asked.first && from <= asked.last &&
+          asked.last - asked.first == rule.to_ports->last - rule.to_ports->first)
+        from = asked.first;
+    }
+    to.dst_port = state::PortShift{from, rule.to_ports->first};
+  }
+  if (!translate(j, to)) return Translated::ended;
+  note(j, DeviceKind::rule, rule.name, rule.id.uuid, "to {}", tuple_here(j).str());
+  j.stage->destination_chosen = true;
+  return Translated::goes_on;
+}
+
+Simulation::Translated Simulation::by_lease(Journey& j, const model::Router& router,
+                                            const model::Rule& rule) {
+  const auto refused = [&](DropReason reason, std::string_view why) {
+    drop(j, reason, DeviceKind::rule, rule.name, rule.id.uuid, why);
+    return Translated::ended;
+  };
+  if (!begins_connection()) {
+    return refused(standing_.state == state::ConnectionState::invalid
+                       ? DropReason::connection_invalid
+                   : sighting_.kind == state::SightingKind::error ? DropReason::icmp_error_unrelated
+                                                                  : DropReason::fragment_refused,
+                   "cannot be translated: it begins no connection");
+  }
+  depend(pool_tag(*rule.snat_pool));
+  const model::SnatPool* pool = snapshot_.snat_pool(*rule.snat_pool);
+  if (pool == nullptr || pool->unreadable || pool->router != router.id)
+    return refused(DropReason::filter_unreadable,
+                   "its pool is not known, of another router, or newer than this agent");
+  const IpAddr before = j.key.src_ip();
+  state::LeasePort lease{.device = router.id.uuid, .blocks = {}};
+  const auto blocks = snapshot_.port_blocks(pool->id);
+  // Of more than can be tried, those from a place on that the client's address says.
+  const std::array<uint64_t, 4> words{be32_at(before.bytes, 0), be32_at(before.bytes, 4),
+                                      be32_at(before.bytes, 8), be32_at(before.bytes, 12)};
+  const size_t first = blocks.size() > state::kMaxLeaseBlocks
+                           ? model::fixed_hash(kBlockPlaceSeed, words) % blocks.size()
+                           : 0;
+  for (size_t i = 0; i < blocks.size() && lease.blocks.size() < state::kMaxLeaseBlocks; ++i) {
+    const model::PortBlock& block = blocks[(first + i) % blocks.size()];
+    if (block.address.family == before.family && state::is_sound(block))
+      lease.blocks.push_back(block);
+  }
+  if (lease.blocks.empty())
+    return refused(DropReason::snat_exhausted, "this host has no ports of the pool");
+  if (!translate(j, lease)) return Translated::ended;
+  note_at(j, DeviceKind::snat_pool, *pool, "{} becomes {}", before, tuple_here(j).str());
+  return Translated::goes_on;
+}
+
+Simulation::Translated Simulation::near_source(Journey& j, const model::Router& router,
+                                               const model::Port& out) {
+  const bool near =
+      std::any_of(out.networks.begin(), out.networks.end(), [&](const IpPrefix& network) {
+        return network.addr.family == j.key.src_ip().family && network.contains(j.key.src_ip());
+      });
+  if (!near || !begins_connection()) return Translated::goes_on;
+  if (!translate(j, state::FixedTranslation{.device = router.id.uuid,
+                                            .rule = out.id.uuid,
+                                            .kind = state::TranslationKind::source,
+                                            .src = j.key.is_ipv6() ? kNear6 : kNear4}))
+    return Translated::ended;
+  note_at(j, DeviceKind::router, router,
+          "both ends are at port {}: from {}, so that answers come back here", out.name,
+          j.key.src_ip());
+  return Translated::goes_on;
+}
+
+Simulation::Translated Simulation::translated_error(Journey& j, const model::Router& router,
+                                                    const state::ErrorTranslation& translation,
+                                                    const OnWith& on_with) {
+  cacheable_ = false;
+  Frame frame = j.materialize();
+  const ParsedPacket before = parse_packet(frame);
+  if (!state::translate_icmp_error(translation, before, frame)) {
+    drop_at(j, DropReason::icmp_error_unrelated, DeviceKind::router, router,
+            "the ICMP error does not quote what it is about");
+    return Translated::ended;
+  }
+  const ParsedPacket parsed = parse_packet(frame);
+  Fate fate;
+  Journey next = j;
+  next.key = parsed.key;
+  next.rewrite = Rewrite();
+  next.bytes = frame;
+  next.parsed = &parsed;
+  next.fate = &fate;
+  on_with(next);
+  if (!fate.copies.empty()) {
+    j.fate->consumed = true;
+    generated_.push_back(
+        {std::move(frame), Actions{std::move(fate.copies)}, GeneratedKind::translated, router.id});
+  } else if (fate.consumed) {
+    j.fate->consumed = true;
+  } else if (j.fate->reason == DropReason::none) {
+    j.fate->reason = fate.reason;
+  }
+  return Translated::ended;
+}
+
+}  // namespace plexus::sim
