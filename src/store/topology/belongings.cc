@@ -167,6 +167,9 @@ void belongings_paths(const ChangeSet::Message* before, const ChangeSet::Message
     if (now == nullptr || host_field(was) != host_field(is) ||
         target_field(was) != target_field(is)) {
       paths.push_back(binding_path(id));
+      // Sub-ports move, too.
+      if (before != nullptr && now != nullptr && port->has_bridge())
+        paths.push_back(index_head_path(index_path("port", id, "port.parent")));
     }
     if (now == nullptr || (before == nullptr && port->has_router())) {
       paths.push_back(neighbours_path(id));

@@ -281,9 +281,9 @@ TEST_F(ServiceRulesTest, SubPorts) {
   // Who is a parent keeps its interface; its sub-ports go with it.
   auto peer = create(port_on(edge_, "peer"));
   EXPECT_THAT(change<v1::Port>(vm_, [&](auto& p) { p.set_peer(peer.id()); }),
-              HasSubstr("is the parent of port s"));
+              HasSubstr("is the parent of port "));
   EXPECT_THAT(change<v1::Port>(peer, [&](auto& p) { p.set_peer(vm_.id()); }),
-              HasSubstr("is the parent of port s"));
+              HasSubstr("is the parent of port "));
   EXPECT_THAT(change<v1::Port>(peer, [&](auto& p) { p.set_peer(first.id()); }),
               HasSubstr("is a sub-port"));
   remove<v1::Port>(vm_.id());
