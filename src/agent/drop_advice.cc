@@ -106,6 +106,8 @@ std::string_view drop_advice(sim::DropReason reason) {
       return "change or remove the rule, or put one that accepts before it";
     case R::filtered_by_security_group:
       return "allow it by a rule of one of the port's security groups";
+    case R::vlan_of_sub_port:
+      return "take the tag off, or plug the sender into the sub-port's bridge";
     case R::spoofed_source:
       return "add an allowed address pair to the port, or switch its port_security off";
     case R::filter_unreadable:

@@ -195,7 +195,7 @@ class World {
         one = "\"" + f.words[0] + "\"";
         break;
       case codec::ValueKind::prefix:
-        one = "\"10.0.0.0/8\"";
+        one = "\"10." + std::to_string(next()) + ".0.0/16\"";
         break;
       case codec::ValueKind::number:
         one = std::to_string(std::max(f.min, 1u));
@@ -204,10 +204,13 @@ class World {
         one = "true";
         break;
       case codec::ValueKind::ip:
-        one = "\"10.0.0.1\"";
+        one = "\"10.0.0." + std::to_string(next()) + "\"";
         break;
       case codec::ValueKind::mac:
         one = "\"02:00:00:00:00:01\"";
+        break;
+      case codec::ValueKind::ip_protocol:
+        one = "\"tcp\"";
         break;
       case codec::ValueKind::interface_address:
         one = "\"10.0.0.1/24\"";
@@ -223,8 +226,12 @@ class World {
     codec::Problems problems;
     ids_[r.type] = codec::parse_json(made.body, problems).find("id")->text;
   }
+  /// Many addresses and networks may be there once only.
+  unsigned next() const { return ++last_; }
+
   std::function<Response(const std::string&, const std::string&)> create_;
   std::string tenant_;
+  mutable unsigned last_ = 0;
   std::map<std::string, std::string> ids_;
 };
 
