@@ -34,7 +34,7 @@ TEST(Completion, FollowsTheCommandTree) {
       {{"port", "migrate", "vm1", "--t"}, "--tenant --to --token --timeout"},
       {{"port", "migrate", "vm1", "--to", "h"}, "host-1 host-2"},
       {{"port", "update", "vm1", "--admin-up", ""}, "true false"},
-      {{"port", "update", "vm1", "--clear", "host,ma"}, "host,mac"},
+      {{"port", "update", "vm1", "--clear", "host,migr"}, "host,migrating_to"},
       {{"route", "create", "--kind", "b"}, "blackhole"},
       {{"port", "create", "--tenant", ""}, "tenant-1 tenant-2 other"},
       {{"apply", "-f", ""}, ":files"},

@@ -38,7 +38,7 @@ std::shared_ptr<const MemberSet> members(unsigned count, bool v6 = false) {
 }
 SelectMember select_of(std::shared_ptr<const MemberSet> set) {
   std::vector<Delivery> deliveries;
-  for (size_t i = 0; i < set->members.size(); ++i)
+  for (size_t i = 0; set != nullptr && i < set->members.size(); ++i)
     deliveries.push_back({port_named("m" + std::to_string(i)), zone_named("pool")});
   return {Uuid::derived("router", "lb"), Uuid::derived("vip", "v"), false, std::move(set),
           std::make_shared<const std::vector<Delivery>>(std::move(deliveries))};

@@ -113,12 +113,20 @@ std::vector<NamedRewrite> rewrites_of_every_field() {
   return out;
 }
 
+/// Those that a flow with such actions is for; all others are upcalls.
+std::vector<NamedFrame> that_fit(std::vector<NamedFrame> frames, const Actions& actions) {
+  std::erase_if(frames, [&](const NamedFrame& f) {
+    return !fits(actions, parse_packet(f.frame), f.frame, 0);
+  });
+  return frames;
+}
+
 TEST_P(Conformance, EveryFieldOfEveryKindOfPacketIsRewrittenAsThePacketRoomDoesIt) {
   bed().add_vm(16);
   bed().add_vm(17);
-  const auto frames = frames_of_every_kind();
   for (const NamedRewrite& r : rewrites_of_every_field()) {
     put_all(16, to_port(17, r.rewrite));
+    const auto frames = that_fit(frames_of_every_kind(), to_port(17, r.rewrite));
     for (const NamedFrame& f : frames) bed().sends(16, f.frame);
     const auto got = bed().received(17, frames.size());
     ASSERT_EQ(got.size(), frames.size()) << r.name;
@@ -205,7 +213,6 @@ TEST_P(Conformance, SeveralCopiesGoOut) {
 TEST_P(Conformance, CopiesWithDifferentRewritesAreEachOfThePacketAsItCame) {
   bed().add_vm(16);
   for (uint32_t port = 17; port < 21; ++port) bed().add_vm(port);
-  const auto frames = frames_of_every_kind();
   const auto rewrites = rewrites_of_every_field();
   std::mt19937 random(20261125);
   for (int round = 0; round < 60; ++round) {
@@ -224,6 +231,7 @@ TEST_P(Conformance, CopiesWithDifferentRewritesAreEachOfThePacketAsItCame) {
       names += "[" + r->name + "] ";
     }
     put_all(16, actions);
+    const auto frames = that_fit(frames_of_every_kind(), actions);
     EXPECT_TRUE(same_effect(dp().dump_flows()->front().flow.actions, actions)) << names;
     for (const NamedFrame& f : frames) bed().sends(16, f.frame);
     for (const Copy& copy : actions.copies) {

@@ -256,18 +256,20 @@ TEST_F(PortBlocksTest, APoolThatShrinksTakesBackWhatItHasNoMore) {
   EXPECT_EQ(after[0].address, *IpAddr::parse("192.0.2.9"));
 }
 
-TEST_F(PortBlocksTest, TwoPoolsWithOneAddressNeverShareAPort) {
-  const auto a = model_of(make_pool("a", {"192.0.2.1"})),
-             b = model_of(make_pool("b", {"192.0.2.1"}));
+TEST_F(PortBlocksTest, APoolMadeAgainGivesOutNoPortThatAnotherHostHad) {
   std::vector<model::PortBlock> all;
-  for (int i = 0; i < 12; ++i) {
-    const auto h = make_host("h" + std::to_string(i));
-    for (const auto& pool : {a, b}) {
+  const auto settle = [&](const model::SnatPool& pool, const std::string& name) {
+    for (int i = 0; i < 12; ++i) {
+      const auto h = make_host(name + std::to_string(i));
       ASSERT_TRUE(blocks_of(h).settle(pool, kNow).ok());
       const auto mine = held(h, pool);
       all.insert(all.end(), mine.begin(), mine.end());
     }
-  }
+  };
+  const auto a = make_pool("a", {"192.0.2.1"});
+  settle(model_of(a), "a");
+  remove<v1::SnatPool>(a.id());
+  settle(model_of(make_pool("b", {"192.0.2.1"})), "b");
   EXPECT_THAT(all, SizeIs(24));
   expect_disjoint(all);
 }
