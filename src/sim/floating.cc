@@ -62,15 +62,10 @@ Simulation::Translated Simulation::to_floating(Journey& j, const model::Router& 
     return Translated::ended;
   }
   if (!in.outside) {
-    // The answer would come from the inside address, by whatever way, were the source not translated, too.
-    const model::FloatingIp* own = floating_ip_of(j, router);
-    if (own == nullptr) {
-      drop_at(j, DropReason::translation_failed, DeviceKind::floating_ip, *floating,
-              "{} has no floating address, and comes by port {}, which is not outside: its answers "
-              "would not come from {}",
-              j.key.src_ip(), in.name, floating->address);
-      return Translated::ended;
-    }
+    // The answer would come from the inside address, by whatever way, were the source not translated, too. Errors answer nothing:
+    // who is on the way keeps its address.
+    if (!is_error_class(j) && floating_ip_of(j, router) == nullptr)
+      return to_floating_hidden(j, router, *floating);
     j.stage->hairpin = true;
   }
   note_at(j, DeviceKind::floating_ip, *floating, "{} is {} inside", floating->address,
@@ -93,6 +88,46 @@ Simulation::Translated Simulation::to_floating(Journey& j, const model::Router& 
   t.becomes.src = *floating->inside;
   t.dst = *floating->inside;
   return translated_error(j, router, t, [&](Journey& next) { route_on(next, router, in); });
+}
+
+Simulation::Translated Simulation::to_floating_hidden(Journey& j, const model::Router& router,
+                                                      const model::FloatingIp& floating) {
+  const auto refused = [&](DropReason reason, std::string_view why) {
+    drop_at(j, reason, DeviceKind::floating_ip, floating, "{}", why);
+    return Translated::ended;
+  };
+  const IpAddr& inside = *floating.inside;
+  if (j.mask == nullptr)
+    return refused(DropReason::translation_failed, "nothing is chosen for what a device has made");
+  (void)standing(j);
+  if (connection() != nullptr) {
+    const auto known = known_destination(j, router);
+    if (!known)
+      return refused(DropReason::translation_failed,
+                     "its connection is known, and was not translated here");
+    // The address may stand for another machine by now.
+    if (*known == Translated::goes_on && j.key.dst_ip() != inside) {
+      begin_anew();
+      return Translated::ended;
+    }
+    return *known;
+  }
+  if (!begins_connection()) {
+    return refused(standing_.state == state::ConnectionState::invalid
+                       ? DropReason::connection_invalid
+                       : DropReason::fragment_refused,
+                   "its sender has no floating address, and it begins no connection");
+  }
+  if (!translate(
+          j, state::FixedTranslation{.device = router.id.uuid,
+                                     .rule = floating.id.uuid,
+                                     .kind = state::TranslationKind::destination,
+                                     .dst = IpPrefix{inside, static_cast<uint8_t>(inside.bits())}}))
+    return Translated::ended;
+  note_at(j, DeviceKind::floating_ip, floating, "{} is {} inside", floating.address, inside);
+  j.stage->destination_chosen = true;
+  j.stage->source_hidden = true;
+  return Translated::goes_on;
 }
 
 Simulation::Translated Simulation::from_floating(Journey& j, const model::Router& router,

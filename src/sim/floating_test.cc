@@ -210,9 +210,24 @@ TEST_P(Floating, MachinesInsideMeetByTheirFloatingAddresses) {
   EXPECT_EQ(got(self, send(a, self).actions),
             text(udp_packet(spec(kCoreLan, kA, fa(), ia(), 61), 1, 2)))
       << trace.text();
-  const Outcome none = send(c, udp_packet(spec(kC, kCoreLan, ic(), fb()), 1, 2));
-  EXPECT_EQ(none.verdict, Verdict::drop);
-  EXPECT_EQ(none.reason, DropReason::translation_failed);
+}
+
+TEST_P(Floating, WhoHasNoneReachesThemFromInside) {
+  // Its answers would come from an address that it does not know: so its own is hidden, and a connection remembers it.
+  const Frame in = udp_packet(spec(kC, kCoreLan, ic(), fb()), 1, 2);
+  const Outcome o = send(c, in);
+  ASSERT_TRUE(o.begins) << trace.text();
+  const state::Tuple end = o.begins->record.final_tuple();
+  EXPECT_EQ(end.dst.str(), ib());
+  const IpPrefix hidden = *IpPrefix::parse(v6() ? "64:ff9b:1::/64" : "100.64.0.0/10");
+  EXPECT_TRUE(hidden.contains(end.src)) << end.str();
+  // A later fragment begins none.
+  const auto pieces =
+      fragment(udp_packet(spec(kC, kCoreLan, ic(), fb()), 1, 2, Frame(2000, 7)), 1280, 5);
+  ASSERT_THAT(pieces, SizeIs(2));
+  const Outcome later = send(c, pieces[1]);
+  EXPECT_EQ(later.verdict, Verdict::drop);
+  EXPECT_EQ(later.reason, DropReason::fragment_refused);
 }
 
 TEST_P(Floating, WhoIsClosedAnswersNobody) {

@@ -23,6 +23,8 @@ struct RouterStage {
   bool hairpin = false;
   /// A connection that begins has got another destination here, chosen for it: its answers must come back here.
   bool destination_chosen = false;
+  /// And whoever was asked would answer from an address that the sender does not know, whichever way its packet leaves.
+  bool source_hidden = false;
   /// An ICMP error that has been translated; it may come from an address of the router's own.
   bool error_translated = false;
 };

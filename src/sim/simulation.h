@@ -253,6 +253,13 @@ class Simulation {
   /// The member that the connection went to still takes its packets (`original`), or gives answers; nothing: it did not go to
   /// one here.
   [[nodiscard]] std::optional<bool> member_stays(const model::Router& router, bool original);
+  /// Of an ICMP error, or of what a device has made, the packet that it is about, `delivered` as it was when that met its end: as it
+  /// was before this router translated it. Nothing when that makes no difference. The connection is known, or begins.
+  [[nodiscard]] std::optional<state::Tuple> before_translation(const model::Router& router,
+                                                               bool made,
+                                                               const state::Tuple& delivered);
+  /// An answer that a device behind this router has made; false: as it is.
+  [[nodiscard]] bool translate_made(Journey& j, const model::Router& router);
   /// An ICMP error about a known connection.
   [[nodiscard]] Translated related_error(Journey& j, const model::Router& router,
                                          const model::Port& in);
@@ -260,7 +267,7 @@ class Simulation {
                                    const model::Rule& rule);
   [[nodiscard]] Translated by_lease(Journey& j, const model::Router& router,
                                     const model::Rule& rule);
-  /// Both ends are next to the same port: answers would not come by the router.
+  /// Answers would not come by the router (both ends are next to the same port), or would not be known there.
   [[nodiscard]] Translated near_source(Journey& j, const model::Router& router,
                                        const model::Port& out);
   /// Or about nothing that is known, or made by a device: nothing is chosen for it, and its own stage has translated it.
@@ -297,6 +304,9 @@ class Simulation {
                                                           const IpAddr& inside);
   [[nodiscard]] Translated to_floating(Journey& j, const model::Router& router,
                                        const model::Port& in, const model::AddressUses& uses);
+  /// From who has none, by a port that is not outside: a connection, so that the answers can be translated back.
+  [[nodiscard]] Translated to_floating_hidden(Journey& j, const model::Router& router,
+                                              const model::FloatingIp& floating);
   [[nodiscard]] Translated from_floating(Journey& j, const model::Router& router,
                                          const model::Port& out);
 

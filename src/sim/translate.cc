@@ -74,10 +74,19 @@ Simulation::Translated Simulation::translate_in(Journey& j, const model::Router&
             "any packet");
     return Translated::ended;
   }
+  // What another device has made (a reset, an echo reply) answers the packet that is simulated, be its connection known or not.
+  const bool known_or_new = tracked_ && sighting_.kind == state::SightingKind::tracked &&
+                            (connection() != nullptr || begins_connection());
+  if (j.mask == nullptr && known_or_new && !is_error_class(j) && translate_made(j, router))
+    return Translated::goes_on;
   const model::AddressUses* uses = outside_uses(j, router, j.key.dst_ip());
   const bool floating = uses != nullptr && !uses->floating_ips.empty();
-  const bool stateful = table != nullptr && table->has_stateful(j.key.dst_ip().family);
-  if ((stateful || rule != nullptr || tracked_) && is_error_class(j)) {
+  const IpFamily family = j.key.dst_ip().family;
+  const bool stateful = table != nullptr && table->has_stateful(family);
+  const bool near = table != nullptr && (stateful || table->has_inside(family)) &&
+                    (j.dst_in(kNear4) || j.dst_in(kNear6));
+  if ((stateful || near || (floating && !in.outside) || rule != nullptr || tracked_) &&
+      is_error_class(j)) {
     (void)standing(j);
     // What a device has made tells of the packet that is simulated, be its connection known or not.
     if (connection() != nullptr || (j.mask == nullptr && begins_connection())) {
@@ -90,9 +99,9 @@ Simulation::Translated Simulation::translate_in(Journey& j, const model::Router&
   if (j.mask == nullptr) return uses != nullptr ? Translated::for_router : Translated::goes_on;
   if (uses != nullptr && !uses->vips.empty()) {
     const Translated vip = to_vip(j, router, in, *uses);
-    if (vip != Translated::for_router || rule == nullptr) return vip;
+    // The address may be one of a pool, or of rules, as well.
+    if (vip != Translated::for_router) return vip;
   }
-  const bool near = stateful && (j.dst_in(kNear4) || j.dst_in(kNear6));
   if (uses == nullptr && rule == nullptr && !near && !tracked_) return Translated::goes_on;
   (void)standing(j);
   if (sighting_.kind == state::SightingKind::error) {
@@ -140,7 +149,7 @@ const model::Rule* Simulation::take_rule(model::RuleAction action) {
 }
 
 bool Simulation::is_error_about_connection(const Journey& j) const {
-  return j.mask == nullptr || (tracked_ && sighting_.kind != state::SightingKind::tracked);
+  return j.mask == nullptr || (tracked_ && sighting_.kind == state::SightingKind::error);
 }
 
 bool Simulation::source_is_member(Journey& j, const model::Router& router) {
@@ -195,40 +204,57 @@ Simulation::Translated Simulation::known_source(Journey& j, const model::Router&
   return Translated::goes_on;
 }
 
-Simulation::Translated Simulation::related_error(Journey& j, const model::Router& router,
-                                                 const model::Port& in) {
+std::optional<state::Tuple> Simulation::before_translation(const model::Router& router, bool made,
+                                                           const state::Tuple& delivered) {
+  const state::Connection* c = connection();
   std::optional<state::Connection> begun;
-  if (connection() == nullptr) {
+  if (c == nullptr) {
     state::Instance instance = instantiate();
-    if (instance.reason != state::NoInstance::none) return Translated::goes_on;
-    begun = std::move(instance.connection);
+    if (instance.reason != state::NoInstance::none) return std::nullopt;
+    c = &begun.emplace(std::move(instance.connection));
   }
-  const state::Connection& c = begun ? *begun : *connection();
-  // One that a device has made goes against the packet that is simulated.
-  const bool back =
-      j.mask == nullptr ? standing_.direction() == state::Direction::original : standing_.reply;
-  const Present now(j);
-  auto quoted = state::quoted_tuple(now.parsed, now.frame);
-  if (!quoted) return Translated::goes_on;
-  const state::Tuple delivered = *quoted;
-  // It goes the way back of what it quotes, and meets the translations in that order.
-  const state::TuplesAlong along = state::tuples_along(c, state::Direction::original);
-  const size_t count = c.translations.size();
+  // What a device has made goes against the packet that is simulated.
+  const bool back = made ? standing_.direction() == state::Direction::original : standing_.reply;
+  // It goes the way back of what it is about, and meets the translations in that order.
+  state::Tuple about = delivered;
+  const state::TuplesAlong along = state::tuples_along(*c, state::Direction::original);
+  const size_t count = c->translations.size();
   for (size_t n = 0; n < count; ++n) {
     const size_t i = back ? count - 1 - n : n;
-    if (c.translations[i].device != router.id.uuid) continue;
+    if (c->translations[i].device != router.id.uuid) continue;
     const state::Tuple& before = along[i];
     const state::Tuple& after = along[i + 1];
-    if (back && *quoted == after) *quoted = before;
-    if (!back && *quoted == before.reversed()) *quoted = after.reversed();
+    if (back && about == after) about = before;
+    if (!back && about == before.reversed()) about = after.reversed();
   }
-  if (*quoted == delivered) return Translated::goes_on;
-  note_at(j, DeviceKind::router, router, "an ICMP error about a known connection: {}",
-          quoted->str());
+  if (about == delivered) return std::nullopt;
+  return about;
+}
+
+Simulation::Translated Simulation::related_error(Journey& j, const model::Router& router,
+                                                 const model::Port& in) {
+  const Present now(j);
+  const auto delivered = state::quoted_tuple(now.parsed, now.frame);
+  if (!delivered) return Translated::goes_on;
+  const auto sent = before_translation(router, j.mask == nullptr, *delivered);
+  if (!sent) return Translated::goes_on;
+  note_at(j, DeviceKind::router, router, "an ICMP error about a known connection: {}", sent->str());
   j.stage->error_translated = true;
   return translated_error(j, router,
-                          state::translation_of_error(delivered, *quoted, now.parsed.key.src_ip()),
+                          state::translation_of_error(*delivered, *sent, now.parsed.key.src_ip()),
                           [&](Journey& next) { route_on(next, router, in); });
+}
+
+bool Simulation::translate_made(Journey& j, const model::Router& router) {
+  const Present now(j);
+  const state::Sighting made = state::sighting_of(now.parsed, now.frame);
+  if (made.kind != state::SightingKind::tracked) return false;
+  const auto sent = before_translation(router, true, made.tuple.reversed());
+  if (!sent) return false;
+  const state::Tuple answer = sent->reversed();
+  note_at(j, DeviceKind::router, router, "answers for one of a known connection: {}", answer.str());
+  j.translate(state::rewrite_between(made.tuple, answer));
+  return true;
 }
 
 Simulation::Translated Simulation::by_rule(Journey& j, const model::Router& router,
@@ -301,19 +327,18 @@ Simulation::Translated Simulation::by_lease(Journey& j, const model::Router& rou
 
 Simulation::Translated Simulation::near_source(Journey& j, const model::Router& router,
                                                const model::Port& out) {
-  const bool near =
+  const bool next_to_it =
       std::any_of(out.networks.begin(), out.networks.end(), [&](const IpPrefix& network) {
         return network.addr.family == j.key.src_ip().family && network.contains(j.key.src_ip());
       });
-  if (!near || !begins_connection()) return Translated::goes_on;
+  if ((!next_to_it && !j.stage->source_hidden) || !begins_connection()) return Translated::goes_on;
   if (!translate(j, state::FixedTranslation{.device = router.id.uuid,
                                             .rule = out.id.uuid,
                                             .kind = state::TranslationKind::source,
                                             .src = j.key.is_ipv6() ? kNear6 : kNear4}))
     return Translated::ended;
-  note_at(j, DeviceKind::router, router,
-          "both ends are at port {}: from {}, so that answers come back here", out.name,
-          j.key.src_ip());
+  note_at(j, DeviceKind::router, router, "{} port {}: from {}, so that answers come back here",
+          next_to_it ? "both ends are at" : "leaves by", out.name, j.key.src_ip());
   return Translated::goes_on;
 }
 
