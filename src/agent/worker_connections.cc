@@ -56,7 +56,11 @@ void Worker::refresh_stale(MonoTime now) {
 void Worker::touch_connection(const Match& match, MonoTime used, MonoTime now) {
   const auto tuple = tuple_of(match);
   if (!tuple || !snapshot_) return;
-  const auto id = snapshot_->local_port(DpPort{match.key.in_port});
+  auto id = snapshot_->local_port(DpPort{match.key.in_port});
+  // Behind an interface with sub-ports the tag tells where packets enter.
+  constexpr uint16_t kVlanId = 0x0fff;
+  if (id && match.key.vlan_tci.host() != 0)
+    if (const auto sub = snapshot_->sub_port(*id, match.key.vlan_tci.host() & kVlanId)) id = sub;
   const model::Port* port = id ? snapshot_->port(*id) : nullptr;
   if (port == nullptr) return;
   if (const auto* bridge = std::get_if<BridgeId>(&port->device))

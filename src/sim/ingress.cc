@@ -37,12 +37,12 @@ void Simulation::ingress(Journey& j) {
     return drop_at(j, DropReason::port_unbound, DeviceKind::port, *port,
                    "an interface is attached, but the port is not bound to this host");
   }
-  entered_by_ = port;
   note_at(j, DeviceKind::port, *port, "enters at {} by {} (datapath port {})",
           host_name(snapshot_.self()), port->interface.empty() ? "?" : port->interface,
           packet_.key.in_port);
   port = port_entered(j, *port);
   if (port == nullptr) return;
+  entered_by_ = port;
   entered_ = port->id;
   enter(j, *port);
 }
