@@ -128,12 +128,11 @@ void Simulation::track() {
     standing_.state = state::ConnectionState::new_;
     standing_.opens_anew = true;
   }
-  const bool tcp = sighting_.tuple.protocol == ip_proto::kTcp;
-  if (sighting_.kind == state::SightingKind::error ||
-      sighting_.tuple.echo != state::EchoRole::none ||
-      (tcp && ((sighting_.tcp_flags & kChangesFacts) != 0 ||
-               standing_.state == state::ConnectionState::new_)))
+  if (sighting_.kind == state::SightingKind::error || sighting_.tuple.echo != state::EchoRole::none)
     cacheable_ = false;
+  shows_facts_ = sighting_.tuple.protocol == ip_proto::kTcp &&
+                 ((sighting_.tcp_flags & kChangesFacts) != 0 ||
+                  standing_.state == state::ConnectionState::new_);
 }
 
 const state::Connection* Simulation::connection() {
@@ -316,14 +315,26 @@ void Simulation::tell_gateways() {
   }
 }
 
+bool Simulation::refused_as_unknown() const {
+  return out_.verdict == Verdict::drop && !standing_.number && commit_.stages.empty() &&
+         sighting_.kind == state::SightingKind::tracked &&
+         sighting_.tuple.echo == state::EchoRole::none &&
+         (out_.reason == DropReason::connection_invalid ||
+          out_.reason == DropReason::filtered_by_rule ||
+          out_.reason == DropReason::filtered_by_security_group);
+}
+
 void Simulation::settle_connection() {
   Outcome& out = out_;
   const bool tracked = tracked_ && sighting_.kind != state::SightingKind::untracked;
+  const bool refused = tracked && refused_as_unknown();
+  if (tracked && shows_facts_ && !refused) cacheable_ = false;
   // What only mirrors get goes nowhere.
   if (!tracked || out.verdict != Verdict::forward || deliveries_ == 0) {
     out.tell.clear();
-    // No tag says when a record will be there that changes this.
-    if (tracked && !standing_.number) cacheable_ = false;
+    // No tag says when a record will be there that changes this. What filters refuse has a flow of this tuple alone, which
+    // the worker finds when a record of the tuple comes.
+    if (tracked && !standing_.number && !refused) cacheable_ = false;
     return;
   }
   if (begins_connection() && !begin_connection()) return;

@@ -444,6 +444,9 @@ class Simulation {
   /// What stages that keep no state have made of it since the last one that does becomes a stage.
   [[nodiscard]] bool commit_what_was_done(Journey& j);
   [[nodiscard]] state::Instance instantiate() const;
+  /// A filter refuses a packet whose tuple is of no connection that is known, and nothing has been chosen for it: as long as no record
+  /// of this tuple comes, that is so for all packets of the tuple.
+  [[nodiscard]] bool refused_as_unknown() const;
   void tell_gateways();
   /// False: dropped after all.
   [[nodiscard]] bool begin_connection();
@@ -513,11 +516,13 @@ class Simulation {
   const model::Rule* translating_ = nullptr;  ///< of the chain of a router that was asked last
 
   // Connections.
-  const model::Port* entered_by_ = nullptr;  ///< the exterior port of this host; null: by tunnel
-  BridgeId flooded_on_;                      ///< of a flood key; else nil
-  bool tracked_ = false;                     ///< somebody has asked; the next two are set
+  const model::Port* entered_by_ =
+      nullptr;  ///< the exterior port of this host, or the sub-port whose tag it has; null: by tunnel
+  BridgeId flooded_on_;   ///< of a flood key; else nil
+  bool tracked_ = false;  ///< somebody has asked; the next two are set
   state::Sighting sighting_;
   state::Standing standing_;
+  bool shows_facts_ = false;                 ///< let through, it may change what is known
   std::optional<state::Connection> record_;  ///< once read
   bool anew_ = false;
   const state::Connection* preset_ = nullptr;
