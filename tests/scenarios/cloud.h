@@ -72,6 +72,9 @@ class ScenarioCloud {
   /// What becomes of messages from one host's agent to another's, from now on; those that were held back arrive when the
   /// link is on again.
   Result<void> set_peer_link(std::string_view from, std::string_view to, PeerLink link);
+  /// The host's agent stops, and another one starts with the flows that are in the datapath and, unless the disk is lost, the
+  /// connections that are known.
+  Result<void> restart(std::string_view host, bool disk_lost);
 
   /// What must hold at any time, asked or not: recomputing from scratch gives the same flows; packets anywhere in a
   /// flow's mask get the same actions; nothing crossed the fabric twice. Each finding is a line.

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a scenario does about connections: messages between the hosts' agents, and what hosts know.
+// What a scenario does about connections: messages between the hosts' agents, what hosts know, and what an agent that starts
+// again knows of it.
+#include <unistd.h>
+
 #include <algorithm>
+#include <filesystem>
 
 #include "scenarios/cloud.h"
 
@@ -48,6 +52,28 @@ Result<void> ScenarioCloud::set_peer_link(std::string_view from, std::string_vie
   for (const std::string_view name : {from, to})
     if (const auto host = find_host(name); !host) return host.error();
   peer_links_.set(std::string(from), std::string(to), link);
+  return settle();
+}
+
+Result<void> ScenarioCloud::restart(std::string_view host_name, bool disk_lost) {
+  const auto found = find_host(host_name);
+  if (!found) return found.error();
+  VirtualHost& host = **found;
+  collect_drops();
+  const auto file = std::filesystem::temp_directory_path() /
+                    ("plexus-scenario-" + std::to_string(getpid()) + "-" + host.name);
+  const agent::KeptConnections::Place place{file.string(), host.id, Uuid::derived("boot", "one")};
+  if (!disk_lost) host.worker->open_connections(place, now_);
+  host.worker.reset();  // what it held or wanted to say is gone
+  host.worker = std::make_unique<agent::Worker>(host.lab->datapath(), agent::WorkerOptions{});
+  if (!disk_lost) host.worker->open_connections(place, now_);
+  const std::string trouble = host.worker->connections().trouble();
+  std::error_code ignored;
+  std::filesystem::remove(file, ignored);  // open as long as the worker is there
+  if (!trouble.empty()) return Error{ErrorCode::unavailable, trouble};
+  host.worker->publish(host.topology->snapshot(), {}, ++host.epoch, now_);
+  host.worker->adopt(now_);
+  host.drops_seen = drops_of(host);
   return settle();
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <random>
 
+#include "base/log.h"
 #include "scenarios/script.h"
 
 namespace plexus::scenario {
@@ -117,6 +118,7 @@ int run_all(int argc, char** argv) {
     std::fputs("plexus-scenario: no files given (see --help)\n", stderr);
     return 2;
   }
+  set_log_level(LogLevel::warn);  // agents that start again say what they found
   std::unique_ptr<Lab> lab;
   if (kernel) {
     auto made = make_kernel_lab();

@@ -102,6 +102,12 @@ Result<void> Run::step(Statement& statement, bool update) {
                                 : what == "lost" ? PeerLink::lost
                                                  : PeerLink::held);
   }
+  if (verb == "restart") {  // restart HOST, restart HOST empty
+    const auto [host, how] = first_word(rest);
+    if (!how.empty() && how != "empty")
+      return Error{ErrorCode::invalid, "'" + rest + "': write restart h1 (or h1 empty)"};
+    return cloud_.restart(host, how == "empty");
+  }
   std::vector<std::string> shown;
   if (const auto done = show(verb, rest, shown); !done) return done.error();
   if (update) {
@@ -173,7 +179,7 @@ Result<void> Run::show(const std::string& verb, const std::string& rest,
     return Error{ErrorCode::invalid,
                  "unknown statement '" + verb +
                      "': expected topology, apply, delete, newer, plug, "
-                     "unplug, underlay, messages, send, tunnel, after, results, "
+                     "unplug, underlay, messages, restart, send, tunnel, after, results, "
                      "trace, flows or connections"};
   }
   shown = cloud_.take_results();
