@@ -174,7 +174,7 @@ Result<void> ScenarioCloud::add_hosts() {
     const auto lab = lab_.take_host([this] { return now_; });
     if (!lab) return lab.error();
     host->lab = *lab;
-    host->worker = std::make_unique<agent::Worker>(host->lab->datapath(), agent::WorkerOptions{});
+    host->worker = std::make_unique<agent::Worker>(host->lab->datapath(), options_);
     host->topology = std::make_unique<model::Topology>(host->id);
     host->drops_seen = drops_of(*host);  // what an earlier scenario dropped
     host->macs = std::make_unique<agent::LearnedMacs>(host->id);

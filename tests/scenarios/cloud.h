@@ -72,6 +72,8 @@ class ScenarioCloud {
   /// What becomes of messages from one host's agent to another's, from now on; those that were held back arrive when the
   /// link is on again.
   Result<void> set_peer_link(std::string_view from, std::string_view to, PeerLink link);
+  /// Of agents that start from now on.
+  void set_limits(const state::ConnectionLimits& limits) { options_.connections.limits = limits; }
   /// The host's agent stops, and another one starts with the flows that are in the datapath and, unless the disk is lost, the
   /// connections that are known.
   Result<void> restart(std::string_view host, bool disk_lost);
@@ -132,6 +134,7 @@ class ScenarioCloud {
   [[nodiscard]] std::vector<model::Change> tunnel_mtus() const;
 
   Lab& lab_;
+  agent::WorkerOptions options_;
   MonoTime now_{1'000'000'000};
   IpFamily underlay_ = IpFamily::v4;
   uint32_t underlay_mtu_ = 0;

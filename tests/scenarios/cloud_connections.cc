@@ -65,7 +65,7 @@ Result<void> ScenarioCloud::restart(std::string_view host_name, bool disk_lost) 
   const agent::KeptConnections::Place place{file.string(), host.id, Uuid::derived("boot", "one")};
   if (!disk_lost) host.worker->open_connections(place, now_);
   host.worker.reset();  // what it held or wanted to say is gone
-  host.worker = std::make_unique<agent::Worker>(host.lab->datapath(), agent::WorkerOptions{});
+  host.worker = std::make_unique<agent::Worker>(host.lab->datapath(), options_);
   if (!disk_lost) host.worker->open_connections(place, now_);
   const std::string trouble = host.worker->connections().trouble();
   std::error_code ignored;

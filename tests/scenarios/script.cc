@@ -4,6 +4,7 @@
 #include <charconv>
 #include <istream>
 #include <ostream>
+#include <sstream>
 
 #include "packet/text.h"
 
@@ -102,6 +103,14 @@ Result<void> Run::step(Statement& statement, bool update) {
                                 : what == "lost" ? PeerLink::lost
                                                  : PeerLink::held);
   }
+  if (verb == "limits") {  // limits ALL UNANSWERED OF-PORT UNANSWERED-OF-PORT
+    std::istringstream words(rest);
+    state::ConnectionLimits limits;
+    if (!(words >> limits.total >> limits.embryonic >> limits.port >> limits.port_embryonic))
+      return Error{ErrorCode::invalid, "'" + rest + "': write limits 100 50 20 10"};
+    cloud_.set_limits(limits);
+    return {};
+  }
   if (verb == "restart") {  // restart HOST, restart HOST empty
     const auto [host, how] = first_word(rest);
     if (!how.empty() && how != "empty")
@@ -179,7 +188,7 @@ Result<void> Run::show(const std::string& verb, const std::string& rest,
     return Error{ErrorCode::invalid,
                  "unknown statement '" + verb +
                      "': expected topology, apply, delete, newer, plug, "
-                     "unplug, underlay, messages, restart, send, tunnel, after, results, "
+                     "unplug, underlay, messages, limits, restart, send, tunnel, after, results, "
                      "trace, flows or connections"};
   }
   shown = cloud_.take_results();
