@@ -26,6 +26,9 @@ namespace {
 constexpr int kMachines = 200;  // on each bridge, half of them on each of two hosts
 constexpr size_t kFlows = 4096;
 
+// What the router makes of the destination or source of packets.
+enum class Translated : uint8_t { no, floating_ip, snat, load_balancer };
+
 // What filters at the first port of every path.
 struct Filters {
   uint32_t rules = 0;     ///< of one chain, that no packet meets, before one that accepts
@@ -34,6 +37,7 @@ struct Filters {
   uint32_t allowing =
       0;  ///< its rules in each direction, that no packet meets, before those that allow
   uint32_t members = 0;  ///< of the group that the rule names that lets packets in
+  Translated translated = Translated::no;
   auto operator<=>(const Filters&) const = default;
 };
 
@@ -78,7 +82,9 @@ class Cloud {
     }
     if (filters.rules + filters.networks > 0) add_filters(filters);
     if (filters.allowing > 0) add_security(filters);
+    if (filters.translated != Translated::no) add_translation(filters.translated, core);
     topology_.apply(records_.changes(h1));
+    topology_.apply(translations_);
     if (filters.members > 0) topology_.apply(std::vector<model::Change>{members(filters.members)});
     snapshot_ = topology_.snapshot();
   }
@@ -95,7 +101,8 @@ class Cloud {
   [[nodiscard]] const model::Snapshot& snapshot() const { return *snapshot_; }
 
   // Frames from machines at this host on the first bridge to machines at both.
-  [[nodiscard]] std::vector<std::pair<DpPort, Frame>> frames(Way way, bool v6) const {
+  [[nodiscard]] std::vector<std::pair<DpPort, Frame>> frames(
+      Way way, bool v6, Translated translated = Translated::no) const {
     std::vector<std::pair<DpPort, Frame>> out;
     const int network = way == Way::bridge_router_bridge ? 2 : 1;
     std::mt19937 random(1);
@@ -108,6 +115,8 @@ class Cloud {
                       .src = *IpAddr::parse(address_text(v6, 1, from.machine)),
                       .dst = *IpAddr::parse(address_text(v6, network, to)),
                       .vlan_tci = std::nullopt};
+      if (translated == Translated::floating_ip) spec.dst = outside_address(v6, to);
+      if (translated == Translated::load_balancer) spec.dst = outside_address(v6, 0);
       if (way == Way::any_sender) {
         spec.src = IpAddr::v4(0x0b000000u + random() % 0x400000);
         spec.dst = IpAddr::v4(0x0a010000u + random() % 0x20000);
@@ -164,6 +173,78 @@ class Cloud {
       if (!port.peer) port.in_chain = chain;
   }
 
+  [[nodiscard]] static IpAddr outside_address(bool v6, int machine) {
+    return *IpAddr::parse(v6 ? "2001:db8::" + std::to_string(machine)
+                             : "172.16.0." + std::to_string(machine));
+  }
+  // The first bridge is outside, the second inside.
+  void add_translation(Translated kind, RouterId core) {
+    for (auto& [id, port] : records_.ports)
+      if (port.name == "core1") port.outside = true;
+    if (kind == Translated::load_balancer) {
+      const LoadBalancerId lb{Uuid::derived("lb", "lb")};
+      translations_.push_back(model::LoadBalancerChange{
+          lb, model::LoadBalancer{.id = lb, .router = core, .name = "lb"}});
+    }
+    for (const bool v6 : {false, true}) {
+      const std::string family = v6 ? "6" : "4";
+      if (kind == Translated::floating_ip) {
+        for (int m = 2; m < kMachines + 2; ++m) {
+          const FloatingIpId id{Uuid::derived("fip", family + std::to_string(m))};
+          translations_.push_back(model::FloatingIpChange{
+              id, model::FloatingIp{.id = id,
+                                    .router = core,
+                                    .name = "",
+                                    .address = outside_address(v6, m),
+                                    .inside = *IpAddr::parse(address_text(v6, 2, m))}});
+        }
+      } else if (kind == Translated::snat) {
+        add_snat(core, v6);
+      } else {
+        add_balancer(v6);
+      }
+    }
+  }
+  void add_snat(RouterId core, bool v6) {
+    const std::string family = v6 ? "6" : "4";
+    const SnatPoolId pool{Uuid::derived("snat", family)};
+    const IpAddr address = outside_address(v6, 250);
+    translations_.push_back(model::SnatPoolChange{
+        pool, model::SnatPool{.id = pool, .router = core, .name = "pool", .addresses = {address}}});
+    translations_.push_back(model::PortBlocksChange{
+        pool, {{Uuid::derived("block", family), address, uint16_t{16384}, uint16_t{16384}}}});
+    const ChainId chain = records_.chain("out");
+    model::Rule& rule = records_.rule("snat" + family, chain, v6 ? 2 : 1, model::RuleAction::snat);
+    rule.source = IpPrefix::parse(v6 ? "fd00::/16" : "10.0.0.0/8");
+    rule.snat_pool = pool;
+    records_.routers[core].out_chain = chain;
+  }
+  // A thousand members: services at several ports of each machine.
+  void add_balancer(bool v6) {
+    const std::string family = v6 ? "6" : "4";
+    const LoadBalancerId lb{Uuid::derived("lb", "lb")};
+    const PoolId pool{Uuid::derived("pool", family)};
+    const VipId vip{Uuid::derived("vip", family)};
+    translations_.push_back(
+        model::PoolChange{pool, model::Pool{.id = pool, .load_balancer = lb, .name = "pool"}});
+    translations_.push_back(model::VipChange{vip, model::Vip{.id = vip,
+                                                             .load_balancer = lb,
+                                                             .name = "vip",
+                                                             .address = outside_address(v6, 0),
+                                                             .protocol = ip_proto::kUdp,
+                                                             .port = 53,
+                                                             .pool = pool}});
+    for (int i = 0; i < 1000; ++i) {
+      const PoolMemberId id{Uuid::derived("member", family + std::to_string(i))};
+      translations_.push_back(model::PoolMemberChange{
+          id, model::PoolMember{.id = id,
+                                .pool = pool,
+                                .name = "",
+                                .address = *IpAddr::parse(address_text(v6, 2, 2 + i % kMachines)),
+                                .port = static_cast<uint16_t>(8000 + i)}});
+    }
+  }
+
   void add_security(const Filters& filters) {
     const SecurityGroupId group = records_.security_group("machines");
     for (const bool ingress : {true, false}) {
@@ -199,6 +280,7 @@ class Cloud {
   }
 
   TestCloud records_;
+  std::vector<model::Change> translations_;
   model::Topology topology_;
   std::shared_ptr<const model::Snapshot> snapshot_;
   std::vector<LocalMachine> local_;
@@ -209,23 +291,26 @@ const Cloud& cloud_with(const Filters& filters) {
   return clouds.try_emplace(filters, filters).first->second;
 }
 
-void simulate_flows(benchmark::State& bench_state, Way way, bool v6, Filters filters = {}) {
+// `begins`: each packet is the first of its connection; else of connections that are known and answered.
+void simulate_flows(benchmark::State& bench_state, Way way, bool v6, Filters filters = {},
+                    bool begins = false) {
   const MonoTime now = MonoTime{} + std::chrono::seconds(100);
   state::ConnectionTable table({});
   const sim::ConnectionView known{&table};
   const Cloud& cloud = cloud_with(filters);
-  const auto frames = cloud.frames(way, v6);
+  const auto frames = cloud.frames(way, v6, filters.translated);
   std::vector<Packet> packets;
   for (const auto& [port, frame] : frames) packets.push_back(packet_of(frame, port));
   Outcome outcome;
   for (const Packet& packet : packets) {
     simulate(packet, cloud.snapshot(), known, now, outcome);
-    if (outcome.begins) {
+    if (outcome.begins && !begins) {
       // Answered: what is measured is a packet of a connection that is known.
       const auto made = table.commit(outcome.begins->record, now);
       (void)table.saw(made.number, state::Direction::reply, {}, now);
     }
-    if ((outcome.verdict != Verdict::forward && way != Way::any_sender) || !outcome.cacheable) {
+    if ((outcome.verdict != Verdict::forward && way != Way::any_sender) ||
+        (!outcome.cacheable && !begins)) {
       bench_state.SkipWithError(
           ("a packet is not forwarded: " + std::string(to_string(outcome.verdict)) + " " +
            std::string(to_string(outcome.reason)))
@@ -288,6 +373,20 @@ BENCHMARK_CAPTURE(simulate_flows, stateful_200_ipv4, Way::bridge_router_bridge, 
                   {.allowing = 200, .members = 5'000});
 BENCHMARK_CAPTURE(simulate_flows, stateful_200_ipv6, Way::bridge_router_bridge, true,
                   {.allowing = 200, .members = 5'000});
+constexpr Filters kFloating{.translated = Translated::floating_ip};
+constexpr Filters kSnat{.translated = Translated::snat};
+constexpr Filters kBalancer{.translated = Translated::load_balancer};
+BENCHMARK_CAPTURE(simulate_flows, floating_ip_ipv4, Way::bridge_router_bridge, false, kFloating);
+BENCHMARK_CAPTURE(simulate_flows, floating_ip_ipv6, Way::bridge_router_bridge, true, kFloating);
+BENCHMARK_CAPTURE(simulate_flows, snat_new_ipv4, Way::bridge_router_bridge, false, kSnat, true);
+BENCHMARK_CAPTURE(simulate_flows, snat_new_ipv6, Way::bridge_router_bridge, true, kSnat, true);
+BENCHMARK_CAPTURE(simulate_flows, snat_known_ipv4, Way::bridge_router_bridge, false, kSnat);
+BENCHMARK_CAPTURE(simulate_flows, balancer_1000_new_ipv4, Way::bridge_router_bridge, false,
+                  kBalancer, true);
+BENCHMARK_CAPTURE(simulate_flows, balancer_1000_new_ipv6, Way::bridge_router_bridge, true,
+                  kBalancer, true);
+BENCHMARK_CAPTURE(simulate_flows, balancer_1000_known_ipv4, Way::bridge_router_bridge, false,
+                  kBalancer);
 BENCHMARK(change_rule);
 BENCHMARK(make_topology);
 
