@@ -75,9 +75,9 @@ Simulation::Translated Simulation::translate_in(Journey& j, const model::Router&
     return Translated::ended;
   }
   // What another device has made (a reset, an echo reply) answers the packet that is simulated, be its connection known or not.
-  const bool known_or_new = tracked_ && sighting_.kind == state::SightingKind::tracked &&
-                            (connection() != nullptr || begins_connection());
-  if (j.mask == nullptr && known_or_new && !is_error_class(j) && translate_made(j, router))
+  if (j.mask == nullptr && tracked_ && sighting_.kind == state::SightingKind::tracked &&
+      (connection() != nullptr || begins_connection()) && !is_error_class(j) &&
+      translate_made(j, router))
     return Translated::goes_on;
   const model::AddressUses* uses = outside_uses(j, router, j.key.dst_ip());
   const bool floating = uses != nullptr && !uses->floating_ips.empty();
