@@ -26,9 +26,13 @@ uint64_t client_hash(uint64_t seed, const Tuple& t, bool with_port) {
   return model::fixed_hash(seed, words);
 }
 
+/// SCTP's checksum covers the ports, and rewrites do not update it: its ports stay.
+bool has_rewritable_ports(const Tuple& t) {
+  return t.protocol == ip_proto::kTcp || t.protocol == ip_proto::kUdp;
+}
+
 bool has_leasable_port(const Tuple& t) {
-  return t.protocol == ip_proto::kTcp || t.protocol == ip_proto::kUdp ||
-         t.echo == EchoRole::request;
+  return has_rewritable_ports(t) || t.echo == EchoRole::request;
 }
 
 /// The prefix in place of as many bits.
@@ -73,7 +77,7 @@ class Chooser {
     const Member& m = s.set->members[chosen];
     if (m.address.family != t.dst.family) return NoInstance::wrong_family;
     t.dst = m.address;
-    if (m.port != 0 && has_ports(t.protocol)) t.dst_port = m.port;
+    if (m.port != 0 && has_rewritable_ports(t)) t.dst_port = m.port;
     const Delivery before{c_.reply_port, c_.reply_zone};
     if (s.deliveries != nullptr) deliver_at((*s.deliveries)[chosen]);
     const NoInstance r = with({s.device, m.id, TranslationKind::member, t}, stage);
@@ -119,7 +123,7 @@ class Chooser {
       *address = under_prefix(**prefix, *address);
     }
     if (s.src_port && has_leasable_port(t)) t.src_port = shifted(*s.src_port, t.src_port);
-    if (s.dst_port && has_ports(t.protocol)) t.dst_port = shifted(*s.dst_port, t.dst_port);
+    if (s.dst_port && has_rewritable_ports(t)) t.dst_port = shifted(*s.dst_port, t.dst_port);
     return with({s.device, s.rule, s.kind, t}, stage);
   }
 
