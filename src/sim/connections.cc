@@ -78,8 +78,9 @@ state::Standing Simulation::standing_of_made(const Journey& j) const {
   const state::Sighting made = state::sighting_of(*j.parsed, j.bytes);
   state::Standing standing = state::standing_without_record(made, connections_.midstream);
   if (made.kind == state::SightingKind::error && !made.tuple.src.is_none()) {
+    // It goes against the packet that it is about, which may have been an answer itself.
     standing.state = state::ConnectionState::related;
-    standing.reply = true;
+    standing.reply = !(tracked_ && standing_.reply);
   }
   if (made.kind == state::SightingKind::tracked && made.tuple.echo == state::EchoRole::reply) {
     standing.state = state::ConnectionState::established;
