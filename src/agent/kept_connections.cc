@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/kept_connections.h"
 
+#include <utility>
+
 #include "base/log.h"
 
 namespace plexus::agent {
@@ -28,7 +30,14 @@ void KeptConnections::open(MonoTime now) {
   say(opened->trouble);
   file_ = std::move(opened->file);
   size_t refused = 0;
+  // Late, what it holds is older than what has been learned without it.
+  const bool late = std::exchange(tried_, true);
   for (const ConnectionFile::Restored& r : opened->connections) {
+    if (late) {
+      if (file_) file_->forget(r.slot);
+      ++refused;
+      continue;
+    }
     const auto done = table_.commit(r.connection, now);
     // Whoever makes room for another has a slot already.
     for (const auto& [number, connection] : done.removed) forget(number);

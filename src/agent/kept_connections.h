@@ -57,6 +57,7 @@ class KeptConnections {
   std::vector<Slot> slots_;  ///< by number of the record
   std::string trouble_;
   size_t restored_ = 0;
+  bool tried_ = false;  ///< to open the file
   MonoTime next_try_;
 };
 

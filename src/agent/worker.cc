@@ -130,21 +130,7 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
   std::move(outcome.writes.begin(), outcome.writes.end(), std::back_inserter(writes_));
   switch (outcome.verdict) {
     case sim::Verdict::forward:
-      if (connection) {
-        // Where answers go everybody knows: the first packet came from there.
-        const bool answer =
-            outcome.belongs && outcome.belongs->direction == state::Direction::reply;
-        const auto telling =
-            answer ? Connections::Telling::done : connections_.tell(*connection, outcome.tell, now);
-        if (telling == Connections::Telling::wait && held_.has_room(slot.packet.in_port)) {
-          ++counters_.held;
-          return held_.hold(*connection, {std::move(slot.packet), tries});
-        }
-        if (outcome.belongs) connections_.saw(*outcome.belongs, now);
-        refresh_stale(now);
-        // Until everybody knows, packets have to come up: they tell again.
-        if (telling != Connections::Telling::done) outcome.cacheable = false;
-      }
+      if (connection && !goes_now(*connection, slot, tries, now)) return;
       if (outcome.cacheable) install(parsed.key, outcome, now);
       send(slot, parsed.parsed);
       break;
@@ -153,6 +139,7 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
       if (outcome.cacheable) install(parsed.key, outcome, now);
       break;
     case sim::Verdict::consumed:
+      if (connection && !goes_now(*connection, slot, tries, now)) return;
       ++counters_.consumed;
       break;
     case sim::Verdict::postpone:

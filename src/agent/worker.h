@@ -150,6 +150,10 @@ class Worker {
   /// nothing: the packet is of none, or refused.
   std::optional<state::ConnectionNumber> settle_connection(const sim::Packet& packet,
                                                            sim::Outcome& outcome, MonoTime now);
+  /// Tells other hosts of the packet's connection, as far as they have to know before it goes, and notes what it shows. False:
+  /// it waits for them, and is not in the slot any more.
+  [[nodiscard]] bool goes_now(state::ConnectionNumber connection, Slot& slot, unsigned tries,
+                              MonoTime now);
   /// Removes flows that are not right any more by what is known of connections, or gives them their new answer.
   void refresh_stale(MonoTime now);
   void touch_connection(const Match& match, MonoTime used, MonoTime now);

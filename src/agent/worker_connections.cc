@@ -21,7 +21,8 @@ std::optional<state::ConnectionNumber> Worker::settle_connection(const sim::Pack
                                                                  sim::Outcome& outcome,
                                                                  MonoTime now) {
   for (int i = 0; i < kMaxSimulations; ++i) {
-    if (outcome.verdict != sim::Verdict::forward) return std::nullopt;
+    if (outcome.verdict != sim::Verdict::forward && outcome.verdict != sim::Verdict::consumed)
+      return std::nullopt;
     if (!outcome.begins) {
       if (!outcome.belongs || outcome.belongs->error) return std::nullopt;
       return outcome.belongs->number;
@@ -37,6 +38,25 @@ std::optional<state::ConnectionNumber> Worker::settle_connection(const sim::Pack
   }
   refuse(outcome, sim::DropReason::connection_conflict);
   return std::nullopt;
+}
+
+bool Worker::goes_now(state::ConnectionNumber connection, Slot& slot, unsigned tries,
+                      MonoTime now) {
+  sim::Outcome& outcome = slot.outcome;
+  // Where answers go everybody knows: the first packet came from there.
+  const bool answer = outcome.belongs && outcome.belongs->direction == state::Direction::reply;
+  const auto telling =
+      answer ? Connections::Telling::done : connections_.tell(connection, outcome.tell, now);
+  if (telling == Connections::Telling::wait && held_.has_room(slot.packet.in_port)) {
+    ++counters_.held;
+    held_.hold(connection, {std::move(slot.packet), tries});
+    return false;
+  }
+  if (outcome.belongs) connections_.saw(*outcome.belongs, now);
+  refresh_stale(now);
+  // Until everybody knows, packets have to come up: they tell again.
+  if (telling != Connections::Telling::done) outcome.cacheable = false;
+  return true;
 }
 
 void Worker::refresh_stale(MonoTime now) {

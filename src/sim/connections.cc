@@ -44,6 +44,10 @@ state::FixedTranslation one_to_one(const state::Tuple& before, const state::Tupl
   return t;
 }
 
+bool is_fragment(const Generated& made) {
+  return made.kind == GeneratedKind::fragment;
+}
+
 struct ChosenAt {
   Uuid device;
   state::TranslationKind kind{};
@@ -291,7 +295,7 @@ state::Instance Simulation::instantiate() const {
 // ---- the end
 
 void Simulation::delivered(Journey& j, const state::Delivery& at, const HostId& host) {
-  if (j.mask == nullptr || j.mirrored) return;
+  if (j.mask == nullptr || j.ends_elsewhere) return;
   if (host != snapshot_.self()) out_.tell.push_back(host);
   if (deliveries_++ != 0) {
     delivery_.port = {};
@@ -328,10 +332,13 @@ bool Simulation::refused_as_unknown() const {
 void Simulation::settle_connection() {
   Outcome& out = out_;
   const bool tracked = tracked_ && sighting_.kind != state::SightingKind::untracked;
-  const bool refused = tracked && refused_as_unknown();
+  // What is redirected, or refused by filters, is what it is for its tuple alone.
+  const bool refused = tracked && (refused_as_unknown() || (redirected_ && deliveries_ == 0));
   if (tracked && shows_facts_ && !refused) cacheable_ = false;
-  // What only mirrors get goes nowhere.
-  if (!tracked || out.verdict != Verdict::forward || deliveries_ == 0) {
+  // What only mirrors get goes nowhere. What is cut into fragments goes on.
+  const bool cut = out.verdict == Verdict::consumed &&
+                   std::any_of(out.generated.begin(), out.generated.end(), &is_fragment);
+  if (!tracked || (out.verdict != Verdict::forward && !cut) || deliveries_ == 0) {
     out.tell.clear();
     // No tag says when a record will be there that changes this. What filters refuse has a flow of this tuple alone, which
     // the worker finds when a record of the tuple comes.
@@ -368,6 +375,7 @@ bool Simulation::begin_connection() {
     out_.verdict = Verdict::drop;
     out_.reason = reason;
     out_.actions.copies.clear();
+    std::erase_if(out_.generated, &is_fragment);
     out_.tell.clear();
     cacheable_ = false;
     return false;

@@ -78,9 +78,10 @@ struct Journey {
   const model::Port* came_by = nullptr;  ///< set when forwarded
   MacAddr came_from, came_to;            ///< its MACs when it came
   const Passed* passed = nullptr;  ///< the present device and those before it; null: made here
-  bool mirrored = false;           ///< a mirror's copy: its way decides nothing
-  bool copied = false;             ///< one of a flood: the mirrors of the bridge have had theirs
-  RouterStage* stage = nullptr;    ///< null: at no router, or made there
+  bool ends_elsewhere =
+      false;            ///< a mirror's copy, or redirected: its connection does not go this way
+  bool copied = false;  ///< one of a flood: the mirrors of the bridge have had theirs
+  RouterStage* stage = nullptr;  ///< null: at no router, or made there
   bool refusal =
       false;  ///< answers a machine in place of whom it asked (rejection, DHCP): no security group asks about it
   uint8_t stages = 0;        ///< of the new connection's commit, that it has met

@@ -72,6 +72,9 @@ void Simulation::send_on(Journey& j, const model::Router& router, const model::P
   const size_t mirrored = fate.mirrored, logged = out_.logged.size();
   const bool consumed = fate.consumed;
   const DropReason reason = fate.reason;
+  const unsigned deliveries = deliveries_;
+  const size_t told = out_.tell.size(), stages = commit_.stages.size();
+  const std::optional<state::Tuple> stage_tuple = stage_tuple_;
 
   Hop hop{.previous = j.hop};
   Journey next = j;
@@ -104,6 +107,10 @@ void Simulation::send_on(Journey& j, const model::Router& router, const model::P
   fate.mirrored = mirrored;
   fate.consumed = consumed;
   fate.reason = reason;
+  deliveries_ = deliveries;
+  truncate(out_.tell, told);
+  while (commit_.stages.size() > stages) commit_.stages.pop_back();
+  stage_tuple_ = stage_tuple;
   drop_at(j, DropReason::packet_too_big, DeviceKind::router, router,
           "{} bytes are more than {}, the least MTU on the way", j.size, hop.path_mtu);
   send_error(j, router, in, IcmpErrorKind::packet_too_big, hop.path_mtu);

@@ -31,9 +31,11 @@ bool sent_without_address(uint16_t type) {
 }
 
 /// ICMP messages that ask and answer, but for echoes: what an answer of this type answers.
-uint16_t question_of(bool v6, uint16_t type) {
-  if (v6) return type == 140 ? 139 : type;                          // node information, RFC 4620
-  return type == 14 || type == 16 || type == 18 ? type - 1 : type;  // timestamp, information, mask
+/// Nothing: it answers none.
+std::optional<uint16_t> question_of(bool v6, uint16_t type) {
+  const bool answers = v6 ? type == 140                              // node information, RFC 4620
+                          : type == 14 || type == 16 || type == 18;  // timestamp, information, mask
+  return answers ? std::optional<uint16_t>(type - 1) : std::nullopt;
 }
 
 /// Of the packets of a connection's original direction, as far as rules of security groups look at it. `quoted`: only an
@@ -55,7 +57,7 @@ FlowKey key_of_original(const state::Tuple& tuple, bool quoted, const FlowKey& n
     key.ip_frag =
         static_cast<uint8_t>(FragKind::later);  // nobody knows its type: no rule about types is met
   } else if (icmp) {
-    key.tp_src = Be16(question_of(v6, now.tp_src.host()));
+    key.tp_src = Be16(*question_of(v6, now.tp_src.host()));
   }
   return key;
 }
@@ -177,6 +179,12 @@ bool Simulation::answers_allowed(Journey& j, const model::Port& port, bool ingre
     return false;
   const auto tuple = original_here(j, standing);
   if (!tuple) return false;
+  // Other messages have no type in their tuple: only what answers one may pass as an answer.
+  const bool v6 = tuple->src.is_v6();
+  if (!error && tuple->echo == state::EchoRole::none &&
+      tuple->protocol == (v6 ? ip_proto::kIcmpv6 : ip_proto::kIcmp) &&
+      !question_of(v6, j.key.tp_src.host()))
+    return false;
   // An error goes against the packet that it quotes; that one may have been an answer itself.
   const bool original_ingress = standing.reply ? !ingress : ingress;
   Journey original;

@@ -65,7 +65,7 @@ void Simulation::send_mirrored(Journey& j, const model::Mirror& mirror, bool in)
   Fate fate;
   copy.fate = &fate;
   copy.hop = nullptr;  // no router has to see to its size
-  copy.mirrored = true;
+  copy.ends_elsewhere = true;
   ++copy.depth;
   leave_exterior(copy, *to);
   for (Copy& made : fate.copies) {
@@ -106,6 +106,9 @@ void Simulation::redirect(Journey& j, const model::TableRule& rule, const std::s
   if (!port_works(j, *to)) return;
   ++j.depth;
   if (snapshot_.any_mirrors()) mirror(j, to->id.uuid, false);
+  // Not where its connection ends: that begins where the machine there sends it on.
+  j.ends_elsewhere = true;
+  redirected_ = true;
   leave_exterior(j, *to);
 }
 

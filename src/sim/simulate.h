@@ -157,7 +157,8 @@ struct Outcome {
   std::vector<StateWrite> writes;
   std::vector<Generated> generated;
   std::vector<Missing> missing;  ///< sorted, without duplicates; only when postponed
-  /// Connections: only when something on the way asked what the packet is to them, and the verdict is forward. The actions
+  /// Connections: only when something on the way asked what the packet is to them, and the verdict is forward, or it is
+  /// consumed because fragments go on in its place. The actions
   /// are those of the record's packets. Whoever acts on the outcome stores a new record first; when the table then has
   /// another one in its place, the packet is simulated again.
   std::optional<NewConnection> begins;

@@ -531,6 +531,7 @@ class Simulation {
   state::Commit commit_;
   std::optional<state::Tuple>
       stage_tuple_;  ///< behind the last stage of the commit; none: as it came
+  bool redirected_ = false;
   unsigned deliveries_ = 0;
   state::Delivery delivery_;  ///< of the first copy; without a port when there are more
   // The first copy as it leaves.

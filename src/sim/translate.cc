@@ -129,6 +129,17 @@ Simulation::Translated Simulation::translate_out(Journey& j, const model::Router
     (void)standing(j);
     if (connection() != nullptr) {
       if (translate_known(j, router.id.uuid, Side::source)) return known_source(j, router);
+      // What it was translated by is gone, and a rule would translate it now: it is another connection from here on.
+      const state::Connection& c = *connection();
+      const bool floated =
+          std::any_of(c.translations.begin(), c.translations.end(),
+                      [](const auto& t) { return t.kind == state::TranslationKind::one_to_one; });
+      if (rule != nullptr && standing_.direction() == state::Direction::original &&
+          (!c.replied() || floated) && (!floats || floating_ip_of(j, router) == nullptr) &&
+          tuple_here(j).src == c.original.src) {
+        begin_anew();
+        return Translated::ended;
+      }
     } else if (const model::FloatingIp* own = floats ? floating_ip_of(j, router) : nullptr;
                own == nullptr) {
       // One translation of the source: a floating address stands above the others.
