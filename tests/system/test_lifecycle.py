@@ -295,7 +295,8 @@ def test_a_cloud_file_is_deleted_again(own_cloud):
         assert cloud.items(noun) == []
     cloud.wait_ports(0)
     assert not cloud.vm1.reaches(cloud.vm2.v4) and not cloud.vm1.reaches(cloud.vm4.v6)
-    assert {h.name: h.flows() for h in cloud.hosts.values() if h.flows()} == {}
+    # What drops by what never was may stay until it is idle.
+    assert [(h.name, f) for h in cloud.hosts.values() for f in h.flows() if not f["actions"].startswith("drop")] == []
 
 
 def test_quickstart_down_is_idempotent(tmp_path):
