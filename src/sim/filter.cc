@@ -154,7 +154,6 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
   }
   const model::RuleTable* table = snapshot_.rules_of(id);
   if (table == nullptr) return Ruling::nothing;
-  searched_ = true;
   RuleReader reader(j, snapshot_, dependencies_, asking.ports, asking.connection);
   std::optional<RuleSearch> search(std::in_place, *table, reader);
   const model::TableRule* marked = nullptr;  // the rules up to this one have been asked

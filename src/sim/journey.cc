@@ -169,30 +169,28 @@ Journey::FieldBits Journey::bits_of(BitField field) {
   return {nullptr, nullptr, 0};
 }
 
-bool Journey::starts_with(BitField field, const uint8_t* wanted, unsigned count) {
-  const FieldBits bits = bits_of(field);
-  switch (bits.bytes) {
+bool Journey::FieldBits::starts_with(const uint8_t* wanted, unsigned count) const {
+  switch (bytes) {
     case 1:
-      return agrees<1>(bits.value, wanted, count, bits.mask);
+      return agrees<1>(value, wanted, count, mask);
     case 2:
-      return agrees<2>(bits.value, wanted, count, bits.mask);
+      return agrees<2>(value, wanted, count, mask);
     case 4:
-      return agrees<4>(bits.value, wanted, count, bits.mask);
+      return agrees<4>(value, wanted, count, mask);
     case 6:
-      return agrees<6>(bits.value, wanted, count, bits.mask);
+      return agrees<6>(value, wanted, count, mask);
     default:
-      return agrees<16>(bits.value, wanted, count, bits.mask);
+      return agrees<16>(value, wanted, count, mask);
   }
 }
 
-bool Journey::bit(BitField field, unsigned i) {
-  const FieldBits bits = bits_of(field);
-  if (bits.mask != nullptr) {
+bool Journey::FieldBits::bit(unsigned i) const {
+  if (mask != nullptr) {
     // All before it too: masks stay prefixes.
-    for (unsigned at = 0; at < i / 8; ++at) bits.mask[at] = 0xff;
-    bits.mask[i / 8] |= static_cast<uint8_t>(0xff00u >> (i % 8 + 1));
+    for (unsigned at = 0; at < i / 8; ++at) mask[at] = 0xff;
+    mask[i / 8] |= static_cast<uint8_t>(0xff00u >> (i % 8 + 1));
   }
-  return (bits.value[i / 8] >> (7 - i % 8) & 1) != 0;
+  return (value[i / 8] >> (7 - i % 8) & 1) != 0;
 }
 
 bool Journey::eth_src_is(const MacAddr& mac) {

@@ -117,10 +117,21 @@ struct Journey {
   [[nodiscard]] bool eth_dst_matches(const model::MaskedMac& wanted);
   /// The TCP flags that `wanted` looks at are as it says.
   [[nodiscard]] bool tcp_flags_match(const model::TcpFlags& wanted);
+  /// A field, and where reads of it are noted. Stays right until the journey is rewritten.
+  struct FieldBits {
+    const uint8_t* value = nullptr;
+    uint8_t* mask = nullptr;  ///< null: reading costs nothing
+    size_t bytes = 0;         ///< of the whole field
+    /// The first `count` bits are those of `wanted`.
+    [[nodiscard]] bool starts_with(const uint8_t* wanted, unsigned count) const;
+    /// Bit `i`, all before it noted, too.
+    [[nodiscard]] bool bit(unsigned i) const;
+  };
+  [[nodiscard]] FieldBits bits_of(BitField field);
   /// The first `count` bits of the field are those of `wanted`.
-  [[nodiscard]] bool starts_with(BitField field, const uint8_t* wanted, unsigned count);
-  /// Bit `i` of the field, all before it noted, too.
-  [[nodiscard]] bool bit(BitField field, unsigned i);
+  [[nodiscard]] bool starts_with(BitField field, const uint8_t* wanted, unsigned count) {
+    return bits_of(field).starts_with(wanted, count);
+  }
   /// Notes that the first `bits` bits of the destination, source were looked at.
   void note_dst_bits(unsigned bits);
   void note_src_bits(unsigned bits);
@@ -142,12 +153,6 @@ struct Journey {
   [[nodiscard]] bool pop_vlan();
 
  private:
-  struct FieldBits {
-    const uint8_t* value;
-    uint8_t* mask;  ///< null: reading costs nothing
-    size_t bytes;   ///< of the whole field
-  };
-  [[nodiscard]] FieldBits bits_of(BitField field);
   /// What a rewrite calls ports are that.
   [[nodiscard]] bool has_rewritable_ports() const;
 };

@@ -38,15 +38,6 @@ void run_until_settled(const Packet& packet, const model::Snapshot& snapshot,
   out.reason = DropReason::translation_failed;  // it does not end
 }
 
-/// How many dependencies are looked at to find out whether another one is new.
-constexpr size_t kLookedBack = 32;
-
-template <typename T>
-void sort_unique(std::vector<T>& v) {
-  std::sort(v.begin(), v.end());
-  v.erase(std::unique(v.begin(), v.end()), v.end());
-}
-
 }  // namespace
 
 std::string_view to_string(Verdict verdict) {
@@ -133,8 +124,7 @@ void Simulation::run() {
   if (last_try_) cacheable_ = false;  // the next packet may be luckier
   ingress(j);
 
-  // Where all of them were looked at each time, there are no duplicates.
-  if (out.dependencies.size() > kLookedBack || searched_) sort_unique(out.dependencies);
+  dependencies_.settle();
   if (too_many_) {
     // A part of the answer would be worse than none.
     out.reason = DropReason::too_many_devices;
@@ -189,36 +179,6 @@ void Simulation::run() {
     fate.copies.clear();
     out.actions.copies.swap(fate.copies);
   }
-}
-
-/// Field by field, as the tag was written: read in other pieces it would have to wait for the writes.
-void Simulation::depend(const Tag& tag, bool rewritten) {
-  uint64_t high = 0, low = 0;
-  std::memcpy(&high, tag.id.bytes.data(), sizeof high);
-  std::memcpy(&low, tag.id.bytes.data() + sizeof high, sizeof low);
-  const uint64_t mixed = (high ^ tag.sub * 0x8bb84b93962eacc9ULL ^
-                          static_cast<uint64_t>(tag.kind) << 1 ^ (rewritten ? 1 : 0)) *
-                         0x9e3779b97f4a7c15ULL;
-  const uint64_t bit = uint64_t{1} << (mixed >> 58);
-  if ((depended_ & bit) != 0) {
-    const size_t size = dependencies_.size();
-    for (size_t i = size, stop = size - std::min(size, kLookedBack); i-- > stop;) {
-      const Dependency& d = dependencies_[i];
-      uint64_t d_high = 0, d_low = 0;
-      std::memcpy(&d_high, d.tag.id.bytes.data(), sizeof d_high);
-      std::memcpy(&d_low, d.tag.id.bytes.data() + sizeof d_high, sizeof d_low);
-      if (((d_high ^ high) | (d_low ^ low) | (d.tag.sub ^ tag.sub)) == 0 &&
-          d.tag.kind == tag.kind && d.rewritten == rewritten)
-        return;
-    }
-  }
-  depended_ |= bit;
-  Dependency& added = dependencies_.emplace_back();
-  added.tag.kind = tag.kind;
-  std::memcpy(added.tag.id.bytes.data(), &high, sizeof high);
-  std::memcpy(added.tag.id.bytes.data() + sizeof high, &low, sizeof low);
-  added.tag.sub = tag.sub;
-  added.rewritten = rewritten;
 }
 
 void Simulation::drop(Journey& j, DropReason reason, DeviceKind kind, std::string_view name,

@@ -71,7 +71,7 @@ bool RuleReader::has_icmp() {
 }
 
 void RuleReader::depend(const Tag& tag) {
-  dependencies_.push_back({tag, read_elsewhere(j_)});
+  dependencies_.add(tag, read_elsewhere(j_));
 }
 
 // ---- groups
@@ -82,15 +82,15 @@ const model::Port* RuleReader::port(RuleField field) const {
 
 bool RuleReader::in_set(const model::AddressSet* set, bool source) {
   if (set == nullptr || !has_addresses()) return false;
-  const BitField field = source ? BitField::src_ip : BitField::dst_ip;
+  const Journey::FieldBits address = j_.bits_of(source ? BitField::src_ip : BitField::dst_ip);
   const IpFamily family = j_.key.is_ipv6() ? IpFamily::v6 : IpFamily::v4;
   const unsigned bits = family == IpFamily::v6 ? 128 : 32;
   for (const auto* node = set->root(family); node != nullptr;) {
     const unsigned length = node->prefix.length;
-    if (!j_.starts_with(field, node->prefix.bytes.data(), length)) return false;
+    if (!address.starts_with(node->prefix.bytes.data(), length)) return false;
     if (!node->value.empty()) return true;
     if (length == bits) return false;
-    node = node->child[j_.bit(field, length)].get();
+    node = node->child[address.bit(length)].get();
   }
   return false;
 }
@@ -138,7 +138,7 @@ Holds RuleReader::in_ranges(BitField field, uint16_t port,
     if (r.first <= r.last) sorted.push_back({r.first, r.last});
   std::sort(sorted.begin(), sorted.end());
   const PortPrefix around = prefix_around(port, {sorted.data(), sorted.size()});
-  if (around.mask != 0) (void)j_.bit(field, static_cast<unsigned>(std::popcount(around.mask)) - 1);
+  if (around.mask != 0) (void)j_.bits_of(field).bit(static_cast<unsigned>(std::popcount(around.mask)) - 1);
   return std::any_of(sorted.begin(), sorted.end(),
                      [&](const PortRange& r) { return r.contains(port); })
              ? Holds::yes
@@ -332,74 +332,83 @@ RuleSearch::RuleSearch(const model::RuleTable& table, RuleReader& reader)
   if (!table_.empty()) push({.first = table_.shapes().front().level->first, .kind = Kind::shape});
 }
 
+const Journey::FieldBits& RuleSearch::bits_asked(RuleField field) {
+  if (asked_ != field) {
+    asked_ = field;
+    const auto bits = bits_of(reader_, field);
+    asked_bits_ = bits ? reader_.journey().bits_of(*bits) : Journey::FieldBits{};
+  }
+  return asked_bits_;
+}
+
 bool RuleSearch::later(const Branch& a, const Branch& b) {
   if (a.first != b.first) return asked_before(*b.first, *a.first);
   return false;
 }
 
-void RuleSearch::push(const Branch& branch) {
+void RuleSearch::push_behind_best(const Branch& branch) {
   heap_.push_back(branch);
+  if (has_best_ && later(best_, branch)) std::swap(best_, heap_.back());
   std::push_heap(heap_.begin(), heap_.end(), later);
 }
 
-RuleSearch::Branch RuleSearch::pop() {
+bool RuleSearch::pop_from_heap() {
+  if (heap_.empty()) return false;
   std::pop_heap(heap_.begin(), heap_.end(), later);
-  const Branch branch = heap_.back();
+  best_ = heap_.back();
   heap_.pop_back();
-  return branch;
+  return true;
 }
 
-void RuleSearch::push_node(const std::shared_ptr<const Table::Trie::Node>& node,
-                           const Branch& branch) {
+void RuleSearch::push_node(const std::shared_ptr<const Table::Trie::Node>& node, Below below) {
   if (!node) return;
   push({.first = node->summary.rule,
         .at = node.get(),
-        .fields = branch.fields,
+        .fields = below.fields,
         .kind = Kind::node,
-        .unknown = branch.unknown});
+        .unknown = below.unknown});
 }
 
-void RuleSearch::open_level(const Table::Level& level, uint32_t fields, bool unknown) {
-  if (fields == 0) {
-    push({.first = level.first, .at = &level, .kind = Kind::rules, .unknown = unknown});
+void RuleSearch::open_level(const Table::Level& level, Below below) {
+  if (below.fields == 0) {
+    push({.first = level.first, .at = &level, .kind = Kind::rules, .unknown = below.unknown});
     return;
   }
   push({.first = level.first,
         .at = level.trie.root(),
-        .fields = fields,
+        .fields = below.fields,
         .kind = Kind::node,
-        .unknown = unknown});
+        .unknown = below.unknown});
 }
 
-void RuleSearch::open_node(const Table::Trie::Node& node, const Branch& branch) {
-  const RuleField field = first_of(branch.fields);
+void RuleSearch::open_node(const Table::Trie::Node& node, Below below) {
+  const RuleField field = first_of(below.fields);
   const bool unknown_port = field == RuleField::in_port && !reader_.in_known();
   if (is_group(field) || unknown_port) {
     if (!node.value.empty())
       push({.first = node.value.level->first,
             .at = &node,
-            .fields = branch.fields,
+            .fields = below.fields,
             .kind = Kind::group,
-            .unknown = branch.unknown});
-    push_node(node.child[0], branch);
-    push_node(node.child[1], branch);
+            .unknown = below.unknown});
+    push_node(node.child[0], below);
+    push_node(node.child[1], below);
     return;
   }
   if (is_port(field)) {
     const model::Port* port = reader_.port(field);
     if (port == nullptr || !same_start(port->id.uuid, node.prefix)) return;
   } else {
-    const auto bits = bits_of(reader_, field);
-    if (!bits ||
-        !reader_.journey().starts_with(*bits, node.prefix.bytes.data(), node.prefix.length))
+    const Journey::FieldBits& bits = bits_asked(field);
+    if (bits.value == nullptr || !bits.starts_with(node.prefix.bytes.data(), node.prefix.length))
       return;
   }
   if (!node.value.empty())
     push({.first = node.value.level->first,
           .at = node.value.level.get(),
-          .fields = branch.fields & (branch.fields - 1),
+          .fields = below.fields & (below.fields - 1),
           .kind = Kind::level,
-          .unknown = branch.unknown});
+          .unknown = below.unknown});
   if (!node.child[0] && !node.child[1]) return;
   const model::TableRule* first = nullptr;
   for (const auto& child : node.child)
@@ -407,25 +416,27 @@ void RuleSearch::open_node(const Table::Trie::Node& node, const Branch& branch) 
       first = child->summary.rule;
   push({.first = first,
         .at = &node,
-        .fields = branch.fields,
+        .fields = below.fields,
         .kind = Kind::children,
-        .unknown = branch.unknown});
+        .unknown = below.unknown});
 }
 
-void RuleSearch::open_children(const Table::Trie::Node& node, const Branch& branch) {
-  const RuleField field = first_of(branch.fields);
+void RuleSearch::open_children(const Table::Trie::Node& node, Below below) {
+  const RuleField field = first_of(below.fields);
   const unsigned length = node.prefix.length;
   if (is_port(field)) {
     const Uuid& id = reader_.port(field)->id.uuid;
-    return push_node(node.child[model::BitPrefix{id.bytes, 128}.bit(length)], branch);
+    return push_node(node.child[model::BitPrefix{id.bytes, 128}.bit(length)], below);
   }
-  const auto bits = bits_of(reader_, field);
-  push_node(node.child[reader_.journey().bit(*bits, length)], branch);
+  push_node(node.child[bits_asked(field).bit(length)], below);
 }
 
 RuleSearch::Found RuleSearch::next() {
-  while (!heap_.empty()) {
-    const Branch branch = pop();
+  while (has_best_ || pop_from_heap()) {
+    // Field by field, as it was written: read in other pieces it would have to wait for the writes.
+    const Branch branch = best_;
+    const Below below{branch.fields, branch.unknown};
+    has_best_ = false;
     const auto* node = static_cast<const Table::Trie::Node*>(branch.at);
     switch (branch.kind) {
       case Kind::shape: {
@@ -435,17 +446,17 @@ RuleSearch::Found RuleSearch::next() {
           push({.first = shapes[branch.index + 1].level->first,
                 .index = branch.index + 1,
                 .kind = Kind::shape});
-        open_level(*shape.level, shape.fields, false);
+        open_level(*shape.level, {shape.fields, false});
         break;
       }
       case Kind::level:
-        open_level(*static_cast<const Table::Level*>(branch.at), branch.fields, branch.unknown);
+        open_level(*static_cast<const Table::Level*>(branch.at), below);
         break;
       case Kind::node:
-        open_node(*node, branch);
+        open_node(*node, below);
         break;
       case Kind::children:
-        open_children(*node, branch);
+        open_children(*node, below);
         break;
       case Kind::group: {
         const RuleField field = first_of(branch.fields);
@@ -463,10 +474,11 @@ RuleSearch::Found RuleSearch::next() {
       case Kind::rules: {
         const auto& rules = static_cast<const Table::Level*>(branch.at)->rules;
         if (branch.index + 1 < rules.size()) {
-          Branch rest = branch;
-          ++rest.index;
-          rest.first = rules[rest.index].rule;
-          push(rest);
+          push({.first = rules[branch.index + 1].rule,
+                .at = branch.at,
+                .index = branch.index + 1,
+                .kind = Kind::rules,
+                .unknown = branch.unknown});
         }
         const Table::Entry& entry = rules[branch.index];
         const Holds met = reader_.conditions(*entry.rule, entry.left);

@@ -12,6 +12,7 @@
 
 #include "flow/tag.h"
 #include "model/snapshot.h"
+#include "sim/dependencies.h"
 #include "sim/journey.h"
 #include "state/connection.h"
 
@@ -34,7 +35,7 @@ inline constexpr PortsAsked kNoPorts{};
 /// dependency.
 class RuleReader {
  public:
-  RuleReader(Journey& j, const model::Snapshot& snapshot, std::vector<Dependency>& dependencies,
+  RuleReader(Journey& j, const model::Snapshot& snapshot, Dependencies& dependencies,
              const PortsAsked& ports,
              std::optional<state::ConnectionState> connection = std::nullopt)
       : j_(j),
@@ -78,7 +79,7 @@ class RuleReader {
 
   Journey& j_;
   const model::Snapshot& snapshot_;
-  std::vector<Dependency>& dependencies_;
+  Dependencies& dependencies_;
   const PortsAsked& ports_;
   bool message_read_ = false;
   const std::optional<state::ConnectionState> connection_;  ///< none: nobody has asked
@@ -109,16 +110,35 @@ class RuleSearch {
     bool unknown = false;
   };
   static bool later(const Branch& a, const Branch& b);
-  void push(const Branch& branch);
-  Branch pop();
+  [[gnu::always_inline]] void push(const Branch& branch) {
+    if (has_best_ || (!heap_.empty() && later(branch, heap_.front())))
+      return push_behind_best(branch);
+    best_ = branch;
+    has_best_ = true;
+  }
+  void push_behind_best(const Branch& branch);
+  /// Makes the first of the heap the best; false: there are no more.
+  [[nodiscard]] bool pop_from_heap();
+  /// The packet's bits that the field's trie is about; no value: a packet without them.
+  [[nodiscard]] const Journey::FieldBits& bits_asked(model::RuleField field);
 
-  void open_level(const Table::Level& level, uint32_t fields, bool unknown);
-  void open_node(const Table::Trie::Node& node, const Branch& branch);
-  void open_children(const Table::Trie::Node& node, const Branch& branch);
-  void push_node(const std::shared_ptr<const Table::Trie::Node>& node, const Branch& branch);
+  /// What holds for all branches below one.
+  struct Below {
+    uint32_t fields;
+    bool unknown;
+  };
+  void open_level(const Table::Level& level, Below below);
+  void open_node(const Table::Trie::Node& node, Below below);
+  void open_children(const Table::Trie::Node& node, Below below);
+  void push_node(const std::shared_ptr<const Table::Trie::Node>& node, Below below);
 
   const Table& table_;
   RuleReader& reader_;
+  std::optional<model::RuleField> asked_;  ///< what `asked_bits_` is of
+  Journey::FieldBits asked_bits_;
+  // What was opened last mostly goes on where the best branch was: it stands beside the heap, before all that is in it.
+  Branch best_;
+  bool has_best_ = false;
   boost::container::small_vector<Branch, 32> heap_;
 };
 

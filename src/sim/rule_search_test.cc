@@ -210,7 +210,8 @@ Asked ask(const model::Snapshot& snapshot, ChainId chain, const FlowKey& key,
   j.mask = &out.mask;
   const ParsedPacket nothing;
   j.parsed = &nothing;
-  std::vector<Dependency> dependencies;
+  std::vector<Dependency> list;
+  Dependencies dependencies(list);
   const model::RuleTable* table = snapshot.rules_of(chain);
   if (table == nullptr) return out;
   RuleReader reader(j, snapshot, dependencies, ports, kState);

@@ -78,7 +78,6 @@ bool Simulation::source_is_own(Journey& j, const model::Port& port) {
     return refuse(trace_ == nullptr ? std::string()
                                     : j.key.src_mac().str() + " is not the machine's MAC");
 
-  searched_ = true;
   RuleReader reader(j, snapshot_, dependencies_, kNoPorts);
   // An address that the message tells of; the packet is in no class then.
   const auto owns = [&](const IpAddr& address) {
@@ -199,7 +198,6 @@ bool Simulation::answers_allowed(Journey& j, const model::Port& port, bool ingre
 }
 
 bool Simulation::security_allows(Journey& j, const model::Port& port, bool ingress) {
-  searched_ = true;
   RuleReader reader(j, snapshot_, dependencies_, kNoPorts);
   if (!reader.is_ip()) return true;
   if (j.key.is_ipv6() && reader.has_icmp() && needed_on_link(j.tp_src())) {

@@ -23,6 +23,7 @@
 #include "packet/build.h"
 #include "sim/delta_tags.h"
 #include "sim/fragments.h"
+#include "sim/dependencies.h"
 #include "sim/journey.h"
 #include "sim/present.h"
 #include "sim/rule_search.h"
@@ -452,7 +453,7 @@ class Simulation {
   [[nodiscard]] bool begin_connection();
 
   // outcome.cc
-  void depend(const Tag& tag, bool rewritten = false);
+  void depend(const Tag& tag, bool rewritten = false) { dependencies_.add(tag, rewritten); }
   void drop(Journey& j, DropReason reason, DeviceKind kind, std::string_view name, const Uuid& id,
             std::string_view text);
   /// The verdict and actions of a frame from what became of its copies.
@@ -502,10 +503,7 @@ class Simulation {
   unsigned visits_ = 0, made_ = 0;
   PortId entered_;               ///< whose machine sent the packet; nil: none here
   std::optional<uint16_t> tag_;  ///< of the sub-port that it entered by
-  bool searched_ = false;        ///< rules were: a search names what it reads without looking back
-  std::vector<Dependency>& dependencies_ = out_.dependencies;
-  uint64_t depended_ =
-      0;  ///< a bit for each dependency, by hash: where it is clear, a dependency is new
+  Dependencies dependencies_{out_.dependencies};
   std::vector<StateWrite>& writes_ = out_.writes;
   std::vector<Generated>& generated_ = out_.generated;
   /// Questions for what is missing: the only packets that a postponed outcome sends.
