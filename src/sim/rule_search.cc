@@ -138,7 +138,8 @@ Holds RuleReader::in_ranges(BitField field, uint16_t port,
     if (r.first <= r.last) sorted.push_back({r.first, r.last});
   std::sort(sorted.begin(), sorted.end());
   const PortPrefix around = prefix_around(port, {sorted.data(), sorted.size()});
-  if (around.mask != 0) (void)j_.bits_of(field).bit(static_cast<unsigned>(std::popcount(around.mask)) - 1);
+  if (around.mask != 0)
+    (void)j_.bits_of(field).bit(static_cast<unsigned>(std::popcount(around.mask)) - 1);
   return std::any_of(sorted.begin(), sorted.end(),
                      [&](const PortRange& r) { return r.contains(port); })
              ? Holds::yes

@@ -10,6 +10,7 @@
 #include "base/ids.h"
 #include "model/snapshot.h"
 #include "packet/addr.h"
+#include "state/tuple.h"
 
 namespace plexus::sim {
 
@@ -28,6 +29,13 @@ struct HostName {
   [[nodiscard]] std::string str() const {
     const model::Host* host = snapshot.host(id);
     return host != nullptr && !host->name.empty() ? host->name : "host " + id.str();
+  }
+};
+/// The name of a rule, or how its id begins.
+struct RuleName {
+  const model::Rule& rule;
+  [[nodiscard]] std::string str() const {
+    return rule.name.empty() ? rule.id.str().substr(0, 8) : rule.name;
   }
 };
 
@@ -52,5 +60,9 @@ template <typename Kind>
 struct fmt::formatter<plexus::Id<Kind>> : plexus::sim::SayByStr<plexus::Id<Kind>> {};
 template <>
 struct fmt::formatter<plexus::sim::PortName> : plexus::sim::SayByStr<plexus::sim::PortName> {};
+template <>
+struct fmt::formatter<plexus::state::Tuple> : plexus::sim::SayByStr<plexus::state::Tuple> {};
+template <>
+struct fmt::formatter<plexus::sim::RuleName> : plexus::sim::SayByStr<plexus::sim::RuleName> {};
 template <>
 struct fmt::formatter<plexus::sim::HostName> : plexus::sim::SayByStr<plexus::sim::HostName> {};

@@ -163,8 +163,7 @@ bool Simulation::groups_allow(Journey& j, const model::Port& port, bool ingress,
         continue;
       }
       note_at(j, DeviceKind::security_group, *group, "rule {} allows it {} port {}",
-              found.rule->name.empty() ? found.rule->id.str().substr(0, 8) : found.rule->name,
-              ingress ? "to" : "from", port.name);
+              RuleName{*found.rule}, ingress ? "to" : "from", port.name);
       return true;
     }
   }

@@ -263,7 +263,7 @@ bool Simulation::translate_made(Journey& j, const model::Router& router) {
   const auto sent = before_translation(router, true, made.tuple.reversed());
   if (!sent) return false;
   const state::Tuple answer = sent->reversed();
-  note_at(j, DeviceKind::router, router, "answers for one of a known connection: {}", answer.str());
+  note_at(j, DeviceKind::router, router, "answers for one of a known connection: {}", answer);
   j.translate(state::rewrite_between(made.tuple, answer));
   return true;
 }
@@ -292,7 +292,7 @@ Simulation::Translated Simulation::by_rule(Journey& j, const model::Router& rout
     to.dst_port = state::PortShift{from, rule.to_ports->first};
   }
   if (!translate(j, to)) return Translated::ended;
-  note(j, DeviceKind::rule, rule.name, rule.id.uuid, "to {}", tuple_here(j).str());
+  note(j, DeviceKind::rule, rule.name, rule.id.uuid, "to {}", tuple_here(j));
   j.stage->destination_chosen = true;
   return Translated::goes_on;
 }
@@ -332,7 +332,7 @@ Simulation::Translated Simulation::by_lease(Journey& j, const model::Router& rou
   if (lease.blocks.empty())
     return refused(DropReason::snat_exhausted, "this host has no ports of the pool");
   if (!translate(j, lease)) return Translated::ended;
-  note_at(j, DeviceKind::snat_pool, *pool, "{} becomes {}", before, tuple_here(j).str());
+  note_at(j, DeviceKind::snat_pool, *pool, "{} becomes {}", before, tuple_here(j));
   return Translated::goes_on;
 }
 
