@@ -144,6 +144,9 @@ Node learned(const sim::StateWrite& write, const model::Snapshot& snapshot) {
     out.add("bridge", text(name_of(snapshot.bridge(source->bridge))));
     out.add("port", text(name_of(snapshot.port(source->port))));
     out.add("mac", text(source->mac.str()));
+  } else if (const auto* ports = std::get_if<sim::PortsNeeded>(&write)) {
+    out.add("pool", text(name_of(snapshot.snat_pool(ports->pool))));
+    out.add("more_ports", text(ports->family == IpFamily::v6 ? "ipv6" : "ipv4"));
   }
   return out;
 }

@@ -72,10 +72,6 @@ TopologyStatus TopologyThread::status() const {
   return status_;
 }
 
-void TopologyThread::need_ports(SnatPoolId pool, IpFamily family) {
-  (void)ports_needed_.post({pool, family});
-}
-
 void TopologyThread::run(std::stop_token stop) {
   auto route = netlink::Route::open();
   auto monitor = netlink::LinkMonitor::open();
@@ -101,7 +97,6 @@ void TopologyThread::run(std::stop_token stop) {
                     {learned_.fd(), POLLIN, 0},
                     {link_.fd(), POLLIN, 0},
                     {worker_.applied_fd(), POLLIN, 0},
-                    {ports_needed_.fd(), POLLIN, 0},
                     {barriers_ ? barriers_->fd() : -1, POLLIN, 0},
                     {life_record_ ? life_record_->fd() : -1, POLLIN, 0}};
     const int timeout =
@@ -121,7 +116,6 @@ void TopologyThread::run(std::stop_token stop) {
     for (const auto& writes : learned_.take()) learn(writes);
     follow_life();
     const MonoTime now = mono_now();
-    for (const PortsNeeded& needed : ports_needed_.take()) blocks_.need(needed.pool, needed.family);
     if (reader_->synced())
       for (auto& order : blocks_.due(now)) link_.order_port_blocks(std::move(order));
     if (reader_->synced()) reconcile(now);
@@ -462,6 +456,10 @@ void TopologyThread::learn(const std::vector<sim::StateWrite>& writes) {
         macs_news_ = true;
         apply(changes);
       }
+      continue;
+    }
+    if (const auto* ports = std::get_if<sim::PortsNeeded>(&write)) {
+      blocks_.need(ports->pool, ports->family);
       continue;
     }
     const auto& learned = std::get<sim::NeighbourLearned>(write);

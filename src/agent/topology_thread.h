@@ -80,15 +80,8 @@ class TopologyThread {
   ~TopologyThread();
 
   [[nodiscard]] TopologyStatus status() const;
-  /// A connection found no free port of `family` in the blocks of this pool: more are asked for, soon. Any thread; never
-  /// waits. Lost when too many say so, and said again by the next connection.
-  void need_ports(SnatPoolId pool, IpFamily family);
 
  private:
-  struct PortsNeeded {
-    SnatPoolId pool;
-    IpFamily family = IpFamily::none;
-  };
   /// A thing wanted in the store, and when it was last said so.
   using Asked = std::map<Uuid, MonoTime>;
   struct Moved {
@@ -184,7 +177,6 @@ class TopologyThread {
       macs_looked_;  ///< when they were last stored, and their use was last asked for
   std::deque<Moved> moved_;
   PortBlockPlan blocks_;
-  Mailbox<PortsNeeded> ports_needed_{256};
   size_t passive_ = 0;
   std::vector<IpAddr> tunnel_addresses_;
   uint16_t udp_port_ = 4789;

@@ -141,8 +141,15 @@ void Topology::count_asking(const TableRule& rule, bool now, Delta& delta) {
     return n == (now ? 1u : 0u);
   };
   bool noticed = false;
-  if (rule.connection != 0 || rule.action == RuleAction::dnat || rule.action == RuleAction::snat)
+  if (rule.connection == 0 && rule.action == RuleAction::snat && rule.out_port &&
+      !rule.is_inverted(Condition::out_port)) {
+    auto& at = chain_links_[rule.chain].asking_at;
+    noticed = count(at[*rule.out_port]);
+    if (at[*rule.out_port] == 0) at.erase(*rule.out_port);
+  } else if (rule.connection != 0 || rule.action == RuleAction::dnat ||
+             rule.action == RuleAction::snat) {
     noticed = count(chain_links_[rule.chain].asking);
+  }
   if (rule.action == RuleAction::jump && rule.jump_chain) {
     auto& jumps = chain_links_[rule.chain].jumps;
     auto& from = chain_links_[*rule.jump_chain].jumped_from;
@@ -155,37 +162,41 @@ void Topology::count_asking(const TableRule& rule, bool now, Delta& delta) {
 
   // Whoever leads here may ask now, or no more.
   std::vector<ChainId> leading{rule.chain};
-  const auto among = [&leading](ChainId id) {
-    return std::find(leading.begin(), leading.end(), id) != leading.end();
-  };
   for (size_t i = 0; i < leading.size(); ++i)
     for (const auto& [caller, n] : chain_links_[leading[i]].jumped_from)
-      if (!among(caller)) leading.push_back(caller);
-  std::vector<ChainId> asking;
+      if (std::find(leading.begin(), leading.end(), caller) == leading.end())
+        leading.push_back(caller);
   for (const ChainId id : leading) {
-    const ChainLinks& links = chain_links_[id];
-    if (links.asking != 0 ||
-        std::any_of(links.jumps.begin(), links.jumps.end(), [&](const auto& jump) {
-          return !among(jump.first) && state_.asks_connection(jump.first);
-        }))
-      asking.push_back(id);
-  }
-  for (size_t i = 0; i < asking.size(); ++i)
-    for (const auto& [caller, n] : chain_links_[asking[i]].jumped_from)
-      if (std::find(asking.begin(), asking.end(), caller) == asking.end()) asking.push_back(caller);
-  for (const ChainId id : leading) {
-    const bool asks = std::find(asking.begin(), asking.end(), id) != asking.end();
-    if (asks == state_.asks_connection(id)) continue;
+    const Tracking tracking = tracking_from(id);
+    const Tracking* old = state_.tracking(id);
+    if (tracking == (old != nullptr ? *old : Tracking{})) continue;
     delta.asking_chains.push_back(id);
-    if (asks)
-      state_.asking_chains_.set(id, true);
+    if (tracking == Tracking{})
+      state_.tracking_.erase(id);
     else
-      state_.asking_chains_.erase(id);
+      state_.tracking_.set(id, tracking);
   }
   for (const ChainId id : leading)
     if (chain_links_[id].empty()) chain_links_.erase(id);
   if (rule.jump_chain && chain_links_[*rule.jump_chain].empty())
     chain_links_.erase(*rule.jump_chain);
+}
+
+Tracking Topology::tracking_from(ChainId chain) const {
+  Tracking out;
+  std::vector<ChainId> reached{chain};
+  for (size_t i = 0; i < reached.size(); ++i) {
+    const auto found = chain_links_.find(reached[i]);
+    if (found == chain_links_.end()) continue;
+    const ChainLinks& links = found->second;
+    out.everywhere = out.everywhere || links.asking != 0;
+    for (const auto& [port, n] : links.asking_at) out.ports.push_back(port);
+    for (const auto& [next, n] : links.jumps)
+      if (std::find(reached.begin(), reached.end(), next) == reached.end()) reached.push_back(next);
+  }
+  std::sort(out.ports.begin(), out.ports.end());
+  out.ports.erase(std::unique(out.ports.begin(), out.ports.end()), out.ports.end());
+  return out;
 }
 
 void Topology::change(const SecurityGroupChange& c, Delta& delta) {

@@ -102,13 +102,13 @@ TEST(Filters, AChangedRuleNamesWhoCanMeetItBeforeAndNow) {
   EXPECT_EQ(topology.snapshot()->rules_of(kChain), nullptr);
 }
 
-TEST(Filters, AChainAsksWhenOneThatItLeadsToDoes) {
+TEST(Filters, AChainTracksWhatThoseDoThatItLeadsTo) {
   std::mt19937_64 random(3);
   Topology topology(HostId{});
   const auto chain = [](uint64_t n) { return ChainId{Uuid::derived("chain", std::to_string(n))}; };
   constexpr uint64_t kChains = 6;
   std::map<RuleId, Rule> rules;
-  std::set<ChainId> before;
+  std::map<ChainId, Tracking> before;
   size_t came = 0, went = 0;
   for (int i = 0; i < 2000; ++i) {
     const RuleId id{Uuid::derived("rule", std::to_string(random() % 12))};
@@ -118,7 +118,12 @@ TEST(Filters, AChainAsksWhenOneThatItLeadsToDoes) {
       rule.id = id;
       rule.chain = chain(random() % kChains);
       if (random() % 6 == 0) rule.connection = 1;
-      if (random() % 12 == 0) rule.action = random() % 2 == 0 ? RuleAction::dnat : RuleAction::snat;
+      if (random() % 12 == 0) rule.action = random() % 3 == 0 ? RuleAction::dnat : RuleAction::snat;
+      // Only what comes or leaves by a port.
+      if (random() % 2 == 0) {
+        rule.out_port = PortId{Uuid::derived("port", std::to_string(random() % 3))};
+        if (random() % 8 == 0) rule.inverted = bit_of(Condition::out_port);
+      }
       if (random() % 2 == 0) {
         rule.action = RuleAction::jump;
         rule.jump_chain = chain(random() % kChains);
@@ -129,20 +134,44 @@ TEST(Filters, AChainAsksWhenOneThatItLeadsToDoes) {
       rules.erase(id);
     }
     const Delta delta = apply(topology, change);
-    std::set<ChainId> expected;
-    for (const auto& [key, r] : rules)
-      if (r.connection != 0 || r.action == RuleAction::dnat || r.action == RuleAction::snat)
-        expected.insert(r.chain);
-    for (size_t size = 0; size != expected.size();) {
-      size = expected.size();
-      for (const auto& [key, r] : rules)
-        if (r.action == RuleAction::jump && expected.contains(*r.jump_chain))
-          expected.insert(r.chain);
+    std::map<ChainId, Tracking> expected;
+    for (const auto& [key, r] : rules) {
+      const bool snat = r.action == RuleAction::snat;
+      if (snat && r.connection == 0 && r.out_port && r.inverted == 0)
+        expected[r.chain].ports.push_back(*r.out_port);
+      else if (snat || r.connection != 0 || r.action == RuleAction::dnat)
+        expected[r.chain].everywhere = true;
+    }
+    for (bool settled = false; !settled;) {
+      settled = true;
+      for (const auto& [key, r] : rules) {
+        if (r.action != RuleAction::jump || !expected.contains(*r.jump_chain)) continue;
+        const Tracking below = expected[*r.jump_chain];
+        Tracking all = expected[r.chain];
+        all.everywhere |= below.everywhere;
+        all.ports.insert(all.ports.end(), below.ports.begin(), below.ports.end());
+        std::sort(all.ports.begin(), all.ports.end());
+        all.ports.erase(std::unique(all.ports.begin(), all.ports.end()), all.ports.end());
+        settled = settled && all == expected[r.chain];
+        expected[r.chain] = all;
+      }
+    }
+    for (auto& [key, t] : expected) {
+      std::sort(t.ports.begin(), t.ports.end());
+      t.ports.erase(std::unique(t.ports.begin(), t.ports.end()), t.ports.end());
     }
     std::vector<ChainId> changed;
     for (uint64_t n = 0; n < kChains; ++n) {
-      ASSERT_EQ(topology.snapshot()->asks_connection(chain(n)), expected.contains(chain(n))) << i;
-      if (expected.contains(chain(n)) == before.contains(chain(n))) continue;
+      const Tracking* is = topology.snapshot()->tracking(chain(n));
+      ASSERT_EQ(is != nullptr, expected.contains(chain(n))) << i;
+      if (is != nullptr) {
+        ASSERT_EQ(*is, expected[chain(n)]) << i;
+      }
+      const auto of = [n, &chain](const auto& all) {
+        const auto found = all.find(chain(n));
+        return found != all.end() ? found->second : Tracking{};
+      };
+      if (of(expected) == of(before)) continue;
       changed.push_back(chain(n));
       ++(expected.contains(chain(n)) ? came : went);
     }

@@ -11,6 +11,7 @@
 
 #include <boost/container/small_vector.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -78,6 +79,18 @@ struct SubPort {
 /// What a tunnel key of this host stands for.
 using TunnelKeyMeaning = std::variant<std::monostate, PortId, BridgeId, MovedPort>;
 
+/// Which packets a chain wants to be tracked, in both directions, of those that pass where it stands.
+struct Tracking {
+  bool everywhere = false;
+  /// Sorted. Those that come or leave by these ports of the device, or by ports to the outside: whoever begins a connection
+  /// from there gets its answers by the rules of these ports.
+  std::vector<PortId> ports;
+  [[nodiscard]] bool asks_at(const Port& port) const {
+    return everywhere || port.outside || std::binary_search(ports.begin(), ports.end(), port.id);
+  }
+  bool operator==(const Tracking&) const = default;
+};
+
 class Snapshot {
  public:
   explicit Snapshot(HostId self) : self_(self) {}
@@ -140,11 +153,9 @@ class Snapshot {
 
   /// The readable rules of a chain, and the unreadable ones; nullptr: none.
   [[nodiscard]] const RuleTable* rules_of(ChainId id) const { return chain_tables_.find(id); }
-  /// A rule of the chain, or of one that it can jump to, looks at or changes what a packet's connection is: whatever passes
-  /// where the chain stands is tracked, in both directions.
-  [[nodiscard]] bool asks_connection(ChainId id) const {
-    return asking_chains_.find(id) != nullptr;
-  }
+  /// What has to be tracked where the chain stands, because a rule of it, or of one that it can jump to, looks at or
+  /// changes what a packet's connection is; nullptr: nothing.
+  [[nodiscard]] const Tracking* tracking(ChainId id) const { return tracking_.find(id); }
   /// What the group lets its members receive, or send; nullptr: nothing.
   [[nodiscard]] const RuleTable* rules_of(SecurityGroupId id, bool ingress) const {
     const SecurityTables* tables = security_tables_.find(id);
@@ -282,7 +293,7 @@ class Snapshot {
   CowTable<SecurityRuleId, SecurityRule> security_rules_;
   // The tables point into rules_ and allowing_.
   CowTable<SecurityRuleId, TableRule> allowing_;  ///< readable security rules
-  CowTable<ChainId, bool> asking_chains_;
+  CowTable<ChainId, Tracking> tracking_;
   CowTable<ChainId, RuleTable> chain_tables_;  ///< values not empty
   CowTable<SecurityGroupId, SecurityTables> security_tables_;
   CowTable<AddressGroupId, AddressSet> address_sets_;

@@ -51,7 +51,7 @@ struct Delta {
       hosts;  ///< tunnel addresses, flood keys, fenced; of this host, its tunnels' MTU
   std::vector<PortId> learning;                         ///< whether the port learns more MACs
   std::vector<ChainId> chains;                          ///< own fields
-  std::vector<ChainId> asking_chains;                   ///< Snapshot::asks_connection()
+  std::vector<ChainId> asking_chains;                   ///< Snapshot::tracking()
   std::vector<std::pair<ChainId, PacketRegion>> rules;  ///< for whom a rule came, went, changed
   std::vector<SecurityGroupId> security_groups;         ///< own fields
   std::vector<ChangedSecurityRule> security_rules;
@@ -107,6 +107,8 @@ class Topology {
   void change(const RuleChange& c, Delta& delta);
   /// The rule asks and jumps no more, or does now.
   void count_asking(const TableRule& rule, bool now, Delta& delta);
+  /// Of the chain and all that it can jump to.
+  [[nodiscard]] Tracking tracking_from(ChainId chain) const;
   void change(const SecurityGroupChange& c, Delta& delta);
   void change(const SecurityRuleChange& c, Delta& delta);
   void change(const GroupMembersChange& c, Delta& delta);
@@ -139,9 +141,12 @@ class Topology {
 
   /// What makes a chain ask for connections.
   struct ChainLinks {
-    unsigned asking = 0;  ///< rules of its own
+    unsigned asking = 0;  ///< rules of its own, everywhere
+    std::map<PortId, unsigned> asking_at;
     std::map<ChainId, unsigned> jumps, jumped_from;
-    [[nodiscard]] bool empty() const { return asking == 0 && jumps.empty() && jumped_from.empty(); }
+    [[nodiscard]] bool empty() const {
+      return asking == 0 && asking_at.empty() && jumps.empty() && jumped_from.empty();
+    }
   };
 
   Snapshot state_;

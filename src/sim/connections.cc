@@ -279,17 +279,21 @@ void Simulation::begin_anew() {
     again_ = Again::anew;
 }
 
-state::Instance Simulation::instantiate() const {
+state::Instance Simulation::instantiate() {
   state::Stamp stamp{.epoch = 1, .origin = snapshot_.self()};
   const state::ConnectionTable* table = connections_.table;
   if (standing_.number) stamp.epoch = table->stamp(*standing_.number).epoch + 1;
   // The record that this one takes the place of is in nobody's way.
-  return state::instantiate(commit_, sighting_, stamp, now_,
-                            [&](const state::Zone& zone, const state::Tuple& entering) {
-                              if (table == nullptr) return true;
-                              const auto found = table->find(zone, entering, now_);
-                              return !found || found->number == standing_.number;
-                            });
+  state::Instance out = state::instantiate(
+      commit_, sighting_, stamp, now_, [&](const state::Zone& zone, const state::Tuple& entering) {
+        if (table == nullptr) return true;
+        const auto found = table->find(zone, entering, now_);
+        return !found || found->number == standing_.number;
+      });
+  if (out.crowded && leasing_ &&
+      std::find(writes_.begin(), writes_.end(), StateWrite(*leasing_)) == writes_.end())
+    writes_.push_back(*leasing_);
+  return out;
 }
 
 // ---- the end

@@ -65,7 +65,8 @@ void Simulation::track_for_chains(Journey& j, const model::Port& port,
        {&port.in_chain, &port.out_chain, &device_in, &device_out}) {
     if (!*chain) continue;
     depend(tracking_tag(**chain));
-    if (snapshot_.asks_connection(**chain)) (void)standing(j);
+    const model::Tracking* tracking = snapshot_.tracking(**chain);
+    if (tracking != nullptr && tracking->asks_at(port)) (void)standing(j);
   }
 }
 
@@ -134,7 +135,8 @@ bool Simulation::pass_out_of_port(Journey& j, const model::Port& out) {
 bool Simulation::pass_chain(Journey& j, ChainId id, const PortsAsked& ports,
                             std::string_view place) {
   Asking asking{.ports = ports, .place = place};
-  if (snapshot_.asks_connection(id)) asking.connection = standing(j).state;
+  const model::Tracking* tracking = snapshot_.tracking(id);
+  if (tracking != nullptr && tracking->everywhere) asking.connection = standing(j).state;
   const Ruling ruling = ask_chain(j, id, asking, 0);
   if (ruling == Ruling::nothing && trace_ != nullptr) {
     const model::Chain* chain = snapshot_.chain(id);

@@ -66,8 +66,14 @@ struct MacLearned {
   MacAddr mac;
   bool operator==(const MacLearned&) const = default;
 };
+/// This host's ports of a pool of sources are nearly all in use, or all that were tried: it has to claim more.
+struct PortsNeeded {
+  SnatPoolId pool;
+  IpFamily family = IpFamily::none;
+  bool operator==(const PortsNeeded&) const = default;
+};
 /// To be stored; the outcome does not wait for it.
-using StateWrite = std::variant<NeighbourLearned, PortArrived, MacLearned>;
+using StateWrite = std::variant<NeighbourLearned, PortArrived, MacLearned, PortsNeeded>;
 
 /// The MAC of `address` beyond router port `port`; a request for it is among Outcome::generated.
 struct NeighbourNeeded {

@@ -444,7 +444,8 @@ class Simulation {
   [[nodiscard]] bool commit_stage(Journey& j, state::Stage stage);
   /// What stages that keep no state have made of it since the last one that does becomes a stage.
   [[nodiscard]] bool commit_what_was_done(Journey& j);
-  [[nodiscard]] state::Instance instantiate() const;
+  /// Also says when the ports leased are getting few.
+  [[nodiscard]] state::Instance instantiate();
   /// A filter refuses a packet whose tuple is of no connection that is known, and nothing has been chosen for it: as long as no record
   /// of this tuple comes, that is so for all packets of the tuple.
   [[nodiscard]] bool refused_as_unknown() const;
@@ -524,6 +525,7 @@ class Simulation {
   std::optional<state::Connection> record_;  ///< once read
   bool anew_ = false;
   const state::Connection* preset_ = nullptr;
+  std::optional<PortsNeeded> leasing_;  ///< from whom, should more be needed
   Again again_ = Again::no;
   std::optional<state::Connection> chosen_;
   state::Commit commit_;

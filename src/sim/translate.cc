@@ -331,6 +331,7 @@ Simulation::Translated Simulation::by_lease(Journey& j, const model::Router& rou
   }
   if (lease.blocks.empty())
     return refused(DropReason::snat_exhausted, "this host has no ports of the pool");
+  leasing_ = {pool->id, before.family};
   if (!translate(j, lease)) return Translated::ended;
   note_at(j, DeviceKind::snat_pool, *pool, "{} becomes {}", before, tuple_here(j));
   return Translated::goes_on;

@@ -512,8 +512,11 @@ TEST_P(Translating, WithoutPortsNothingLeaves) {
   blocks[h1] = {{Uuid::derived("block", "1"), pool_address(), 1024, 2}};
   for (uint16_t port = 1; port <= 2; ++port)
     EXPECT_EQ(send("a", udp_packet(spec("a", at("x")), port, 80)).machine, "x");
-  EXPECT_EQ(send("a", udp_packet(spec("a", at("x")), 3, 80)).outcome.reason,
-            DropReason::snat_exhausted);
+  const Arrived third = send("a", udp_packet(spec("a", at("x")), 3, 80));
+  EXPECT_EQ(third.outcome.reason, DropReason::snat_exhausted);
+  EXPECT_EQ(third.outcome.writes,
+            std::vector<StateWrite>(
+                1, PortsNeeded{SnatPoolId{Uuid::derived("snat", "pool")}, pool_address().family}));
   EXPECT_EQ(send("a", udp_packet(spec("a", at("x")), 3, 81)).machine, "x") << "another end";
 }
 

@@ -47,6 +47,9 @@ IpAddr under_prefix(const IpPrefix& prefix, const IpAddr& address) {
   return out;
 }
 
+/// So many taken ports in a row are one in a thousand while half of a block is free, one in three when an eighth is.
+constexpr unsigned kCrowdedAfter = 10;
+
 uint16_t shifted(const PortShift& shift, uint16_t port) {
   return static_cast<uint16_t>(shift.to + (port - shift.from));
 }
@@ -54,8 +57,8 @@ uint16_t shifted(const PortShift& shift, uint16_t port) {
 /// Walks the stages; a lease tries its ports with all stages behind it.
 class Chooser {
  public:
-  Chooser(const Commit& commit, const IsFree& is_free, Connection& c)
-      : commit_(commit), is_free_(is_free), c_(c) {}
+  Chooser(const Commit& commit, const IsFree& is_free, Connection& c, bool& crowded)
+      : commit_(commit), is_free_(is_free), c_(c), crowded_(crowded) {}
 
   NoInstance run(size_t stage) {
     if (stage == commit_.stages.size()) {
@@ -107,11 +110,13 @@ class Chooser {
           const uint32_t place = (start + n * step) & (block.length - 1u);
           t.src_port = static_cast<uint16_t>(block.first + place);
         }
+        if (port && b + 1 == s.blocks.size() && n == kCrowdedAfter) crowded_ = true;
         last = with({s.device, block.id, TranslationKind::source, t}, stage);
         if (last != NoInstance::ports_exhausted) return last;
       }
     }
     leased_ = leased_before;
+    if (port) crowded_ = true;
     return last;
   }
 
@@ -144,6 +149,7 @@ class Chooser {
   const Commit& commit_;
   const IsFree& is_free_;
   Connection& c_;
+  bool& crowded_;
   bool leased_ = false;
 };
 
@@ -187,7 +193,7 @@ Instance instantiate(const Commit& commit, const Sighting& first, const Stamp& s
   c.stamp = stamp;
   c.seen = seen_at_first(first);
   c.last_seen = now;
-  out.reason = Chooser(commit, is_free, c).run(0);
+  out.reason = Chooser(commit, is_free, c, out.crowded).run(0);
   if (out.reason != NoInstance::none) return out;
   out.rewrite = rewrite_of(c, Direction::original);
   out.reply_rewrite = rewrite_of(c, Direction::reply);

@@ -104,6 +104,9 @@ using IsFree = std::function<bool(const Zone& zone, const Tuple& entering)>;
 struct Instance {
   NoInstance reason = NoInstance::none;
   Connection connection;  ///< when there is no reason why not
+  /// Of a LeasePort's last block several ports were tried that are taken: the next connections may find none. Also when
+  /// this one has found none.
+  bool crowded = false;
   /// Of the original direction's packets from how they enter to how they leave; of the answers, likewise.
   Rewrite rewrite, reply_rewrite;
 };

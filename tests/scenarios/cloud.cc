@@ -342,6 +342,8 @@ Result<void> ScenarioCloud::settle() {
           apply_here(*host, host->macs->saw(*host->topology->snapshot(), *mac, now_));
           continue;
         }
+        if (std::holds_alternative<sim::PortsNeeded>(write))
+          continue;  // the text says which it has
         const auto& n = std::get<sim::NeighbourLearned>(write);
         host->neighbours->heard(n.port, n.address, now_);
         MacAddr& known = neighbours_[n.port][n.address];
