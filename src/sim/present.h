@@ -19,6 +19,7 @@ struct Present {
 struct RouterStage {
   /// As it came, when its addresses or ports have been translated since: what its sender is told about. Null: as it is now.
   const Journey* came = nullptr;
+  PortId came_by{};
   /// Its source is translated on whichever way it leaves.
   bool hairpin = false;
   /// A connection that begins has got another destination here, chosen for it: its answers must come back here.

@@ -135,6 +135,7 @@ bool Simulation::destination_routable(Journey& j, const model::Router& router) {
 
 void Simulation::route(Journey& j, const model::Router& router, const model::Port& in) {
   RouterStage stage;
+  stage.came_by = in.id;
   j.stage = &stage;
   translate_and_route(j, router, in);
   j.stage = nullptr;

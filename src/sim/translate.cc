@@ -339,7 +339,9 @@ Simulation::Translated Simulation::by_lease(Journey& j, const model::Router& rou
 
 Simulation::Translated Simulation::near_source(Journey& j, const model::Router& router,
                                                const model::Port& out) {
+  // Both are behind one port: in one network, or in two that a router there joins.
   const bool next_to_it =
+      j.stage->came_by == out.id ||
       std::any_of(out.networks.begin(), out.networks.end(), [&](const IpPrefix& network) {
         return network.addr.family == j.key.src_ip().family && network.contains(j.key.src_ip());
       });
