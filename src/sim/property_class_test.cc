@@ -27,7 +27,10 @@ std::optional<std::pair<Entry, FlowKey>> answer_key(const World& w,
   std::vector<state::Connection> known;
   table.for_each([&](state::ConnectionNumber, const state::Connection& c) {
     const auto b = w.cloud.bindings.find(c.reply_port);
-    if (b != w.cloud.bindings.end() && b->second.host == self) known.push_back(c);
+    // Sub-ports have no interface of their own.
+    if (b != w.cloud.bindings.end() && b->second.host == self &&
+        w.cloud.dp_ports.contains(c.reply_port))
+      known.push_back(c);
   });
   if (known.empty()) return std::nullopt;
   const state::Connection& c = dice.of(known);

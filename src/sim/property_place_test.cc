@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "packet/text.h"
 #include "sim/simulate.h"
 #include "sim/test_random_cloud.h"
 #include "sim/test_random_packets.h"
@@ -17,14 +18,15 @@
 namespace plexus::sim {
 namespace {
 
-/// Where the copies arrive in the end: ports, whatever host they are at.
+/// What arrives in the end, and where: ports, whatever host they are at.
 std::vector<std::pair<std::string, PortId>> arrivals(const Outcome& o, const World& w,
                                                      const model::Snapshot& at, const Frame& sent) {
   std::vector<std::pair<std::string, PortId>> out;
   for (const Copy& copy : o.actions.copies) {
-    const std::string rewrite = format(Actions{{Copy{copy.rewrite, LocalOutput{}}}});
+    const Frame frame =
+        copy.rewrite.empty() ? sent : rewritten(copy.rewrite, parse_packet(sent), sent);
     if (const auto* local = std::get_if<LocalOutput>(&copy.output)) {
-      out.emplace_back(rewrite, *at.local_port(local->port));
+      out.emplace_back(format_frame(frame), *at.local_port(local->port));
       continue;
     }
     if (const auto* answer = std::get_if<NeighbourAnswer>(&copy.output)) {
@@ -37,11 +39,10 @@ std::vector<std::pair<std::string, PortId>> arrivals(const Outcome& o, const Wor
           host.tunnel_addresses.end())
         continue;
       const auto there = w.cloud.snapshot(id);
-      Frame frame = sent;
-      if (!copy.rewrite.empty()) frame = rewritten(copy.rewrite, parse_packet(sent), sent);
       const Outcome egress = simulate(packet_of(frame, kTunnelPort, tunnel.key), *there, {});
       for (const Copy& c : egress.actions.copies)
-        out.emplace_back(rewrite, *there->local_port(std::get<LocalOutput>(c.output).port));
+        out.emplace_back(format_frame(rewritten(c.rewrite, parse_packet(frame), frame)),
+                         *there->local_port(std::get<LocalOutput>(c.output).port));
     }
   }
   std::sort(out.begin(), out.end());

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random floating addresses and load balancers on a TestCloud, at addresses that random packets carry. Not part of the product.
+// Random floating addresses, rules that translate, pools of sources and load balancers on a TestCloud, at addresses that random packets carry. Not part of the product.
 // Dice: below(n), one_in(n).
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,6 +66,51 @@ void change_translations(TestCloud& c, Dice& dice) {
     change_floating_ip(c, c.floating_ips[id], dice);
 }
 
+/// A pool of a router, with blocks of its ports here, and rules at routers: some for sources of the pool, some for destinations.
+template <typename Dice>
+void add_translating_rules(TestCloud& c, Dice& dice) {
+  model::SnatPool pool{.id = SnatPoolId{Uuid::derived("snat", "1")},
+                       .router = some_key(c.routers, dice),
+                       .name = "sources",
+                       .unreadable = dice.one_in(10),
+                       .addresses = {}};
+  std::vector<model::PortBlock> blocks;
+  for (const bool v6 : {false, true}) {
+    pool.addresses.push_back(random_address(dice, v6));
+    for (uint64_t n = dice.below(3); n > 0; --n)
+      blocks.push_back({Uuid::derived("block", std::to_string(n * 2 + v6)), pool.addresses.back(),
+                        static_cast<uint16_t>(1024 * n),
+                        static_cast<uint16_t>(dice.one_in(12) ? 100 : 128)});
+  }
+  std::sort(pool.addresses.begin(), pool.addresses.end());
+  std::sort(blocks.begin(), blocks.end());
+  c.more.emplace_back(model::SnatPoolChange{pool.id, pool});
+  c.more.emplace_back(model::PortBlocksChange{pool.id, blocks});
+  for (uint64_t n = 1 + dice.below(4); n > 0; --n) {
+    const std::string name = "translates" + std::to_string(n);
+    const bool source = dice.one_in(2);
+    model::Router& router =
+        c.routers[source && !dice.one_in(4) ? pool.router : some_key(c.routers, dice)];
+    std::optional<ChainId>& at = source ? router.out_chain : router.in_chain;
+    if (!at) at = c.chain(name);
+    model::Rule& rule = c.rule(name, *at, static_cast<uint32_t>(dice.below(12)),
+                               source ? model::RuleAction::snat : model::RuleAction::dnat);
+    if (dice.one_in(3)) rule.protocol = dice.one_in(2) ? ip_proto::kTcp : ip_proto::kUdp;
+    if (source) {
+      rule.snat_pool = pool.id;
+      continue;
+    }
+    const IpAddr to = random_address(dice, dice.one_in(2));
+    rule.to_addresses =
+        IpPrefix{to, static_cast<uint8_t>(to.bits() - (dice.one_in(3) ? 8 : 0))}.network();
+    if (dice.one_in(2)) rule.destination = IpPrefix{random_address(dice, to.is_v6()), 30}.network();
+    if (!rule.protocol || dice.one_in(2)) continue;
+    const auto first = static_cast<uint16_t>(dice.below(130));
+    if (dice.one_in(2)) rule.destination_ports = {{first, static_cast<uint16_t>(first + 9)}};
+    rule.to_ports = model::PortRange{80, static_cast<uint16_t>(dice.one_in(2) ? 80 : 89)};
+  }
+}
+
 template <typename Dice>
 void add_translations(TestCloud& c, Dice& dice) {
   for (auto& [id, port] : c.ports)
@@ -76,6 +122,7 @@ void add_translations(TestCloud& c, Dice& dice) {
     f.name = "f" + std::to_string(n);
     change_floating_ip(c, f, dice);
   }
+  if (dice.one_in(2)) add_translating_rules(c, dice);
   if (dice.one_in(2)) return;
   const LoadBalancerId lb{Uuid::derived("balancer", "1")};
   const PoolId pool{Uuid::derived("pool", "1")};
