@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any bytes as a small topology, sensible or not, and a frame that enters it: the simulation ends, tells a trace without being
-// changed by it, keeps the promises of its outcome, and answers every frame in the mask that it gives alike.
+// changed by it, keeps the promises of its outcome, answers every frame in the mask that it gives alike, and allocates no more than a bound.
 #include <algorithm>
 #include <random>
 #include <set>
 
+#include "allocated.h"
 #include "flow/match_text.h"
 #include "fuzz.h"
 #include "packet/text.h"
@@ -13,6 +14,7 @@
 #include "sim/test_cloud.h"
 #include "sim/test_filters.h"
 #include "sim/test_services.h"
+#include "sim/test_translations.h"
 
 namespace plexus::sim {
 namespace {
@@ -63,6 +65,9 @@ void add_filters_of(std::span<const uint8_t> bytes, TestCloud& cloud) {
   add_filters(cloud, dice);
   for (uint64_t n = dice.below(4); n > 0; --n) mutate_filters(cloud, dice);
   if (dice.one_in(2)) add_services(cloud, dice);
+  if (dice.one_in(2) || cloud.routers.empty()) return;
+  add_translations(cloud, dice);
+  for (uint64_t n = dice.below(4); n > 0; --n) change_translations(cloud, dice);
 }
 
 /// The byte before those is a set of things to say about DHCP; zero: there is none.
@@ -182,6 +187,19 @@ void check_outcome(const Outcome& o, const Packet& packet, const std::string& st
     FUZZ_CHECK(parse_packet(made.frame).error == ParseError::none && !made.actions.drops(), story);
 }
 
+/// What one simulation of these clouds may allocate, whatever comes in: lists of its outcome and of the ways through 32 devices at
+/// most, and frames that devices make of it. Several times what is ever seen; a loop that grows a list would pass it at once.
+constexpr uint64_t kMostAllocations = 500, kMostBytes = 64 * 1024, kMostBytesPerByte = 64;
+
+void check_allocated(const fuzz::Allocated& before, const Packet& packet,
+                     const std::string& story) {
+  const uint64_t times = fuzz::allocated.times - before.times,
+                 bytes = fuzz::allocated.bytes - before.bytes;
+  FUZZ_CHECK(
+      times <= kMostAllocations && bytes <= kMostBytes + kMostBytesPerByte * packet.frame.size(),
+      story + std::to_string(times) + " allocations of " + std::to_string(bytes) + " bytes");
+}
+
 /// Records of the packet's connection, or of its reverse, in the zone of each device, with any facts; by the seed of the filters.
 void add_records(std::span<const uint8_t> bytes, const Packet& packet, const Cloud& cloud,
                  MonoTime now, state::ConnectionTable& table) {
@@ -265,7 +283,9 @@ uint64_t run(std::span<const uint8_t> bytes) {
                    (!outcome.begins && !outcome.belongs && outcome.tell.empty()),
                story);
     FUZZ_CHECK(!outcome.begins || state::is_sound(outcome.begins->record), story);
+    const fuzz::Allocated before = fuzz::allocated;
     simulate(packet, *snapshot, known, now, untold);
+    check_allocated(before, packet, story);
     FUZZ_CHECK(untold.verdict == outcome.verdict && untold.actions == outcome.actions &&
                    untold.mask == outcome.mask && untold.dependencies == outcome.dependencies,
                story);
