@@ -37,7 +37,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Allow:
-    """A rule of a security group. Stateless, in both systems."""
+    """A rule of a security group."""
     group: str
     ingress: bool
     family: int
@@ -57,6 +57,7 @@ class Cloud:
     routes: list = field(default_factory=list)
     groups: dict = field(default_factory=dict)    # security groups: name -> names of members
     allows: list = field(default_factory=list)
+    stateful: bool = False    # the security groups
 
     def groups_of(self, machine):
         return [name for name, members in self.groups.items() if machine in members]
@@ -67,7 +68,7 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Probe:
-    """A packet as it enters. protocol: udp, tcp, icmp (echo request), arp. Neighbour solicitations are left out: ovn-trace 23.03
+    """A packet as it enters. protocol: udp, tcp, icmp (echo), arp. Neighbour solicitations are left out: ovn-trace 23.03
     aborts on them."""
     machine: Machine
     eth_src: str
@@ -77,8 +78,14 @@ class Probe:
     dst: str
     ttl: int
     protocol: str
-    sport: int = 0
+    sport: int = 0       # of an echo: the identifier
     dport: int = 0
+    answer: bool = False
+
+    def answered(self, machine, eth_src, src, dst):
+        """What the machine that got the packet says, when it came with these addresses."""
+        return Probe(machine, machine.mac, eth_src, self.family, dst, src, 64, self.protocol,
+                     *((self.sport, 0) if self.protocol == "icmp" else (self.dport, self.sport)), answer=True)
 
 
 def mac_of(kind, number):
@@ -135,6 +142,7 @@ def random_cloud(seed):
             cloud.routes.append(Route(f"route{number}", router, prefix, leg.name, hop))
     if r.random() < 0.6:
         _add_groups(r, cloud)
+    cloud.stateful = seed % 3 != 0
     return cloud
 
 

@@ -75,12 +75,12 @@ def ovn_event(port, fields):
 
 # Rows of the table in docs/oracle.md.
 EXPLANATIONS = ("no-route-told", "unknown-mac-flooded", "router-refuses-tcp", "errors-are-routed", "solicitations-in-the-trace",
-                "asked-once", "loop-cut")
+                "asked-once", "loop-cut", "answers-in-the-trace")
 
 
-def explained(ours, theirs, reasons, asked, grouped):
+def explained(ours, theirs, reasons, asked, grouped, stateful):
     """The explanation of a difference; none: nobody has explained it. `asked`: addresses that we have asked for before; `grouped`:
-    machines in security groups."""
+    machines in security groups, which are stateful or not."""
     kinds, their_kinds = [e.kind for e in ours], [e.kind for e in theirs]
     if reasons == ["no_route"] and kinds in (["error"], []) and not theirs:
         return "no-route-told"
@@ -97,6 +97,8 @@ def explained(ours, theirs, reasons, asked, grouped):
         return "asked-once"
     if not ours and reasons == ["too_many_devices"] and set(their_kinds) <= {"error"}:
         return "loop-cut"
+    if stateful and not theirs and kinds in (["echo-reply"], ["error"]) and ours[0].port in grouped and ours[0].ttl == 0:
+        return "answers-in-the-trace"
     # The same error, by another way, or to nobody because no route leads back.
     if reasons in (["ttl_exceeded"], ["router_port_closed"]) and set(kinds) <= {"error", "question"} and \
             set(their_kinds) <= {"error", "reset"}:

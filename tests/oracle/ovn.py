@@ -12,6 +12,8 @@ import tempfile
 import time
 
 PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovn-northd", "ovn-nbctl", "ovn-trace")
+# What connection tracking says of the packets.
+STATES = {"new": "new", "answer": "est,rpl"}
 
 
 def missing():
@@ -40,7 +42,8 @@ class Ovn:
         return self
 
     def __exit__(self, *_):
-        self._stop_tracer()
+        for known in STATES:
+            self._stop_tracer(known)
         for process in reversed(self.processes):
             process.terminate()
             process.wait(10)
@@ -102,44 +105,52 @@ class Ovn:
                 add("acl-add", group, direction, "1001", f"{side} == @{group} && ip", "drop")
         for allow in cloud.allows:
             direction = "to-lport" if allow.ingress else "from-lport"
-            add("--may-exist", "acl-add", allow.group, direction, "1002", match_of(allow), "allow-stateless")
+            add("--may-exist", "acl-add", allow.group, direction, "1002", match_of(allow),
+                "allow-related" if cloud.stateful else "allow-stateless")
         self.run("ovn-nbctl", "--wait=sb", *words)
-        self._start_tracer()
+        self._start_tracers()
 
-    def _start_tracer(self):
-        """It reads the database once. Detached, it serves its control socket."""
-        self._stop_tracer()
-        self.run("ovn-trace", f"--db={self.env['OVN_SB_DB']}", "--detach", f"--pidfile={self.dir}/trace.pid",
-                 f"--unixctl={self.dir}/trace.ctl")
-        self.wait_for("trace.ctl")
+    def _start_tracers(self):
+        for known in STATES:
+            self._start_tracer(known)
 
-    def _stop_tracer(self):
-        if not os.path.exists(f"{self.dir}/trace.pid"):
+    def _start_tracer(self, known):
+        """It reads the database once. Detached, it serves its control socket. Each packet takes as many of the states of its
+        connection as the flows ask for; none is given twice."""
+        self._stop_tracer(known)
+        name = f"{self.dir}/trace-{known}"
+        self.run("ovn-trace", f"--db={self.env['OVN_SB_DB']}", *[f"--ct={STATES[known]}"] * 20_000, "--detach",
+                 f"--pidfile={name}.pid", f"--unixctl={name}.ctl")
+        self.wait_for(f"trace-{known}.ctl")
+
+    def _stop_tracer(self, known):
+        name = f"{self.dir}/trace-{known}"
+        if not os.path.exists(f"{name}.pid"):
             return
-        with open(f"{self.dir}/trace.pid", encoding="utf-8") as file:
+        with open(f"{name}.pid", encoding="utf-8") as file:
             process = int(file.read())
         try:
             os.kill(process, signal.SIGTERM)
             deadline = time.monotonic() + 20
-            while os.path.exists(f"{self.dir}/trace.pid") and time.monotonic() < deadline:
+            while os.path.exists(f"{name}.pid") and time.monotonic() < deadline:
                 time.sleep(0.02)
         except ProcessLookupError:
             pass
-        for file in ("trace.pid", "trace.ctl"):
-            if os.path.exists(f"{self.dir}/{file}"):
-                os.unlink(f"{self.dir}/{file}")
+        for file in (f"{name}.pid", f"{name}.ctl"):
+            if os.path.exists(file):
+                os.unlink(file)
 
-    def trace(self, switch, flow):
-        """What becomes of a packet, as text (ovn-trace --minimal)."""
+    def trace(self, switch, flow, known="new"):
+        """What becomes of a packet, as text (ovn-trace --minimal), when its connection is new or it is an answer."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(30)
-            connection.connect(f"{self.dir}/trace.ctl")
+            connection.connect(f"{self.dir}/trace-{known}.ctl")
             connection.sendall(json.dumps({"id": 0, "method": "trace", "params": ["--minimal", switch, flow]}).encode())
             text = ""
             while True:
                 more = self._receive(connection)
                 if not more:
-                    self._start_tracer()
+                    self._start_tracer(known)
                     raise TracerGone(flow)
                 text += more
                 try:
@@ -148,6 +159,7 @@ class Ovn:
                 except ValueError:
                     continue
         assert reply["error"] is None, f"{flow}: {reply['error']}"
+        assert "use --ct" not in reply["result"], "the states that ovn-trace was given are used up"
         return reply["result"]
 
     @staticmethod
@@ -159,7 +171,8 @@ class Ovn:
 
     def events(self, probe):
         """What comes out of which ports: (port, fields) for each, fields as OVN names them."""
-        return play(self.trace(probe.machine.switch, flow_of(probe)), fields_of(probe))
+        known = "answer" if probe.answer else "new"
+        return play(self.trace(probe.machine.switch, flow_of(probe), known), fields_of(probe))
 
 
 def match_of(allow):
@@ -186,7 +199,8 @@ def fields_of(probe):
     ip = "ip4" if probe.family == 4 else "ip6"
     out |= {f"{ip}.src": probe.src, f"{ip}.dst": probe.dst, "ip.ttl": str(probe.ttl)}
     if probe.protocol == "icmp":
-        return out | {f"icmp{probe.family}.type": "8" if probe.family == 4 else "128", f"icmp{probe.family}.code": "0"}
+        kind = {4: ("8", "0"), 6: ("128", "129")}[probe.family][probe.answer]
+        return out | {f"icmp{probe.family}.type": kind, f"icmp{probe.family}.code": "0"}
     return out | {f"{probe.protocol}.src": str(probe.sport), f"{probe.protocol}.dst": str(probe.dport)}
 
 
@@ -206,6 +220,11 @@ def play(text, fields):
             now = dict(now)
             if block[1] not in ("clone", "output"):
                 now["made"] = block[1]
+        elif re.fullmatch(r"ct_next\(.*?\) \{", line):
+            stack.append(now)     # goes on in the tables behind, as it is
+            now = dict(now)
+        elif re.fullmatch(r"ct_next\(.*?\);", line):
+            pass                  # ends there
         elif line in ("};", "}"):
             now = stack.pop()
         elif out := re.fullmatch(r'output\("(.*?)"\);', line):

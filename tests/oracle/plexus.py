@@ -26,7 +26,7 @@ def topology_of(cloud):
         way = f'port: {route.leg}, next_hop: "{route.next_hop}"' if route.leg else "kind: blackhole"
         lines.append(f'    - {{name: {route.name}, router: {route.router}, destination: "{route.prefix}", {way}}}')
     if cloud.groups:
-        lines.append("  security-groups: [" + ", ".join(f"{{name: {g}, stateful: false}}" for g in cloud.groups) + "]")
+        lines.append("  security-groups: [" + ", ".join(f"{{name: {g}, stateful: {'true' if cloud.stateful else 'false'}}}" for g in cloud.groups) + "]")
         lines.append("  security-rules:")
     for number, allow in enumerate(cloud.allows):
         words = [f"name: a{number}", f"security_group: {allow.group}", f"direction: {'ingress' if allow.ingress else 'egress'}",
@@ -51,8 +51,9 @@ def text_of(probe):
         return f"{eth} | arp request who {probe.dst} tell {probe.src}"
     ip = f"{eth} | ipv{probe.family} {probe.src} > {probe.dst} ttl {probe.ttl}"
     if probe.protocol == "icmp":
-        return f"{ip} | icmp echo-request"
-    return f"{ip} | {probe.protocol} {probe.sport} > {probe.dport}"
+        return f"{ip} | icmp echo-{'reply' if probe.answer else 'request'} id {probe.sport}"
+    flags = " flags SA" if probe.answer and probe.protocol == "tcp" else ""
+    return f"{ip} | {probe.protocol} {probe.sport} > {probe.dport}{flags}"
 
 
 def ask(program, cloud, probes, directory):
