@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 
-PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovn-northd", "ovn-nbctl", "ovn-trace")
+PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovn-northd", "ovn-nbctl", "ovn-sbctl", "ovn-trace")
 # What connection tracking says of the packets.
 STATES = {"new": "new", "answer": "est,rpl"}
 
@@ -39,6 +39,8 @@ class Ovn:
             self.wait_for(f"{database}.sock")
         self.start("ovn-northd", f"--ovnnb-db={self.env['OVN_NB_DB']}", f"--ovnsb-db={self.env['OVN_SB_DB']}",
                    f"--unixctl={self.dir}/northd.ctl")
+        # Where gateways are; ovn-trace takes every chassis for its own.
+        self.run("ovn-sbctl", f"--db={self.env['OVN_SB_DB']}", "chassis-add", "gateway", "geneve", "127.0.0.1")
         return self
 
     def __exit__(self, *_):
@@ -65,8 +67,8 @@ class Ovn:
             assert time.monotonic() < deadline, f"{file} does not come"
             time.sleep(0.02)
 
-    def load(self, cloud):
-        """Builds the cloud in place of the one before."""
+    def load(self, cloud, more=()):
+        """Builds the cloud in place of the one before, with more commands of ovn-nbctl behind."""
         words = []
 
         def add(*command):
@@ -74,6 +76,8 @@ class Ovn:
 
         for group in self.run("ovn-nbctl", "--bare", "--columns=name", "list", "port_group").split():
             add("pg-del", group)
+        for balancer in self.run("ovn-nbctl", "--bare", "--columns=name", "list", "load_balancer").split():
+            add("lb-del", balancer)
         for kind in ("ls", "lr"):
             for line in self.run("ovn-nbctl", f"{kind}-list").splitlines():
                 add(f"{kind}-del", line.split()[0])
@@ -107,6 +111,8 @@ class Ovn:
             direction = "to-lport" if allow.ingress else "from-lport"
             add("--may-exist", "acl-add", allow.group, direction, "1002", match_of(allow),
                 "allow-related" if cloud.stateful else "allow-stateless")
+        for command in more:
+            add(*command)
         self.run("ovn-nbctl", "--wait=sb", *words)
         self._start_tracers()
 
@@ -218,13 +224,20 @@ def play(text, fields):
         if block := re.fullmatch(r"([a-z0-9_]+) \{", line):
             stack.append(now)
             now = dict(now)
-            if block[1] not in ("clone", "output"):
+            # Of a balancer's choice the trace shows the way only.
+            if block[1] not in ("clone", "output", "ct_lb", "ct_lb_mark"):
                 now["made"] = block[1]
         elif re.fullmatch(r"ct_next\(.*?\) \{", line):
             stack.append(now)     # goes on in the tables behind, as it is
             now = dict(now)
         elif re.fullmatch(r"ct_next\(.*?\);", line):
             pass                  # ends there
+        elif re.fullmatch(r"ct_[sd]nat(?:in_czone)? /\* assuming .* \*/ \{", line):
+            stack.append(now)     # undoes nothing
+            now = dict(now)
+        elif nat := re.fullmatch(r"ct_[sd]nat(?:in_czone)?\(([a-z0-9.]+)=(.*?)\) \{", line):
+            stack.append(now)
+            now = dict(now) | {nat[1]: nat[2]}
         elif line in ("};", "}"):
             now = stack.pop()
         elif out := re.fullmatch(r'output\("(.*?)"\);', line):

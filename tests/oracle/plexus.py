@@ -17,7 +17,7 @@ def topology_of(cloud):
     for leg in cloud.legs:
         peer = leg.peer or f"to-{leg.name}"
         lines.append(f'    - {{name: {leg.name}, router: {leg.router}, mac: "{leg.mac}", networks: [{leg.v4}, "{leg.v6}"], '
-                     f"peer: {peer}}}")
+                     f"peer: {peer}{', outside: true' * (leg.name == getattr(cloud, 'uplink', None))}}}")
         if leg.switch:
             lines.append(f"    - {{name: to-{leg.name}, bridge: {leg.switch}}}")
     if cloud.routes:
@@ -56,13 +56,13 @@ def text_of(probe):
     return f"{ip} | {probe.protocol} {probe.sport} > {probe.dport}{flags}"
 
 
-def ask(program, cloud, probes, directory):
-    """The result lines of each probe."""
+def ask(program, cloud, probes, directory, more=()):
+    """The result lines of each probe; `more`: lines of the scenario behind the topology."""
     path = f"{directory}/cloud-{cloud.seed}.scn"
     with open(path, "w", encoding="utf-8") as file:
         print("# Pins: nothing, made from a seed", "# Matters: to the comparison with OVN", "# Checks: at the end", sep="\n",
               file=file)
-        print("\n".join(topology_of(cloud)), file=file)
+        print("\n".join([*topology_of(cloud), *more]), file=file)
         for probe in probes:
             print(f"send {probe.machine.host}/{probe.machine.name} {text_of(probe)}", file=file)
     done = subprocess.run([program, "--update", f"--seed={cloud.seed}", path], capture_output=True, text=True, timeout=600)

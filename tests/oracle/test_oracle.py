@@ -7,6 +7,7 @@ import pathlib
 import pytest
 
 import compare
+import edge
 import plexus
 from cloud import random_cloud, random_probes
 from ovn import Ovn, TracerGone, missing
@@ -76,6 +77,29 @@ def test_agrees(ovn, tmp_path, seed, record_property):
     assert answers.agreed >= len(pairs) / 2
 
 
+@pytest.mark.parametrize("seed", range(START, START + CLOUDS))
+def test_agrees_behind_an_edge(ovn, tmp_path, seed, record_property):
+    cloud = edge.edge_cloud(seed)
+    probes = edge.edge_probes(cloud, PROBES)
+    ovn.load(cloud, edge.ovn_commands(cloud))
+    agreed, explained = collections.Counter(), collections.Counter()
+    for probe, answer in zip(probes, plexus.ask(PROGRAM, cloud, probes, tmp_path, edge.plexus_lines(cloud))):
+        ours = edge.alike(cloud, probe, [compare.plexus_event(*e) for e in plexus.events_of(answer)])
+        theirs = edge.alike(cloud, probe, [compare.ovn_event(*e) for e in ovn.events(probe)])
+        if ours == theirs:
+            translated = ours and (ours[0].src != probe.src or ours[0].dst != probe.dst)
+            agreed["translated" if translated else "as they came"] += 1
+        elif why := edge.explained(cloud, probe, ours, theirs):
+            explained[why] += 1
+        else:
+            shown = "\n".join(["ours:", *map(str, ours), *answer, "theirs:", *map(str, theirs)])
+            pytest.fail(f"cloud {seed}: {plexus.text_of(probe)} from {probe.machine.name}\n{shown}", pytrace=False)
+    for why in explained:
+        record_property(why, explained[why])
+    print(f"edge {seed}: agree: {dict(agreed)}, explained: {dict(explained)}")
+    assert agreed["translated"] > PROBES / 10
+
+
 def _answers(cloud, arrived):
     """Some of the packets that arrived, each with its answer."""
     by_name = {m.name: m for m in cloud.machines}
@@ -84,5 +108,5 @@ def _answers(cloud, arrived):
 
 def test_every_explanation_is_in_the_table():
     table = TABLE.read_text(encoding="utf-8")
-    for why in compare.EXPLANATIONS:
+    for why in compare.EXPLANATIONS + edge.EXPLANATIONS:
         assert f"| `{why}` |" in table, why
