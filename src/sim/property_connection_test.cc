@@ -28,7 +28,7 @@
 namespace plexus::sim {
 namespace {
 
-constexpr uint8_t kSyn = 2, kAck = 16, kEsp = 50, kSctp = 132;
+constexpr uint8_t kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16, kEsp = 50, kSctp = 132;
 constexpr size_t kIpAt = 14;
 
 struct Arrival {
@@ -40,7 +40,7 @@ struct Arrival {
 
 struct Counts {
   size_t packets = 0, begun = 0, arrived = 0, answers = 0, errors = 0, translated = 0, twice = 0,
-         alike = 0, other_uplinks = 0, expired = 0, across = 0, refused = 0, others = 0;
+         alike = 0, other_uplinks = 0, expired = 0, across = 0, refused = 0, others = 0, moves = 0;
 };
 
 state::Tuple tuple_of(const Frame& frame) {
@@ -77,6 +77,7 @@ class Story {
 
   void step() {
     now_ = now_ + std::chrono::milliseconds(10);
+    if (dice_.one_in(250)) change();
     if (live_.empty() || dice_.one_in(3)) return ask();
     Live& live = live_[dice_.below(live_.size())];
     switch (dice_.below(6)) {
@@ -97,7 +98,6 @@ class Story {
     const Station* from = nullptr;
     Frame sent, got;
     PortId to;
-    HostId to_host;
   };
 
   struct Sent {
@@ -287,17 +287,34 @@ class Story {
     counts_.twice += stages > 1;
     const auto end = std::pair(zone_of(a.port), tuple_of(a.frame).reversed());
     const auto begin = std::pair(zone_of(from.port), tuple_of(frame));
+    // One that was over begins anew, with what is chosen now.
+    std::erase_if(live_, [&](const Live& old) {
+      if (std::pair(zone_of(old.from->port), tuple_of(old.sent)) != begin) return false;
+      ends_.erase({zone_of(old.to), tuple_of(old.got).reversed()});
+      return true;
+    });
     const auto [known, fresh] = ends_.emplace(end, begin);
     ASSERT_TRUE(fresh || known->second == begin)
         << known->second.second.str() << " and " << begin.second.str() << " are both "
         << end.second.reversed().str() << "\n"
         << s.story;
-    live_.push_back({&from, frame, a.frame, a.port, a.host});
+    live_.push_back({&from, frame, a.frame, a.port});
   }
 
-  /// More of the same, to the same.
+  /// A machine moves, or pools share otherwise: known connections go on as they were.
+  void change() {
+    moved_.clear();
+    if (dice_.one_in(2)) return cloud_.change_shares();
+    const Station& machine = dice_.of(cloud_.stations);
+    if (!cloud_.cloud.bridges.contains(BridgeId{machine.device})) return;  // behind a gateway
+    cloud_.move(machine, dice_.of(cloud_.hosts), now_);
+    ++counts_.moves;
+  }
+
+  /// More of the same, to the same; whatever the segment, but a SYN, which may begin anew.
   void go_on(const Live& live) {
-    const Frame frame = again(live, kAck);
+    const std::vector<uint8_t> flags{kAck, kAck, kAck | kPsh, kAck | kFin, kRst};
+    const Frame frame = again(live, dice_.of(flags));
     const Sent s = send(live.from->port, frame);
     check_tenants(*live.from, frame, s);
     ASSERT_TRUE(s.arrivals.size() == 1 && same_place(s.arrivals[0].port, live.to))
@@ -309,7 +326,8 @@ class Story {
   }
 
   void answer(const Live& live) {
-    Frame frame = answer_to(live.got, kSyn | kAck);
+    const std::vector<uint8_t> flags{kSyn | kAck, kAck, kAck | kPsh, kAck | kFin, kAck | kRst};
+    Frame frame = answer_to(live.got, dice_.of(flags));
     if (frame.empty()) return;
     PortId at = live.to;
     if (const auto other = other_uplink(live)) {
@@ -544,8 +562,10 @@ TEST_P(ConnectionProperty, AnswersAndErrorsComeBackThroughTranslations) {
       n.packets, n.arrived, n.begun, n.translated, n.twice, n.others);
   std::printf("%zu answers (%zu by another gateway), %zu errors, %zu of them of routers\n",
               n.answers, n.other_uplinks, n.errors + n.expired, n.expired);
-  std::printf("%zu asked at another host, %zu to what another tenant has outside, %zu conflicts\n",
-              n.alike, n.across, n.refused);
+  std::printf(
+      "%zu asked at another host, %zu to what another tenant has outside, %zu conflicts, %zu "
+      "machines moved\n",
+      n.alike, n.across, n.refused, n.moves);
   if (std::getenv("PLEXUS_SEED") != nullptr) return;
   EXPECT_GT(n.arrived, n.packets / 20);
   EXPECT_GT(n.translated, n.arrived / 3);
@@ -557,6 +577,7 @@ TEST_P(ConnectionProperty, AnswersAndErrorsComeBackThroughTranslations) {
   EXPECT_GT(n.expired, n.packets / 200);
   EXPECT_GT(n.alike, n.packets / 50);
   EXPECT_GT(n.across, n.packets / 500);
+  EXPECT_GT(n.moves, n.packets / 5000);
   EXPECT_LT(n.refused, n.packets / 500);
 }
 

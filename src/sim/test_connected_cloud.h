@@ -61,8 +61,8 @@ class ConnectedCloud {
     for (const auto& [id, port] : cloud.ports)
       if (const auto* router = std::get_if<RouterId>(&port.device))
         cloud.routers[*router].ports.push_back(id);  // in the order of their ids
+    look_again();
     for (const HostId host : hosts) {
-      snapshots[host] = snapshot(host, {});
       tables[host] = std::make_unique<state::ConnectionTable>(state::ConnectionLimits{},
                                                               state::Timeouts{}, dice.below(1000));
     }
@@ -80,6 +80,27 @@ class ConnectedCloud {
     model::Topology topology(host);
     topology.apply(changes);
     return topology.snapshot();
+  }
+  /// All hosts hear of what has changed.
+  void look_again() {
+    for (const HostId host : hosts) snapshots[host] = snapshot(host, {});
+  }
+  /// A machine goes to another host, and its records with it.
+  void move(const Station& machine, HostId to, MonoTime now) {
+    const HostId from = host_of(machine.port);
+    cloud.bind(machine.port, to);
+    std::vector<state::Connection> records;
+    tables.at(from)->for_each_of_port(
+        machine.port,
+        [&](state::ConnectionNumber, const state::Connection& c) { records.push_back(c); });
+    for (const state::Connection& c : records) (void)tables.at(to)->commit(c, now);
+    look_again();
+  }
+  /// Other shares of new connections for the members of all pools; known ones stay where they are.
+  void change_shares() {
+    for (auto& [id, member] : cloud.pool_members)
+      member.weight = static_cast<uint32_t>(dice_.below(4));
+    look_again();
   }
   [[nodiscard]] HostId host_of(PortId port) const { return cloud.bindings.at(port).host; }
   [[nodiscard]] ConnectionView view(HostId host) const {
@@ -355,15 +376,17 @@ class ConnectedCloud {
     }
   }
 
-  /// Stateful ones: what may come out may come back.
+  /// Stateful ones: what may come out may come back. Stateless ones let everything pass both ways.
   void add_groups(const std::string& own, const std::vector<Station>& mine) {
     if (dice_.one_in(3)) return;
     for (unsigned i = 0; i < 2; ++i) {
       const std::string name = own + "group" + std::to_string(i);
       const SecurityGroupId group = cloud.security_group(name);
+      cloud.security_groups[group].stateful = !dice_.one_in(4);
       for (const bool ingress : {false, true}) {
         model::SecurityRule& rule =
             cloud.security_rule(name + (ingress ? "-in" : "-out"), group, ingress);
+        if (!cloud.security_groups[group].stateful) continue;
         if (dice_.one_in(4)) rule.protocol = dice_.one_in(2) ? ip_proto::kTcp : ip_proto::kUdp;
         if (dice_.one_in(6)) rule.ethertype = dice_.one_in(2) ? eth_type::kIpv6 : eth_type::kIpv4;
         if (ingress && dice_.one_in(6)) rule.remote_group = group;
