@@ -348,32 +348,47 @@ class Story {
     check_unchanged(frame, s.arrivals[0].frame, s.story);
     ++counts_.answers;
     check_alike(at, frame, s);
+    // Whoever asked may refuse the answer.
+    if (at == live.to && dice_.one_in(4))
+      check_error(s.arrivals[0].port, parse_packet(s.arrivals[0].frame).key.dst_ip(),
+                  s.arrivals[0].frame, at, frame);
   }
 
-  /// The machine that got the packet, or another behind it, refuses it.
+  /// The machine that got the packet refuses it; or, beyond a gateway, a router on the way.
   void tell_error(const Live& live) {
-    const ParsedPacket got = parse_packet(live.got);
+    IpAddr from = parse_packet(live.got).key.dst_ip();
+    std::optional<IpAddr> router;
+    if (!cloud_.cloud.bridges.contains(BridgeId{zone_of(live.to)}) && dice_.one_in(2))
+      from = *(router = *IpAddr::parse(from.is_v4() ? "192.0.2.77" : "2001:db8:77::1"));
+    check_error(live.to, from, live.got, live.from->port, live.sent, router);
+  }
+
+  /// An error about `got`, which had been sent as `sent` from `back`, as told at `at`: it comes back and quotes what was sent. From a
+  /// router on the way it is from that one, else from whom the sender asked.
+  void check_error(PortId at, const IpAddr& teller, const Frame& got, PortId back,
+                   const Frame& sent, const std::optional<IpAddr>& router = {}) {
     static const std::vector<IcmpErrorKind> kKinds{
         IcmpErrorKind::port_unreachable, IcmpErrorKind::admin_prohibited,
         IcmpErrorKind::host_unreachable, IcmpErrorKind::packet_too_big};
+    const ParsedPacket parsed = parse_packet(got);
     const auto error = icmp_error({.kind = dice_.of(kKinds),
-                                   .from_mac = got.key.dst_mac(),
-                                   .to_mac = got.key.src_mac(),
-                                   .from_ip = got.key.dst_ip(),
+                                   .from_mac = parsed.key.dst_mac(),
+                                   .to_mac = parsed.key.src_mac(),
+                                   .from_ip = teller,
                                    .mtu = 1300},
-                                  got, live.got);
+                                  parsed, got);
     if (!error) return;
-    const Sent s = send(live.to, *error);
-    ASSERT_TRUE(s.arrivals.size() == 1 && same_place(s.arrivals[0].port, live.from->port))
-        << where(s) << " instead of " << name_of(live.from->port) << "\n"
-        << "sent " << format_frame(live.sent) << "\ngot " << format_frame(live.got) << "\n"
+    const Sent s = send(at, *error);
+    ASSERT_TRUE(s.arrivals.size() == 1 && same_place(s.arrivals[0].port, back))
+        << where(s) << " instead of " << name_of(back) << "\n"
+        << "sent " << format_frame(sent) << "\ngot " << format_frame(got) << "\n"
         << s.story;
     const Arrival& a = s.arrivals[0];
-    const FlowKey sent = parse_packet(live.sent).key, told = parse_packet(a.frame).key;
-    ASSERT_EQ(told.dst_ip(), sent.src_ip()) << s.story;
-    ASSERT_EQ(told.src_ip(), sent.dst_ip()) << s.story;
-    ASSERT_EQ(quote_of(a.frame), ip_with_ttl(live.sent, ttl_of(live.got)))
-        << format_frame(live.sent) << "\ntold: " << format_frame(a.frame) << "\n"
+    const FlowKey asked = parse_packet(sent).key, told = parse_packet(a.frame).key;
+    ASSERT_EQ(told.dst_ip(), asked.src_ip()) << s.story;
+    ASSERT_EQ(told.src_ip(), router.value_or(asked.dst_ip())) << s.story;
+    ASSERT_EQ(quote_of(a.frame), ip_with_ttl(sent, ttl_of(got)))
+        << format_frame(sent) << "\ntold: " << format_frame(a.frame) << "\n"
         << s.story;
     ++counts_.errors;
   }
