@@ -98,9 +98,19 @@ void PortBlockPlan::done(SnatPoolId id, const std::optional<Error>& error, MonoT
   } else {
     pool.trouble.clear();
     pool.pause = Duration(0);
-    pool.not_before = now + kLeastPause;
+    pool.not_before = now + kGrantPause;
   }
   if (!pool.record && pool.blocks.empty()) pools_.erase(found);
+}
+
+std::optional<MonoTime> PortBlockPlan::next_growth() const {
+  std::optional<MonoTime> next;
+  for (const auto& [id, pool] : pools_) {
+    if (pool.asked || !pool.record || pool.record->unreadable || !(pool.need4 || pool.need6))
+      continue;
+    next = next ? std::min(*next, pool.not_before) : pool.not_before;
+  }
+  return next;
 }
 
 std::vector<PortBlockPlan::Status> PortBlockPlan::status() const {

@@ -22,7 +22,9 @@ class PortBlockPlan {
  public:
   /// A pool that left the closure may come back at once (a rule that is replaced).
   static constexpr Duration kGiveBackAfter = std::chrono::seconds(60);
-  /// Between two questions about one pool: the answer to the first has to come in.
+  /// After a block was granted: a burst of connections needs more at once, and the first has to come in.
+  static constexpr Duration kGrantPause = std::chrono::milliseconds(200);
+  /// After a refusal.
   static constexpr Duration kLeastPause = std::chrono::seconds(1);
   static constexpr Duration kMostPause = std::chrono::seconds(60);
 
@@ -37,11 +39,13 @@ class PortBlockPlan {
 
   /// Other changes than those of pools and blocks are none of its business.
   void take_in(const model::Change& change, MonoTime now);
-  /// A connection found all ports of this family in use.
+  /// A connection found few ports of this family, or none.
   void need(SnatPoolId pool, IpFamily family);
   /// What to ask for now; each pool's order is outstanding until done().
   [[nodiscard]] std::vector<Order> due(MonoTime now);
   void done(SnatPoolId pool, const std::optional<Error>& error, MonoTime now);
+  /// When due() will have an order to grow; nothing: not before something comes.
+  [[nodiscard]] std::optional<MonoTime> next_growth() const;
 
   /// For people.
   struct Status {

@@ -82,17 +82,20 @@ TEST_F(PortBlockPlanTest, WhatIsRefusedIsAskedForAgainAfterLongerAndLongerPauses
   EXPECT_THAT(due(), ElementsAre(Kind::settle));
 }
 
-TEST_F(PortBlockPlanTest, GrowsByNeedOnceASecond) {
+TEST_F(PortBlockPlanTest, GrowsByNeedAfterAMomentEachTime) {
   pool(pool_);
   blocks({block("192.0.2.1", 1024)});
   plan_.need(pool_.id, IpFamily::v4);
   plan_.need(pool_.id, IpFamily::v4);
   EXPECT_THAT(due(), ElementsAre(Kind::grow));
+  EXPECT_FALSE(plan_.next_growth()) << "it has been asked";
   plan_.need(pool_.id, IpFamily::v4);
   done();
   EXPECT_THAT(due(), IsEmpty());
-  now_ = now_ + 1s;
+  EXPECT_EQ(plan_.next_growth(), now_ + PortBlockPlan::kGrantPause);
+  now_ = now_ + PortBlockPlan::kGrantPause;
   EXPECT_THAT(due(), ElementsAre(Kind::grow));
+  EXPECT_FALSE(plan_.next_growth());
   done();
   now_ = now_ + 1h;
   EXPECT_THAT(due(), IsEmpty());

@@ -91,6 +91,7 @@ void TopologyThread::run(std::stop_token stop) {
     MonoTime wake = next_tick;
     if (macs_news_) wake = std::min(wake, macs_said_ + kSayMacs);
     if (const auto deadline = reader_->deadline()) wake = std::min(wake, *deadline);
+    if (const auto due = blocks_.next_growth()) wake = std::min(wake, *due);
     const auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(wake - mono_now());
     pollfd fds[] = {{reader_->fd(), POLLIN, 0},
                     {link_monitor_->fd(), POLLIN, 0},
