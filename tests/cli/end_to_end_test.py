@@ -307,6 +307,19 @@ class EndToEnd(unittest.TestCase):
             self.good(*words[1:])
         self.assertRegex(self.good("port", "list", "--parent", "mail"), "(?m)^mail-voice ")
 
+    def test_what_a_watcher_says_of_a_member_is_not_a_files(self):
+        cloud = ("routers: [{name: edge}]\nload-balancers: [{name: web, router: edge}]\npools: [{name: servers, load_balancer: web}]\n"
+                 "pool-members: [{name: web1, pool: servers, address: 10.1.0.11, weight: WEIGHT}]\n")
+        self.apply(cloud.replace("WEIGHT", "1"))
+        self.bad("pool-member", "update", "web1", "--status", "ill", says="status")
+        self.good("pool-member", "update", "web1", "--status", "down")
+        self.assertRegex(self.good("pool-member", "list"), r"(?m)^web1 .*\bdown\b")
+        self.apply(cloud.replace("WEIGHT", "2"))
+        member = json.loads(self.good("pool-member", "show", "web1", "--json"))
+        self.assertEqual((member["weight"], member["status"]), (2, "down"))
+        self.good("pool-member", "update", "web1", "--clear", "status")
+        self.assertNotIn("status", json.loads(self.good("pool-member", "show", "web1", "--json")))
+
     def test_prune(self):
         self.apply(CLOUD)
         self.apply("bridges: [{name: theirs, tenant: red}]\n")

@@ -88,6 +88,7 @@ model::PoolMember to_model(const v1::PoolMember& record) {
   member.port = fields.transport_port(record.has_port(), record.port());
   if (record.has_weight()) member.weight = record.weight();
   member.backup = record.backup();
+  member.up = record.status() != v1::PoolMember::DOWN;
   member.unreadable = fields.unreadable();
   return member;
 }

@@ -98,6 +98,15 @@ TEST(ConvertServices, LoadBalancers) {
   EXPECT_EQ(to_model(m).port, 8080);
   EXPECT_EQ(to_model(m).weight, 0u);
   EXPECT_TRUE(to_model(m).backup);
+  EXPECT_TRUE(to_model(m).up) << "nobody watches it";
+  m.set_status(v1::PoolMember::DOWN);
+  EXPECT_FALSE(to_model(m).up);
+  EXPECT_TRUE(to_model(m).admin_up);
+  m.set_status(v1::PoolMember::UP);
+  EXPECT_TRUE(to_model(m).up);
+  m.set_status(static_cast<v1::PoolMember::Status>(77));
+  EXPECT_TRUE(to_model(m).unreadable);
+  m.clear_status();
   m.set_port(70000);
   EXPECT_TRUE(to_model(m).unreadable);
 }
