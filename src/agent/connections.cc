@@ -38,6 +38,11 @@ Uuid device_of(const model::Port& port) {
   return {};
 }
 
+/// Of two records of one connection: nobody could follow both.
+bool chose_otherwise(const Connection& a, const Connection& b) {
+  return a.reply_zone != b.reply_zone || a.translations != b.translations;
+}
+
 template <typename List, typename Value>
 bool contains(const List& list, const Value& value) {
   return std::find(list.begin(), list.end(), value) != list.end();
@@ -123,9 +128,19 @@ Connections::Begun Connections::begin(const sim::NewConnection& begins, MonoTime
   return {{}, false, done.number};
 }
 
-void Connections::saw(const sim::KnownConnection& known, MonoTime now) {
+void Connections::saw(const sim::KnownConnection& known, const PortId& entered_by, MonoTime now) {
   if (known.error) return;
-  if (table_.saw(known.number, known.direction, known.segment, now)) {
+  // The first packet was flooded, say: who has passed the filters with an answer has its destination.
+  bool more = false;
+  if (known.direction == Direction::reply && !entered_by.is_nil()) {
+    Connection c = table_.connection(known.number);
+    if (c.reply_port.is_nil()) {
+      c.reply_port = entered_by;
+      more = take_in(c, now).changed;
+    }
+  }
+  if (table_.saw(known.number, known.direction, known.segment, now)) more = true;
+  if (more) {
     changed(known.number, now);
     announce_news(known.number, now);
     return;
@@ -194,10 +209,13 @@ void Connections::heard_from(Number number, HostId host) {
 // --- others
 
 void Connections::send(HostId to, MessageKind kind, const Connection& c, MonoTime now) {
-  if (messages_.size() >= options_.messages) {
+  // A port may have as much as it leaves to the others: one alone gets half of the places, and always finds some left.
+  size_t& of_port = messages_of_[c.port];
+  if (messages_.size() + of_port >= options_.messages) {
     ++counters_.messages_lost;
     return;
   }
+  ++of_port;
   messages_.push_back({to, encode({kind, snapshot_->self(), c}, now)});
 }
 
@@ -238,6 +256,14 @@ bool Connections::is_placed(const Connection& c) const {
 bool Connections::may_begin(HostId host, const Connection& c, MonoTime now) const {
   if (speaks_for(host, c.port, now)) return is_answered_here(c) || is_mine(c.port);
   return is_mine(c.reply_port) && speaks_for(host, c.reply_port, now);
+}
+
+bool Connections::is_answered_at(HostId host, const Connection& c, MonoTime now) const {
+  if (speaks_for(host, c.reply_port, now)) return true;
+  const model::Router* router = snapshot_->router(RouterId{c.reply_zone.device});
+  return router != nullptr &&
+         std::any_of(router->ports.begin(), router->ports.end(),
+                     [&](const PortId& id) { return speaks_for(host, id, now); });
 }
 
 std::optional<HostId> Connections::other_end(const Connection& c) const {
@@ -304,6 +330,12 @@ void Connections::receive_answer(HostId from, const Connection& c, bool refused,
     return heard_from(found->number, from);
   }
   ++counters_.acknowledged;
+  const Connection ours = table_.connection(found->number);
+  if (found->direction == Direction::original && is_mine(c.port) && c.port == ours.port &&
+      !(c.stamp < ours.stamp) && chose_otherwise(c, ours)) {
+    heard_from(found->number, from);
+    return settle_choice(found->number, c, from, now);
+  }
   // What it has there may be newer than ours: its own, that crosses ours; or of an earlier life of this connection.
   const bool of_our_own = found->direction == Direction::original && is_mine(c.port) &&
                           speaks_for(from, c.reply_port, now);
@@ -313,14 +345,35 @@ void Connections::receive_answer(HostId from, const Connection& c, bool refused,
   heard_from(done.refusal == Refusal::none ? done.number : number, from);
 }
 
+/// Only a host that has lost its records chooses twice. What it has forgotten counts: as if nothing had been lost, the
+/// connection goes on to its member and from its port, and whether those are still there the next simulation finds out. Where it
+/// cannot be taken (another connection has its port by now), ours begins above it.
+void Connections::settle_choice(Number number, const Connection& there, HostId from, MonoTime now) {
+  Connection ours = table_.connection(number);
+  const bool may_adopt = is_answered_at(from, there, now);
+  if (!may_adopt && there.stamp.epoch == UINT32_MAX) return;
+  if (may_adopt) {
+    erase({number});
+    if (take_in(there, now).refusal == Refusal::none) {
+      ++counters_.adopted;
+      return;
+    }
+  }
+  ours.stamp.epoch = there.stamp.epoch + 1;
+  (void)take_in(ours, now);
+}
+
 void Connections::receive_news(HostId from, const Connection& c, MonoTime now) {
   const auto found = table_.find(c.zone, c.original, now);
   // The host where answers come in says what it has seen of a connection, not which connections there are.
   const bool known = found && found->direction == Direction::original &&
                      table_.stamp(found->number).epoch == c.stamp.epoch &&
                      speaks_for(from, c.reply_port, now) && is_mine(c.port);
-  if (known) {
-    Connection ours = table_.connection(found->number);
+  Connection ours = known ? table_.connection(found->number) : Connection{};
+  // Of two that answer what was flooded, the first whose word comes here has the connection.
+  if (known && (ours.reply_port.is_nil() || ours.reply_port == c.reply_port) &&
+      ours.reply_zone == c.reply_zone && ours.translations == c.translations) {
+    ours.reply_port = c.reply_port;
     ours.seen = state::joined(ours.seen, c.seen);
     ours.last_seen = std::max(ours.last_seen, c.last_seen);
     (void)take_in(ours, now);

@@ -49,7 +49,7 @@ struct ConnectionOptions {
   Duration moved_records = std::chrono::seconds(30);
   Duration expire_interval = std::chrono::milliseconds(100);
   size_t expire_budget = 2000;
-  size_t messages = 8192;  ///< that may wait to be sent
+  size_t messages = 8192;  ///< that may wait to be sent; about one port's connections half of them
   size_t budget = 256;     ///< records told again, or handed over, by one call
 };
 
@@ -60,8 +60,10 @@ struct ConnectionCounters {
   uint64_t displaced = 0;  ///< gone because another took their place, or to make room
   uint64_t told = 0, told_again = 0, acknowledged = 0, refused_elsewhere = 0, news = 0;
   uint64_t received = 0;
-  uint64_t not_believed = 0;   ///< messages from somebody who may not say that
-  uint64_t unreadable = 0;     ///< messages of another version, or damaged
+  uint64_t not_believed = 0;  ///< messages from somebody who may not say that
+  uint64_t unreadable = 0;    ///< messages of another version, or damaged
+  uint64_t adopted =
+      0;  ///< records of ours that gave way to what a host has kept from before we lost them
   uint64_t refused_here = 0;   ///< records of others that a limit or another connection kept out
   uint64_t messages_lost = 0;  ///< too many waited to be sent
 };
@@ -100,8 +102,8 @@ class Connections {
     state::ConnectionNumber number = 0;
   };
   [[nodiscard]] Begun begin(const sim::NewConnection& begins, MonoTime now);
-  /// A packet of it is let through.
-  void saw(const sim::KnownConnection& known, MonoTime now);
+  /// A packet of it is let through that came in by this exterior port; nil: by the tunnel.
+  void saw(const sim::KnownConnection& known, const PortId& entered_by, MonoTime now);
 
   enum class Telling : uint8_t {
     done,  ///< everybody who has to know does, or nobody has to
@@ -118,7 +120,10 @@ class Connections {
 
   /// A datagram came from this address.
   void receive(const IpAddr& source, std::span<const uint8_t> bytes, MonoTime now);
-  [[nodiscard]] std::vector<PeerMessage> take_messages() { return std::exchange(messages_, {}); }
+  [[nodiscard]] std::vector<PeerMessage> take_messages() {
+    messages_of_.clear();
+    return std::exchange(messages_, {});
+  }
 
   // --- the world
 
@@ -189,6 +194,10 @@ class Connections {
   [[nodiscard]] bool is_placed(const state::Connection& c) const;
   [[nodiscard]] bool may_begin(HostId host, const state::Connection& c, MonoTime now) const;
   void receive_record(HostId from, const state::Connection& c, MonoTime now);
+  /// Whether answers of the connection enter at the host, as far as is known here.
+  [[nodiscard]] bool is_answered_at(HostId host, const state::Connection& c, MonoTime now) const;
+  /// Another host keeps to a record with other choices than ours, which is of the same epoch or an older one.
+  void settle_choice(Number number, const state::Connection& there, HostId from, MonoTime now);
   void receive_answer(HostId from, const state::Connection& c, bool refused, MonoTime now);
   void receive_news(HostId from, const state::Connection& c, MonoTime now);
   /// Commits, and does all that follows from it.
@@ -210,6 +219,7 @@ class Connections {
   MonoTime next_expiry_;
   bool expiring_ = false;
   std::vector<PeerMessage> messages_;
+  std::unordered_map<PortId, size_t> messages_of_;  ///< how many are about connections of a port
   std::vector<StaleTuple> stale_;
   std::vector<Number> released_;
   ConnectionCounters counters_;

@@ -156,7 +156,7 @@ TEST_F(ConnectionsTest, FactsOfTheAnsweringHostTravelBack) {
   (void)h1->take_stale();
   const auto there = h2->table().find(state::Zone{blue_.uuid}, name_.reversed(), now_);
   ASSERT_TRUE(there);
-  h2->saw({there->number, Direction::reply, std::nullopt}, now_);
+  h2->saw({there->number, Direction::reply, std::nullopt}, b_, now_);
   h2->run(now_);
   carry();
   EXPECT_TRUE(h1->table().connection(begun.number).replied());
@@ -166,7 +166,7 @@ TEST_F(ConnectionsTest, FactsOfTheAnsweringHostTravelBack) {
   EXPECT_EQ(stale[0].tuple, name_);
   EXPECT_FALSE(stale[0].replaced);
   // Nothing new: nothing is said.
-  h2->saw({there->number, Direction::reply, std::nullopt}, now_);
+  h2->saw({there->number, Direction::reply, std::nullopt}, b_, now_);
   now_ = now_ + 1s;
   h2->run(now_);
   EXPECT_TRUE(h2->take_messages().empty());
@@ -181,7 +181,7 @@ TEST_F(ConnectionsTest, NewsOfOneRecordIsBatched) {
   const auto there = h2->table().find(state::Zone{blue_.uuid}, web_.reversed(), now_);
   ASSERT_TRUE(there);
   const auto reply = [&](state::Segment s) {
-    h2->saw({there->number, Direction::reply, s}, now_);
+    h2->saw({there->number, Direction::reply, s}, b_, now_);
     h2->run(now_);
   };
   reply(state::Segment::syn_ack);
@@ -342,7 +342,7 @@ TEST_F(ConnectionsTest, RecordsGoWhereTheirPortGoes) {
   carry();
   const auto reply = h2->table().find(state::Zone{blue_.uuid}, web_.reversed(), now_);
   ASSERT_TRUE(reply);
-  h2->saw({reply->number, Direction::reply, state::Segment::syn_ack}, now_);
+  h2->saw({reply->number, Direction::reply, state::Segment::syn_ack}, b_, now_);
   cloud_.bind(b_, h3.id);
   publish({b_});
   h2->run(now_);
@@ -366,6 +366,160 @@ TEST_F(ConnectionsTest, ADeletedPortTakesItsRecordsAlong) {
   publish({b_});
   EXPECT_EQ(ends_[0]->table().size(), 0u);
   EXPECT_EQ(ends_[0]->take_stale().size(), 1u);
+}
+
+/// What the first packet of a tuple begins when it is flooded.
+Connection flooded(Connection c) {
+  c.reply_port = {};
+  return c;
+}
+
+TEST_F(ConnectionsTest, WhoAnswersWhatWasFloodedHasTheConnection) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
+  for (const state::Tuple& tuple : {web_, state::tcp("2001:db8:1::1", 4000, "2001:db8:1::2", 80)}) {
+    const auto begun = h1->begin(beginning(flooded(record(tuple))), now_);
+    const HostId tell[] = {h2.id, h3.id};
+    EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::wait);
+    carry();
+    const auto there = h2->table().find(state::Zone{blue_.uuid}, tuple.reversed(), now_);
+    ASSERT_TRUE(there);
+    h2->saw({there->number, Direction::reply, state::Segment::syn_ack}, b_, now_);
+    EXPECT_EQ(h2->table().connection(there->number).reply_port, b_);
+    h2->run(now_);
+    carry();
+    EXPECT_EQ(h1->table().connection(begun.number).reply_port, b_);
+    // From now on both hear of each other.
+    h1->saw({begun.number, Direction::original, state::Segment::ack}, a_, now_);
+    now_ = now_ + 100ms;
+    for (HostEnd& end : ends_) end->run(now_);
+    carry();
+    for (const Connection& c :
+         {h1->table().connection(begun.number), h2->table().connection(there->number)})
+      EXPECT_EQ(state::tcp_state_of(c.seen), state::TcpState::established);
+  }
+  // The machine goes to a host that knew of the flood, and takes along what has become of it.
+  cloud_.bind(b_, h3.id);
+  publish({b_});
+  h2->run(now_);
+  carry();
+  const auto moved = h3->table().find(state::Zone{blue_.uuid}, web_.reversed(), now_);
+  ASSERT_TRUE(moved);
+  EXPECT_EQ(h3->table().connection(moved->number).reply_port, b_);
+  EXPECT_EQ(state::tcp_state_of(h3->table().seen(moved->number)), state::TcpState::established);
+}
+
+TEST_F(ConnectionsTest, OfTwoThatAnswerAFloodTheFirstHasTheConnection) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
+  const auto begun = h1->begin(beginning(flooded(record(name_))), now_);
+  const HostId tell[] = {h2.id, h3.id};
+  (void)h1->tell(begun.number, tell, now_);
+  carry();
+  const auto answer = [&](HostEnd& end, const PortId& port) {
+    const auto there = end->table().find(state::Zone{blue_.uuid}, name_.reversed(), now_);
+    end->saw({there->number, Direction::reply, std::nullopt}, port, now_);
+    end->run(now_);
+    carry();
+  };
+  answer(h2, b_);
+  const uint64_t believed = h1->counters().not_believed;
+  answer(h3, c_);
+  EXPECT_EQ(h1->table().connection(begun.number).reply_port, b_);
+  EXPECT_EQ(h1->counters().not_believed, believed + 1);
+  // By the tunnel nobody knows from which port.
+  const auto other = h1->begin(beginning(flooded(record(web_))), now_);
+  h1->saw({other.number, Direction::reply, state::Segment::syn_ack}, {}, now_);
+  EXPECT_TRUE(h1->table().connection(other.number).reply_port.is_nil());
+}
+
+/// A record whose destination a balancer has translated to a member.
+Connection balanced(Connection c, std::string_view member) {
+  state::Tuple after = c.original;
+  after.dst = state::ip(member);
+  c.translations.push_back({Uuid::derived("load balancer", "web"), Uuid::derived("member", member),
+                            state::TranslationKind::member, after});
+  return c;
+}
+
+TEST_F(ConnectionsTest, WhatAHostHasForgottenItTakesBackFromWhoKeptIt) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1];
+  const HostId tell[] = {h2.id};
+  const std::tuple<state::Tuple, std::string, std::string> families[] = {
+      {web_, "10.0.0.20", "10.0.0.21"},
+      {state::tcp("2001:db8:1::1", 4000, "2001:db8:1::2", 80), "2001:db8:1::20", "2001:db8:1::21"}};
+  for (const auto& [tuple, first, second] : families) {
+    const auto begun = h1->begin(beginning(balanced(record(tuple), first)), now_);
+    (void)h1->tell(begun.number, tell, now_);
+    carry();
+    const auto there = h2->table().find(state::Zone{blue_.uuid}, tuple, now_);
+    ASSERT_TRUE(there);
+    h2->saw({there->number, Direction::reply, state::Segment::syn_ack}, b_, now_);
+    lose();
+    // h1 knows nothing any more, and chooses another member.
+    h1.connections = std::make_unique<Connections>(options_, 7);
+    publish();
+    const auto again = h1->begin(beginning(balanced(record(tuple), second)), now_);
+    EXPECT_EQ(h1->tell(again.number, tell, now_), Telling::wait);
+    carry();
+    EXPECT_EQ(h1->counters().adopted, 1u);
+    EXPECT_EQ(h1->take_released(), std::vector{again.number}) << "it goes, by the old choice";
+    const auto back = h1->table().find(state::Zone{blue_.uuid}, tuple, now_);
+    ASSERT_TRUE(back);
+    const Connection now_known = h1->table().connection(back->number);
+    EXPECT_EQ(now_known.final_tuple().dst, state::ip(first));
+    EXPECT_TRUE(now_known.replied());
+    EXPECT_EQ(h2->table().connection(there->number).final_tuple().dst, state::ip(first));
+  }
+}
+
+TEST_F(ConnectionsTest, WhatCannotBeTakenBackGivesWayToTheNewChoice) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1];
+  const HostId tell[] = {h2.id};
+  const auto begun = h1->begin(beginning(balanced(record(web_), "10.0.0.20")), now_);
+  (void)h1->tell(begun.number, tell, now_);
+  carry();
+  h1.connections = std::make_unique<Connections>(options_, 7);
+  publish();
+  // Another connection has the answers' tuple of the old record by now.
+  Connection other = record(state::tcp("10.0.0.1", 4000, "10.0.0.20", 80));
+  ASSERT_EQ(h1->begin(beginning(other), now_).refused, sim::DropReason::none);
+  const auto again = h1->begin(beginning(balanced(record(web_), "10.0.0.21")), now_);
+  ASSERT_EQ(h1->tell(again.number, tell, now_), Telling::wait);
+  carry();
+  EXPECT_EQ(h1->counters().adopted, 0u);
+  EXPECT_EQ(h1->take_released().size(), 1u);
+  const auto ours = h1->table().find(state::Zone{blue_.uuid}, web_, now_);
+  ASSERT_TRUE(ours);
+  EXPECT_EQ(h1->table().stamp(ours->number).epoch, 2u);
+  EXPECT_EQ(h1->tell(ours->number, tell, now_), Telling::wait);
+  carry();
+  const auto there = h2->table().find(state::Zone{blue_.uuid}, web_, now_);
+  ASSERT_TRUE(there);
+  EXPECT_EQ(h2->table().connection(there->number).final_tuple().dst, state::ip("10.0.0.21"));
+}
+
+TEST_F(ConnectionsTest, APortThatFloodsLeavesRoomForMessagesOfOthers) {
+  ConnectionOptions few = options_;
+  few.messages = 16;
+  Connections one(few, 7);
+  const PortId quiet = cloud_.vm("d", blue_, ends_[0].id, "02:00:00:00:00:04", {"10.0.0.4"});
+  publish();
+  one.publish(nullptr, *ends_[0].snapshot, {}, now_);
+  const HostId tell[] = {ends_[1].id};
+  for (uint16_t port = 1; port <= 100; ++port) {
+    const auto begun =
+        one.begin(beginning(record(state::udp("10.0.0.1", port, "10.0.0.2", 53))), now_);
+    (void)one.tell(begun.number, tell, now_);
+  }
+  Connection c = record(state::udp("10.0.0.4", 1, "10.0.0.2", 53));
+  c.port = quiet;
+  const uint64_t lost = one.counters().messages_lost;
+  EXPECT_EQ(lost, 92u);
+  (void)one.tell(one.begin(beginning(c), now_).number, tell, now_);
+  EXPECT_EQ(one.counters().messages_lost, lost);
+  EXPECT_EQ(one.take_messages().size(), 9u);
+  // What was taken is room again.
+  (void)one.tell(one.begin(beginning(record(web_)), now_).number, tell, now_);
+  EXPECT_EQ(one.take_messages().size(), 1u);
 }
 
 TEST_F(ConnectionsTest, ReadsForPeople) {
@@ -426,7 +580,22 @@ TEST(RuleLog, TenLinesASecondAndTheRestIsCounted) {
   EXPECT_EQ(log.admit(rule, now + 1s), 7u);
   EXPECT_EQ(log.admit(rule, now + 1s), 0u);
   EXPECT_EQ(log.left_out(), 7u);
-  log.forget_idle(now + 100s);
+  sim::TestCloud cloud;
+  log.forget_idle(*cloud.snapshot(sim::TestCloud::host_id("h1")), now + 100s);
+  EXPECT_EQ(log.rules(), 0u);
+}
+
+TEST(RuleLog, OfARuleThatIsNoMoreNothingIsKept) {
+  RuleLog log;
+  const RuleId rule{Uuid::derived("rule", "r")};
+  const MonoTime now = state::at(5);
+  for (unsigned i = 0; i < RuleLog::kLinesPerSecond; ++i) (void)log.admit(rule, now);
+  ASSERT_FALSE(log.admit(rule, now)) << "left out, and the next line would say so";
+  sim::TestCloud cloud;
+  const auto without = cloud.snapshot(sim::TestCloud::host_id("h1"));
+  log.forget_idle(*without, now + 59s);
+  EXPECT_EQ(log.rules(), 1u);
+  log.forget_idle(*without, now + 60s);
   EXPECT_EQ(log.rules(), 0u);
 }
 

@@ -103,6 +103,7 @@ std::vector<std::pair<const char*, uint64_t>> counters_of(const Counted& c) {
           {"connections_told", c.told.told},
           {"connections_told_again", c.told.told_again},
           {"connections_acknowledged", c.told.acknowledged},
+          {"connections_adopted", c.told.adopted},
           {"connection_news", c.told.news},
           {"peer_messages_received", c.told.received},
           {"peer_messages_not_believed", c.told.not_believed},

@@ -43,9 +43,10 @@ void RuleLog::write(const sim::Packet& packet, const sim::Outcome& outcome,
   }
 }
 
-void RuleLog::forget_idle(MonoTime now) {
+void RuleLog::forget_idle(const model::Snapshot& snapshot, MonoTime now) {
   std::erase_if(rules_, [&](const auto& entry) {
-    return now - entry.second.second >= 60s && entry.second.left_out == 0;
+    const auto& [rule, of_rule] = entry;
+    return now - of_rule.second >= 60s && (of_rule.left_out == 0 || snapshot.rule(rule) == nullptr);
   });
 }
 

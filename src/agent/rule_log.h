@@ -25,8 +25,9 @@ class RuleLog {
   /// Writes the lines that a packet's outcome asks for.
   void write(const sim::Packet& packet, const sim::Outcome& outcome,
              const model::Snapshot& snapshot, MonoTime now);
-  /// Forgets rules that have not been met for a while.
-  void forget_idle(MonoTime now);
+  /// Forgets rules that have not been met for a while; with something left out only those that are no more: the next line of
+  /// the others still has to say it.
+  void forget_idle(const model::Snapshot& snapshot, MonoTime now);
 
   /// Packets that had no line.
   [[nodiscard]] uint64_t left_out() const { return left_out_; }

@@ -130,7 +130,7 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
   std::move(outcome.writes.begin(), outcome.writes.end(), std::back_inserter(writes_));
   switch (outcome.verdict) {
     case sim::Verdict::forward:
-      if (connection && !goes_now(*connection, slot, tries, now)) return;
+      if (connection && !goes_now(*connection, parsed.key, slot, tries, now)) return;
       if (outcome.cacheable) install(parsed.key, outcome, now);
       send(slot, parsed.parsed);
       break;
@@ -139,7 +139,7 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
       if (outcome.cacheable) install(parsed.key, outcome, now);
       break;
     case sim::Verdict::consumed:
-      if (connection && !goes_now(*connection, slot, tries, now)) return;
+      if (connection && !goes_now(*connection, parsed.key, slot, tries, now)) return;
       ++counters_.consumed;
       break;
     case sim::Verdict::postpone:
@@ -338,7 +338,7 @@ void Worker::tick(MonoTime now) {
     for (const sim::Generated& advert : adverts) send_made(advert);
     finish_batch();
     icmp_limiter_.forget_idle(now);
-    rule_log_.forget_idle(now);
+    rule_log_.forget_idle(*snapshot_, now);
   }
   repair();
   if (busy() || flows_.size() == 0 || now < next_statistics_) return;

@@ -152,8 +152,10 @@ class Worker {
                                                            sim::Outcome& outcome, MonoTime now);
   /// Tells other hosts of the packet's connection, as far as they have to know before it goes, and notes what it shows. False:
   /// it waits for them, and is not in the slot any more.
-  [[nodiscard]] bool goes_now(state::ConnectionNumber connection, Slot& slot, unsigned tries,
-                              MonoTime now);
+  [[nodiscard]] bool goes_now(state::ConnectionNumber connection, const FlowKey& key, Slot& slot,
+                              unsigned tries, MonoTime now);
+  /// The exterior port by which packets of the class come in; null: none, or none that is known.
+  [[nodiscard]] const model::Port* entered_by(const FlowKey& key) const;
   /// Removes flows that are not right any more by what is known of connections, or gives them their new answer.
   void refresh_stale(MonoTime now);
   void touch_connection(const Match& match, MonoTime used, MonoTime now);

@@ -40,8 +40,8 @@ std::optional<state::ConnectionNumber> Worker::settle_connection(const sim::Pack
   return std::nullopt;
 }
 
-bool Worker::goes_now(state::ConnectionNumber connection, Slot& slot, unsigned tries,
-                      MonoTime now) {
+bool Worker::goes_now(state::ConnectionNumber connection, const FlowKey& key, Slot& slot,
+                      unsigned tries, MonoTime now) {
   sim::Outcome& outcome = slot.outcome;
   // Where answers go everybody knows: the first packet came from there.
   const bool answer = outcome.belongs && outcome.belongs->direction == state::Direction::reply;
@@ -52,7 +52,10 @@ bool Worker::goes_now(state::ConnectionNumber connection, Slot& slot, unsigned t
     held_.hold(connection, {std::move(slot.packet), tries});
     return false;
   }
-  if (outcome.belongs) connections_.saw(*outcome.belongs, now);
+  if (outcome.belongs) {
+    const model::Port* port = entered_by(key);
+    connections_.saw(*outcome.belongs, port == nullptr ? PortId{} : port->id, now);
+  }
   refresh_stale(now);
   // Until everybody knows, packets have to come up: they tell again.
   if (telling != Connections::Telling::done) outcome.cacheable = false;
@@ -73,15 +76,19 @@ void Worker::refresh_stale(MonoTime now) {
   }
 }
 
+const model::Port* Worker::entered_by(const FlowKey& key) const {
+  auto id = snapshot_->local_port(DpPort{key.in_port});
+  // Behind an interface with sub-ports the tag tells where packets enter.
+  constexpr uint16_t kVlanId = 0x0fff;
+  if (id && key.vlan_tci.host() != 0)
+    if (const auto sub = snapshot_->sub_port(*id, key.vlan_tci.host() & kVlanId)) id = sub;
+  return id ? snapshot_->port(*id) : nullptr;
+}
+
 void Worker::touch_connection(const Match& match, MonoTime used, MonoTime now) {
   const auto tuple = tuple_of(match);
   if (!tuple || !snapshot_) return;
-  auto id = snapshot_->local_port(DpPort{match.key.in_port});
-  // Behind an interface with sub-ports the tag tells where packets enter.
-  constexpr uint16_t kVlanId = 0x0fff;
-  if (id && match.key.vlan_tci.host() != 0)
-    if (const auto sub = snapshot_->sub_port(*id, match.key.vlan_tci.host() & kVlanId)) id = sub;
-  const model::Port* port = id ? snapshot_->port(*id) : nullptr;
+  const model::Port* port = entered_by(match.key);
   if (port == nullptr) return;
   if (const auto* bridge = std::get_if<BridgeId>(&port->device))
     connections_.touch({bridge->uuid}, *tuple, used, now);

@@ -399,8 +399,10 @@ void ConnectionTable::settle_same(ConnectionNumber old, const Connection& c, boo
   Row& r = rows_[old];
   const Stamp there = stamp(old);
   done.number = old;
+  const PortId& ends_at = ports_[r.port[1]].id;
   const bool same = ids_[r.zone[1]] == c.reply_zone.device && ports_[r.port[0]].id == c.port &&
-                    ports_[r.port[1]].id == c.reply_port && same_translations(r, c);
+                    (ends_at == c.reply_port || ends_at.is_nil() || c.reply_port.is_nil()) &&
+                    same_translations(r, c);
   if (same && there.epoch == c.stamp.epoch) {
     done.changed = add_facts(old, c.seen, std::min(c.last_seen, now));
     if (there < c.stamp) {
@@ -436,6 +438,7 @@ void ConnectionTable::settle_crossed(ConnectionNumber old, const Connection& c, 
     Connection both = c;
     both.seen = joined(c.seen, exchanged(r.seen));
     both.last_seen = std::max(std::min(c.last_seen, now), r.last_seen);
+    if (both.reply_port.is_nil()) both.reply_port = ports_[r.port[0]].id;
     put_in_place_of(old, both, now, done);
   } else {
     done.direction = Direction::reply;
@@ -476,6 +479,18 @@ ConnectionTable::Committed ConnectionTable::commit(const Connection& c, MonoTime
   } else {
     done.refusal = Refusal::tuple_taken;
     done.number = forward ? forward->number : back->number;
+  }
+  if (done.refusal != Refusal::none || done.outdated || done.created) return done;
+  // Copies of its first packet left by several ports, and only now it is known by which of them answers enter.
+  const PortId& answers = done.direction == Direction::original ? c.reply_port : c.port;
+  if (!answers.is_nil() && ports_[rows_[done.number].port[1]].id.is_nil()) {
+    const uint32_t known = use_port(answers);
+    Row& r = rows_[done.number];
+    unlink<&Row::by_end>(ports_[r.port[1]].ending, done.number);
+    ports_.release(r.port[1]);
+    r.port[1] = known;
+    link<&Row::by_end>(ports_[known].ending, done.number);
+    done.changed = true;
   }
   return done;
 }

@@ -76,7 +76,7 @@ class ConnectionTable {
     boost::container::static_vector<std::pair<ConnectionNumber, Connection>, 4> removed;
   };
   /// Puts in a record that was made here or elsewhere. Where the table has one of the same two tuples:
-  /// - the same original: the higher stamp stays, whole; where epochs and translations are equal, with the facts of both. So
+  /// - the same original: the higher stamp stays, whole; where epochs and translations are equal, with what both know. So
   ///   whoever selects first wins on its host, and one of two hosts that selected at once wins everywhere;
   /// - the same two tuples in exchanged roles (a simultaneous open, each side's record made by its own host): the higher epoch;
   ///   in the same epoch the record of the lower endpoint, with the facts of both, everywhere the same one;

@@ -524,5 +524,32 @@ TEST(ConnectionTable, AgreesWithAListOverRandomHistories) {
   }
 }
 
+TEST(ConnectionTable, ThePortOfTheAnswersMayBeLearnedLater) {
+  ConnectionTable table({});
+  Connection flooded = connection_of(tcp("10.0.0.1", 1, "10.0.0.2", 2));
+  flooded.reply_port = {};
+  const MonoTime now = at(100);
+  const ConnectionNumber number = table.commit(flooded, now).number;
+  const auto ending = [&](const PortId& port) {
+    size_t n = 0;
+    table.for_each_of_port(port, [&](ConnectionNumber, const Connection&) { ++n; });
+    return n;
+  };
+  EXPECT_EQ(ending(port_named("b")), 0u);
+  Connection answered_by_b = answered(flooded), answered_by_c = answered(flooded);
+  answered_by_b.reply_port = port_named("b");
+  answered_by_c.reply_port = port_named("c");
+  EXPECT_TRUE(table.commit(answered_by_b, now).changed);
+  EXPECT_EQ(table.connection(number).reply_port, port_named("b"));
+  EXPECT_EQ(ending(port_named("b")), 1u);
+  // Once known it stays, whoever else says what.
+  EXPECT_TRUE(table.commit(answered_by_c, now).outdated);
+  const auto again = table.commit(flooded, now);
+  EXPECT_FALSE(again.changed || again.outdated);
+  EXPECT_EQ(table.connection(number).reply_port, port_named("b"));
+  table.erase(number);
+  EXPECT_EQ(ending(port_named("b")), 0u);
+}
+
 }  // namespace
 }  // namespace plexus::state
