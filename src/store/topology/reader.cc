@@ -78,6 +78,10 @@ std::optional<ModelName> model_of(const ClosureKey& name) {
   }
 }
 
+/// How long a port is followed that has gone from here: longer than its new host takes to bind it, and than packets and
+/// records that come here for it are passed on.
+constexpr Duration kLeaving = std::chrono::seconds(60);
+
 /// What the entries of an index are.
 Kind listed_by(Index index) {
   switch (index) {
@@ -136,8 +140,10 @@ class ClosureReader::Closure {
   [[nodiscard]] int fd() const { return inbox_->fd(); }
   void process(MonoTime now);
   [[nodiscard]] std::optional<MonoTime> deadline() const {
-    if (!synced_ || !dirty_since_) return std::nullopt;
-    return *dirty_since_ + delay();
+    std::optional<MonoTime> first;
+    if (synced_ && dirty_since_) first = *dirty_since_ + delay();
+    for (const auto& [key, until] : leaving_) first = first ? std::min(*first, until) : until;
+    return first;
   }
   [[nodiscard]] bool synced() const { return synced_; }
   [[nodiscard]] size_t watched() const { return keys_.size(); }
@@ -172,6 +178,8 @@ class ClosureReader::Closure {
   void ask_more();
   [[nodiscard]] Duration delay() const { return resyncing_ ? kMaxResyncDelay : kMaxDelay; }
   [[nodiscard]] std::vector<ClosureKey> next_of(const Entry& key) const;
+  void note_leaving(const Entry& bucket, const std::vector<Entry*>& leads_to);
+  void let_leave(MonoTime now);
   void sweep();
   void publish(bool consistent);
   [[nodiscard]] bool must_wait(const ModelName& name) const;
@@ -207,6 +215,9 @@ class ClosureReader::Closure {
   uint64_t changes_ = 0;
   bool resyncing_ = false;
   bool lost_an_edge_ = false;
+  /// Ports that are wanted elsewhere now and were bound here, with what leads to their sub-ports: followed until then, or nobody
+  /// here would hear where they have gone. Zero: since this batch.
+  std::unordered_map<Entry*, MonoTime> leaving_;
   bool synced_ = false;
   Revision revision_;
   Revision applied_;
@@ -442,7 +453,32 @@ void ClosureReader::Closure::take_value(Entry& key, std::optional<std::string> v
   if (!std::includes(leads_to.begin(), leads_to.end(), key.leads_to.begin(), key.leads_to.end())) {
     lost_an_edge_ = true;
   }
+  note_leaving(key, leads_to);
   key.leads_to = std::move(leads_to);
+}
+
+void ClosureReader::Closure::note_leaving(const Entry& bucket,
+                                          const std::vector<Entry*>& leads_to) {
+  if (bucket.name.kind != Kind::bucket ||
+      (bucket.name.index != Index::wanted_ports && bucket.name.index != Index::migrating_ports))
+    return;
+  for (Entry* before : bucket.leads_to) {
+    if (std::binary_search(leads_to.begin(), leads_to.end(), before)) continue;
+    const Entry* binding = find(Kind::binding, before->name.id);
+    if (binding != nullptr && uuid_of(decode<v1::Binding>(*binding).first.host()) == self_.uuid)
+      leaving_.insert_or_assign(before, MonoTime{});
+  }
+}
+
+/// Those that are no more, or have had their time, are like all others again.
+void ClosureReader::Closure::let_leave(MonoTime now) {
+  for (auto& [key, until] : leaving_)
+    if (until == MonoTime{}) until = now + kLeaving;
+  const size_t over = std::erase_if(leaving_, [&](const auto& entry) {
+    const Entry* port = find(Kind::port, entry.first->name.id);
+    return entry.second <= now || port == nullptr || (port->read && !port->value);
+  });
+  if (over != 0) lost_an_edge_ = true;
 }
 
 void ClosureReader::Closure::sweep() {
@@ -450,6 +486,7 @@ void ClosureReader::Closure::sweep() {
   lost_an_edge_ = false;
   ++walks_;
   std::vector<Entry*> open = roots_;
+  for (const auto& [key, until] : leaving_) open.push_back(key);
   for (Entry* key : open) key->mark = walks_;
   while (!open.empty()) {
     const Entry* key = open.back();
@@ -695,6 +732,7 @@ void ClosureReader::Closure::process(MonoTime now) {
     const auto key = keys_.find(name);
     if (key != keys_.end()) take_in(*key->second, record);
   }
+  let_leave(now);
   ask_more();
   if (content.settled) revision_ = content.revision;
   const bool whole = content.settled && unconfirmed_ == 0;

@@ -225,6 +225,34 @@ TEST_F(ReaderTest, WhatIsNoLongerReachableIsGone) {
   EXPECT_EQ(followed.reader().watched(), watched);
 }
 
+TEST_F(ReaderTest, ThePortThatWasHereIsFollowedToWhereItGoes) {
+  ASSERT_TRUE(records_[0].publish(id<PortId>(vm1_.id())).ok());
+  FollowedClosure followed(*store_, self());
+  ASSERT_TRUE(followed.sync());
+  const ModelView& view = followed.view();
+  const auto port = id<PortId>(vm1_.id());
+  ASSERT_EQ(view.bindings.at(port).host, self());
+
+  // It is the last one here, and where it has gone is said later.
+  auto vm1 = vm1_;
+  vm1.set_host(hosts_[1].id());
+  update(vm1);
+  ASSERT_TRUE(followed.run_until(
+      [&] { return view.ports.at(port).wanted_host == id<HostId>(hosts_[1].id()); }));
+  ASSERT_TRUE(records_[0].unpublish(port).ok());
+  ASSERT_TRUE(records_[1].publish(port).ok());
+  EXPECT_TRUE(followed.run_until([&] {
+    return view.bindings.contains(port) &&
+           view.bindings.at(port).host == id<HostId>(hosts_[1].id());
+  }));
+  EXPECT_TRUE(view.hosts.contains(id<HostId>(hosts_[1].id())));
+  ASSERT_TRUE(followed.reader().deadline());
+  followed.reader().process(mono_now() + std::chrono::seconds(61));
+  EXPECT_TRUE(view.ports.empty() && view.bridges.empty());
+  EXPECT_EQ(followed.reader().watched(), 8u);
+  EXPECT_FALSE(followed.reader().deadline());
+}
+
 TEST_F(ReaderTest, SeesAllPortsOfABigBridge) {
   FollowedClosure followed(*store_, self());
   ASSERT_TRUE(followed.sync());
