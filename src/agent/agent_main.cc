@@ -141,6 +141,8 @@ int run(const AgentOptions& options) {
   const UniqueFd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC));
 
   WorkerOptions worker_options;
+  worker_options.connections.limits.port = options.connections_of_port;
+  worker_options.connections.limits.port_embryonic = options.connections_of_port / 10;
   worker_options.hash_seed = uint64_t{std::random_device{}()} << 32 | std::random_device{}();
   auto datapath = open_datapath(options, run_dir, worker_options);
   if (!datapath) {

@@ -30,6 +30,11 @@ constexpr char kHelp[] =
     "  --tunnel-address A use this address instead of looking for one in the tunnel zones\n"
     "  --peer-port PORT   UDP port where agents talk to each other, the same on all hosts (default "
     "5789)\n"
+    "  --connections-of-port N\n"
+    "                     connections that may have begun at one port, a tenth of them unanswered "
+    "(default 200000;\n"
+    "                     gateways may need more: all clients come in by their port to the "
+    "outside)\n"
     "  --log-level LEVEL  debug, info, warn or error (default info)\n"
     "  --leave            take ports, tunnel and flows out of the kernel and end\n"
     "  --help             this text\n"
@@ -84,22 +89,25 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
     kDatapath,
     kTunnelAddress,
     kPeerPortFlag,
+    kConnectionsOfPort,
     kHelpFlag
   };
-  static const option kLong[] = {{"store", required_argument, nullptr, kStore},
-                                 {"host-id", required_argument, nullptr, kHostId},
-                                 {"name", required_argument, nullptr, kName},
-                                 {"run-dir", required_argument, nullptr, kRunDir},
-                                 {"state-dir", required_argument, nullptr, kStateDir},
-                                 {"identity", required_argument, nullptr, kIdentity},
-                                 {"machine-id", required_argument, nullptr, kMachineId},
-                                 {"datapath", required_argument, nullptr, kDatapath},
-                                 {"tunnel-address", required_argument, nullptr, kTunnelAddress},
-                                 {"peer-port", required_argument, nullptr, kPeerPortFlag},
-                                 {"log-level", required_argument, nullptr, kLogLevel},
-                                 {"leave", no_argument, nullptr, kLeave},
-                                 {"help", no_argument, nullptr, kHelpFlag},
-                                 {nullptr, 0, nullptr, 0}};
+  static const option kLong[] = {
+      {"store", required_argument, nullptr, kStore},
+      {"host-id", required_argument, nullptr, kHostId},
+      {"name", required_argument, nullptr, kName},
+      {"run-dir", required_argument, nullptr, kRunDir},
+      {"state-dir", required_argument, nullptr, kStateDir},
+      {"identity", required_argument, nullptr, kIdentity},
+      {"machine-id", required_argument, nullptr, kMachineId},
+      {"datapath", required_argument, nullptr, kDatapath},
+      {"tunnel-address", required_argument, nullptr, kTunnelAddress},
+      {"peer-port", required_argument, nullptr, kPeerPortFlag},
+      {"connections-of-port", required_argument, nullptr, kConnectionsOfPort},
+      {"log-level", required_argument, nullptr, kLogLevel},
+      {"leave", no_argument, nullptr, kLeave},
+      {"help", no_argument, nullptr, kHelpFlag},
+      {nullptr, 0, nullptr, 0}};
   AgentOptions options;
   opterr = 0;
   for (int c = 0; (c = getopt_long(argc, argv, "h", kLong, nullptr)) != -1;) {
@@ -157,6 +165,16 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
             std::from_chars(text.data(), text.data() + text.size(), options.peer_port);
         if (ec != std::errc{} || end != text.data() + text.size() || options.peer_port == 0)
           return usage_error("--peer-port: '" + std::string(text) + "' is not a UDP port");
+        break;
+      }
+      case kConnectionsOfPort: {
+        const std::string_view text = optarg;
+        const auto [end, ec] =
+            std::from_chars(text.data(), text.data() + text.size(), options.connections_of_port);
+        if (ec != std::errc{} || end != text.data() + text.size() ||
+            options.connections_of_port < 10)
+          return usage_error("--connections-of-port: '" + std::string(text) +
+                             "' is not a number of at least 10");
         break;
       }
       case kLeave:

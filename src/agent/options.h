@@ -28,6 +28,8 @@ struct AgentOptions {
   /// Use these instead of looking for the interfaces' addresses in tunnel zones.
   std::vector<IpAddr> tunnel_addresses;
   uint16_t peer_port = kPeerPort;  ///< UDP, where agents talk to each other; the same on all hosts
+  /// That may have begun at one port; a tenth of them unanswered. For a gateway, where whole tenants' clients come in by one.
+  size_t connections_of_port = 200'000;
   LogLevel log_level = LogLevel::info;
   bool leave = false;  ///< take every trace out of the kernel and end, instead of running
 };
