@@ -94,6 +94,7 @@ std::vector<std::pair<const char*, uint64_t>> counters_of(const Counted& c) {
           {"packets_consumed", c.worker.consumed},
           {"packets_parked", c.worker.parked},
           {"packets_held", c.worker.held},
+          {"fragments_followed", c.worker.fragments_followed},
           {"connections_begun", c.told.begun},
           {"connections_taken_over", c.told.taken_over},
           {"connections_expired", c.told.expired},

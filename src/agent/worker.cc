@@ -125,7 +125,10 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
     return send(slot, parsed.parsed);
   }
   sim::simulate(parsed, *snapshot_, connections_.view(), now, outcome);
+  if (outcome.follows_first && fragments_.follow(parsed, outcome, epoch_, now))
+    ++counters_.fragments_followed;
   const auto connection = settle_connection(parsed, outcome, now);
+  if (outcome.leads_fragments) fragments_.remember(parsed, outcome, epoch_, now);
   if (!outcome.logged.empty()) rule_log_.write(parsed, outcome, *snapshot_, now);
   std::move(outcome.writes.begin(), outcome.writes.end(), std::back_inserter(writes_));
   switch (outcome.verdict) {

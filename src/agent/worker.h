@@ -17,6 +17,7 @@
 
 #include "agent/connection_flows.h"
 #include "agent/connections.h"
+#include "agent/fragment_memory.h"
 #include "agent/held_packets.h"
 #include "agent/icmp_limiter.h"
 #include "agent/parking.h"
@@ -59,6 +60,7 @@ struct WorkerCounters {
   uint64_t execute_failed = 0;  ///< the kernel refused a packet
   uint64_t repaired = 0;        ///< what others had taken away from the datapath and is back
   uint64_t repairs_failed = 0;
+  uint64_t fragments_followed = 0;  ///< later ones that went the way of their first
   uint64_t held = 0;  ///< packets that waited until another host knew of their connection
   std::map<sim::DropReason, uint64_t> drops;
 };
@@ -201,6 +203,7 @@ class Worker {
   ConnectionFlows connection_flows_;
   HeldPackets held_;
   RuleLog rule_log_;
+  FragmentMemory fragments_;
   Parking parked_;
   std::vector<sim::StateWrite> writes_;
   WorkerCounters counters_;

@@ -100,6 +100,7 @@ Simulation::Translated Simulation::to_floating_hidden(Journey& j, const model::R
   if (j.mask == nullptr)
     return refused(DropReason::translation_failed, "nothing is chosen for what a device has made");
   (void)standing(j);
+  j.ask_header();
   if (connection() != nullptr) {
     const auto known = known_destination(j, router);
     if (!known)

@@ -65,6 +65,8 @@ struct Journey {
   std::span<const uint8_t> bytes;        ///< as it started
   const ParsedPacket* parsed = nullptr;  ///< of `bytes`
   FlowKey* mask = nullptr;  ///< where reads are noted; null for frames that a device made
+  /// Where it is noted that a later fragment was asked for what its first one has; null: nobody wants to know.
+  bool* header_missed = nullptr;
   Fate* fate = nullptr;
   bool from_tunnel = false;  ///< must not leave by a tunnel again
   uint32_t size = 0;         ///< what an MTU limits: see Packet::size
@@ -86,6 +88,12 @@ struct Journey {
       false;  ///< answers a machine in place of whom it asked (rejection, DHCP): no security group asks about it
   uint8_t stages = 0;        ///< of the new connection's commit, that it has met
   uint8_t translations = 0;  ///< of its connection's path, that it has behind it
+
+  /// Somebody asks for ports, types, or a connection. A later fragment has none.
+  void ask_header() const {
+    if (header_missed != nullptr && key.ip_frag == static_cast<uint8_t>(FragKind::later))
+      *header_missed = true;
+  }
 
   // Fields read whole.
   [[nodiscard]] MacAddr eth_dst();

@@ -28,7 +28,9 @@ Simulation::Translated Simulation::refuse(Journey& j, const model::Router& route
 Simulation::Translated Simulation::to_vip(Journey& j, const model::Router& router,
                                           const model::Port& in, const model::AddressUses& uses) {
   const uint8_t protocol = j.ip_proto();
-  if (!state::has_ports(protocol) || j.ip_frag() == FragKind::later) return Translated::for_router;
+  if (!state::has_ports(protocol)) return Translated::for_router;
+  j.ask_header();
+  if (j.ip_frag() == FragKind::later) return Translated::for_router;
   const uint16_t port = j.tp_dst();
   const model::Vip* vip = nullptr;
   for (const VipId id : uses.vips) {

@@ -82,6 +82,7 @@ void Outcome::clear() {
   belongs.reset();
   tell.clear();
   logged.clear();
+  leads_fragments = follows_first = false;
 }
 
 void simulate(const Packet& packet, const model::Snapshot& snapshot,
@@ -118,6 +119,7 @@ void Simulation::run() {
   j.bytes = packet_.frame;
   j.parsed = &packet_.parsed;
   j.mask = &mask_;
+  j.header_missed = &header_missed_;
   j.size = packet_.size;
   j.fate = &fate;
   if (trace_ != nullptr) note(j, DeviceKind::packet, {}, {}, "{}", format_frame(packet_.frame));
@@ -151,10 +153,20 @@ void Simulation::run() {
     out.cacheable = cacheable_ && out.verdict != Verdict::consumed && out.generated.empty() &&
                     out.writes.empty() && !(fate.consumed && fate.mirrored > 0);
   }
+  const auto fragment = static_cast<FragKind>(packet_.key.ip_frag);
+  out.follows_first = fragment == FragKind::later && header_missed_;
+  out.leads_fragments = fragment == FragKind::first && mask_.ip_frag != 0 &&
+                        (tracked_ || mask_.tp_src != Be16() || mask_.tp_dst != Be16());
+  if (out.follows_first || out.leads_fragments) out.cacheable = false;
   if (out.cacheable && limit_ != kNoLimit) out.actions.mtu = static_cast<uint16_t>(limit_);
 
   if (trace_ != nullptr) {
     j.depth = 0;
+    if (out.follows_first)
+      note(j, DeviceKind::outcome, {}, {},
+           "a later fragment without the header that was asked for: while it is known what was "
+           "done with the first "
+           "one, that is done with it");
     std::string text(to_string(out.verdict));
     if (out.verdict == Verdict::forward) text += ": " + format(out.actions);
     if (out.verdict == Verdict::forward && fate.mirrored == out.actions.copies.size()) {

@@ -52,22 +52,26 @@ bool RuleReader::has_addresses_of(IpFamily family) {
   return has_addresses() && j_.key.is_ipv6() == (family == IpFamily::v6);
 }
 
+bool RuleReader::has_header() {
+  j_.ask_header();
+  return j_.ip_frag() != FragKind::later;
+}
+
 bool RuleReader::has_ports() {
   if (!is_ip()) return false;
   const uint8_t protocol = j_.ip_proto();
   return (protocol == ip_proto::kTcp || protocol == ip_proto::kUdp ||
           protocol == ip_proto::kSctp) &&
-         j_.ip_frag() != FragKind::later;
+         has_header();
 }
 
 bool RuleReader::is_tcp() {
-  return is_ip() && j_.ip_proto() == ip_proto::kTcp && j_.ip_frag() != FragKind::later;
+  return is_ip() && j_.ip_proto() == ip_proto::kTcp && has_header();
 }
 
 bool RuleReader::has_icmp() {
   if (!is_ip()) return false;
-  return j_.ip_proto() == (j_.key.is_ipv4() ? ip_proto::kIcmp : ip_proto::kIcmpv6) &&
-         j_.ip_frag() != FragKind::later;
+  return j_.ip_proto() == (j_.key.is_ipv4() ? ip_proto::kIcmp : ip_proto::kIcmpv6) && has_header();
 }
 
 void RuleReader::depend(const Tag& tag) {
@@ -229,6 +233,7 @@ Holds RuleReader::condition(const model::TableRule& rule, Condition c) {
       return answer(in_group(RuleField::out_port_group, rule.out_port_group->uuid));
     case Condition::connection:
       if (!connection_) return Holds::unknown;
+      j_.ask_header();
       return answer(truth((rule.connection & condition_bit(*connection_)) != 0));
     case Condition::inner_source:
     case Condition::inner_destination: {

@@ -66,6 +66,8 @@ class RuleReader {
 
  private:
   [[nodiscard]] bool has_addresses_of(IpFamily family);
+  /// That of the protocol, which later fragments have not.
+  [[nodiscard]] bool has_header();
   [[nodiscard]] Holds condition(const model::TableRule& rule, model::Condition c);
   [[nodiscard]] bool in_set(const model::AddressSet* set, bool source);
   [[nodiscard]] Holds in_port_group(const model::Port* port, bool known, PortGroupId group);

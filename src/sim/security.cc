@@ -219,9 +219,12 @@ bool Simulation::security_allows(Journey& j, const model::Port& port, bool ingre
   const state::Standing is = stateful ? standing(j) : state::Standing{};
   const bool invalid = is.state == state::ConnectionState::invalid;
   if (groups_allow(j, port, ingress, invalid ? GroupsAsked::stateless : GroupsAsked::all,
-                   unreadable) ||
-      (stateful && answers_allowed(j, port, ingress, is, unreadable)))
+                   unreadable))
     return true;
+  if (stateful) {
+    if (answers_allowed(j, port, ingress, is, unreadable)) return true;
+    j.ask_header();
+  }
   if (invalid) {
     drop_at(j, DropReason::connection_invalid, DeviceKind::port, port,
             "no stateless security group allows this, and it fits no connection");

@@ -172,6 +172,11 @@ struct Outcome {
   /// Other hosts where answers may enter: they have to know the record before the packet is sent. Sorted.
   std::vector<HostId> tell;
   std::vector<LoggedRule> logged;  ///< met, in order
+  /// A first fragment whose ports, or connection, were asked for: others may follow that have none.
+  bool leads_fragments = false;
+  /// A later fragment that was asked for what only the first one has. What was done with that one is to be done with it, ports
+  /// aside; all else here is for when nobody knows. Neither it nor one that leads is cacheable.
+  bool follows_first = false;
 
   /// Empties it; the memory of its lists stays.
   void clear();

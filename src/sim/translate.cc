@@ -88,6 +88,7 @@ Simulation::Translated Simulation::translate_in(Journey& j, const model::Router&
   if ((stateful || near || (floating && !in.outside) || rule != nullptr || tracked_) &&
       is_error_class(j)) {
     (void)standing(j);
+    j.ask_header();
     // What a device has made tells of the packet that is simulated, be its connection known or not.
     if (connection() != nullptr || (j.mask == nullptr && begins_connection())) {
       const Translated related = related_error(j, router, in);
@@ -104,6 +105,7 @@ Simulation::Translated Simulation::translate_in(Journey& j, const model::Router&
   }
   if (uses == nullptr && rule == nullptr && !near && !tracked_) return Translated::goes_on;
   (void)standing(j);
+  j.ask_header();
   if (sighting_.kind == state::SightingKind::error) {
     if (uses == nullptr) return Translated::goes_on;
     drop_at(j, DropReason::icmp_error_unrelated, DeviceKind::router, router,
@@ -127,6 +129,7 @@ Simulation::Translated Simulation::translate_out(Journey& j, const model::Router
   if (!j.stage->error_translated && !is_error_about_connection(j) &&
       (tracked_ || rule != nullptr || source_is_member(j, router))) {
     (void)standing(j);
+    j.ask_header();
     if (connection() != nullptr) {
       if (translate_known(j, router.id.uuid, Side::source)) return known_source(j, router);
       // What it was translated by is gone, and a rule would translate it now: it is another connection from here on.

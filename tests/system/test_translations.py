@@ -67,37 +67,6 @@ def test_a_floating_address_moves_to_another_machine(cloud, outside):
 
 
 @FAMILIES
-def test_many_connections_of_two_hosts_share_an_address(cloud, outside, family):
-    """More to one remote end than a host's first block has ports."""
-    count = {"vm1": 200, "vm3": 30}
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(server(outside, OUTSIDE[family], 80))
-        listener.listen(256)
-        clients = []
-        for name, wanted in count.items():
-            for _ in range(wanted):
-                client = stack.enter_context(stream(getattr(cloud, name), family))
-                client.setblocking(False)
-                assert client.connect_ex((OUTSIDE[family], 80)) in (0, errno.EINPROGRESS)
-                clients.append(client)
-        served = {}
-        listener.settimeout(20)
-        while len(served) < len(clients):
-            connection, source = listener.accept()   # times out when one finds no port
-            stack.enter_context(connection)
-            assert source[0] == SHARED[family] and source[:2] not in served
-            served[source[:2]] = connection
-        # Each answer goes to its own client.
-        for source, connection in served.items():
-            connection.sendall(repr(source).encode())
-        heard = set()
-        for client in clients:
-            assert select.select([client], [], [], 5)[0]
-            heard.add(client.recv(128))
-        assert heard == {repr(source).encode() for source in served}
-
-
-@FAMILIES
 def test_errors_come_back_through_a_shared_address(cloud, outside, family):
     with cloud.vm1.namespace.socket(socket.AF_INET6 if family == "v6" else socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(3)
