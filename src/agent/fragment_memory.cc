@@ -17,14 +17,23 @@ std::optional<FragmentMemory::Key> FragmentMemory::key_of(const sim::Packet& pac
 void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outcome, uint64_t epoch,
                               MonoTime now) {
   const auto key = key_of(first);
-  if (!key || outcome.verdict == sim::Verdict::postpone) return;
+  // What a router has to cut further, say, is another thing for each fragment.
+  if (!key || (outcome.verdict != sim::Verdict::forward && outcome.verdict != sim::Verdict::drop))
+    return;
   if (now >= next_look_) forget(now);
   OfPort& port = ports_[first.key.in_port];
   std::erase_if(port, [&](const auto& known) { return known.first == *key; });
   if (port.size() == kOfOnePort) port.pop_front();
-  Done& done = port.emplace_back(*key, Done{outcome.actions, outcome.verdict, outcome.reason, epoch,
-                                            now + kKept})
-                   .second;
+  Done& done = port.emplace_back(*key, Done{}).second;
+  done.mask = outcome.mask;
+  done.mask.ip_frag = done.mask.tcp_flags = 0;
+  done.mask.tp_src = done.mask.tp_dst = Be16();
+  done.key = first.key & done.mask;
+  done.actions = outcome.actions;
+  done.verdict = outcome.verdict;
+  done.reason = outcome.reason;
+  done.epoch = epoch;
+  done.until = now + kKept;
   for (Copy& copy : done.actions.copies) copy.rewrite.tp_src.reset(), copy.rewrite.tp_dst.reset();
 }
 
@@ -37,7 +46,7 @@ bool FragmentMemory::follow(const sim::Packet& later, sim::Outcome& outcome, uin
                                   [&](const auto& known) { return known.first == *key; });
   if (found == port->second.rend()) return false;
   const Done& done = found->second;
-  if (done.epoch != epoch || now >= done.until ||
+  if (done.epoch != epoch || now >= done.until || !((later.key & done.mask) == done.key) ||
       !fits(done.actions, later.parsed, later.frame, later.offload.gso_size))
     return false;
   outcome.clear();

@@ -29,8 +29,8 @@ class FragmentMemory {
   /// What became of a first fragment; `epoch` is of the topology that it was asked of.
   void remember(const sim::Packet& first, const sim::Outcome& outcome, uint64_t epoch,
                 MonoTime now);
-  /// Makes the outcome of a later fragment that of its first one, ports aside. False: nobody knows it (any more), or the
-  /// fragment is too large for that.
+  /// Makes the outcome of a later fragment that of its first one, ports aside. False: nobody knows it (any more); or the
+  /// fragment is another one's in more than the ports (MACs, tags, TTL), or too large for what was done.
   [[nodiscard]] bool follow(const sim::Packet& later, sim::Outcome& outcome, uint64_t epoch,
                             MonoTime now);
   /// Of all ports.
@@ -45,6 +45,7 @@ class FragmentMemory {
     auto operator<=>(const Key&) const = default;
   };
   struct Done {
+    FlowKey key, mask;  ///< of the first one's class, without what it alone has
     Actions actions;
     sim::Verdict verdict = sim::Verdict::drop;
     sim::DropReason reason = sim::DropReason::none;
