@@ -273,7 +273,10 @@ class Simulation {
                                        const model::Port& out);
   /// Or about nothing that is known, or made by a device: nothing is chosen for it, and its own stage has translated it.
   [[nodiscard]] bool is_error_about_connection(const Journey& j) const;
-  [[nodiscard]] bool source_is_member(Journey& j, const model::Router& router);
+  /// Which of the packet's own ends a stage may change: before it is routed, or behind.
+  enum class Side : uint8_t { destination, source };
+  /// Of a pool of one of the router's load balancers.
+  [[nodiscard]] bool is_member(Journey& j, const model::Router& router, Side side);
   void depend_on_translation(const model::Router& router, const IpAddr& address, bool rewritten);
   /// It is an ICMP error that quotes a packet; reads as few bits as tell. Not cacheable then.
   [[nodiscard]] bool is_error_class(Journey& j);
@@ -416,8 +419,6 @@ class Simulation {
   /// The tuple that its connection's original direction has here, also of what an error is about; nothing: of none.
   [[nodiscard]] std::optional<state::Tuple> original_here(const Journey& j,
                                                           const state::Standing& standing) const;
-  /// Which of the packet's own ends a stage may change: before it is routed, or behind.
-  enum class Side : uint8_t { destination, source };
   /// The next steps that the known connection's path takes at this device and side, in the packet's direction: its own
   /// translations, or in answers what undoes them. False: none, the packet is left alone. Errors are left to their own stage.
   bool translate_known(Journey& j, const Uuid& device, Side side);

@@ -103,7 +103,10 @@ Simulation::Translated Simulation::translate_in(Journey& j, const model::Router&
     // The address may be one of a pool, or of rules, as well.
     if (vip != Translated::for_router) return vip;
   }
-  if (uses == nullptr && rule == nullptr && !near && !tracked_) return Translated::goes_on;
+  // Who asks a member directly is remembered: its answers could be those to a virtual address, from the same client's port.
+  if (uses == nullptr && rule == nullptr && !near && !tracked_ &&
+      !is_member(j, router, Side::destination))
+    return Translated::goes_on;
   (void)standing(j);
   j.ask_header();
   if (sighting_.kind == state::SightingKind::error) {
@@ -127,7 +130,7 @@ Simulation::Translated Simulation::translate_out(Journey& j, const model::Router
     return Translated::goes_on;
   const bool floats = out.outside || j.stage->hairpin;
   if (!j.stage->error_translated && !is_error_about_connection(j) &&
-      (tracked_ || rule != nullptr || source_is_member(j, router))) {
+      (tracked_ || rule != nullptr || is_member(j, router, Side::source))) {
     (void)standing(j);
     j.ask_header();
     if (connection() != nullptr) {
@@ -166,13 +169,19 @@ bool Simulation::is_error_about_connection(const Journey& j) const {
   return j.mask == nullptr || (tracked_ && sighting_.kind == state::SightingKind::error);
 }
 
-bool Simulation::source_is_member(Journey& j, const model::Router& router) {
-  const IpAddr address = j.key.src_ip();
-  depend_on_translation(router, address, j.mask == nullptr || j.rewrite.ip_src.has_value());
+bool Simulation::is_member(Journey& j, const model::Router& router, Side side) {
+  const bool source = side == Side::source;
+  const IpAddr address = source ? j.key.src_ip() : j.key.dst_ip();
+  depend_on_translation(
+      router, address,
+      j.mask == nullptr || (source ? j.rewrite.ip_src : j.rewrite.ip_dst).has_value());
   const model::TranslationTable* table = snapshot_.translations(router.id);
   if (table == nullptr) return false;
   const model::AddressFound found = table->inside(address);
-  j.note_src_bits(found.bits_read);
+  if (source)
+    j.note_src_bits(found.bits_read);
+  else
+    j.note_dst_bits(found.bits_read);
   return found.uses != nullptr && !found.uses->members.empty();
 }
 
