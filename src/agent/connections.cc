@@ -351,7 +351,7 @@ void Connections::receive_answer(HostId from, const Connection& c, bool refused,
 void Connections::settle_choice(Number number, const Connection& there, HostId from, MonoTime now) {
   Connection ours = table_.connection(number);
   const bool may_adopt = is_answered_at(from, there, now);
-  if (!may_adopt && there.stamp.epoch == UINT32_MAX) return;
+  if (there.stamp.epoch == UINT32_MAX) return;  // nothing is above it
   if (may_adopt) {
     erase({number});
     if (take_in(there, now).refusal == Refusal::none) {

@@ -7,24 +7,27 @@
 
 namespace plexus::agent {
 
-std::optional<FragmentMemory::Key> FragmentMemory::key_of(const sim::Packet& packet) {
-  const auto id = fragment_identification(packet.parsed, packet.frame);
-  if (!id) return std::nullopt;
-  return Key{packet.key.tunnel_key, *id, packet.key.ip_proto, packet.key.src_ip(),
-             packet.key.dst_ip()};
+FragmentMemory::Key FragmentMemory::key_of(const sim::Packet& packet, uint32_t id) {
+  return {packet.key.tunnel_key, id, packet.key.ip_proto, packet.key.src_ip(), packet.key.dst_ip()};
 }
 
 void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outcome, uint64_t epoch,
                               MonoTime now) {
-  const auto key = key_of(first);
-  // What a router has to cut further, say, is another thing for each fragment.
-  if (!key || (outcome.verdict != sim::Verdict::forward && outcome.verdict != sim::Verdict::drop))
-    return;
+  const auto place = fragment_of(first.parsed, first.frame);
+  if (!place) return;
   if (now >= next_look_) forget(now);
+  const Key key = key_of(first, place->id);
+  const auto known = ports_.find(first.key.in_port);
+  if (known != ports_.end())
+    std::erase_if(known->second, [&](const auto& packet) { return packet.first == key; });
+  // What a router has to cut further, say, is another thing for each fragment.
+  if (!outcome.leads_fragments ||
+      (outcome.verdict != sim::Verdict::forward && outcome.verdict != sim::Verdict::drop))
+    return;
   OfPort& port = ports_[first.key.in_port];
-  std::erase_if(port, [&](const auto& known) { return known.first == *key; });
   if (port.size() == kOfOnePort) port.pop_front();
-  Done& done = port.emplace_back(*key, Done{}).second;
+  Done& done = port.emplace_back(key, Done{}).second;
+  done.end = place->offset + place->length;
   done.mask = outcome.mask;
   done.mask.ip_frag = done.mask.tcp_flags = 0;
   done.mask.tp_src = done.mask.tp_dst = Be16();
@@ -39,14 +42,16 @@ void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outc
 
 bool FragmentMemory::follow(const sim::Packet& later, sim::Outcome& outcome, uint64_t epoch,
                             MonoTime now) {
-  const auto key = key_of(later);
+  const auto place = fragment_of(later.parsed, later.frame);
   const auto port = ports_.find(later.key.in_port);
-  if (!key || port == ports_.end()) return false;
+  if (!place || port == ports_.end()) return false;
+  const Key key = key_of(later, place->id);
   const auto found = std::find_if(port->second.rbegin(), port->second.rend(),
-                                  [&](const auto& known) { return known.first == *key; });
+                                  [&](const auto& known) { return known.first == key; });
   if (found == port->second.rend()) return false;
   const Done& done = found->second;
-  if (done.epoch != epoch || now >= done.until || !((later.key & done.mask) == done.key) ||
+  if (done.epoch != epoch || now >= done.until || place->offset < done.end ||
+      !((later.key & done.mask) == done.key) ||
       !fits(done.actions, later.parsed, later.frame, later.offload.gso_size))
     return false;
   outcome.clear();

@@ -26,11 +26,13 @@ class FragmentMemory {
   static constexpr Duration kKept = std::chrono::seconds(30);
   static constexpr size_t kOfOnePort = 64;  ///< packets
 
-  /// What became of a first fragment; `epoch` is of the topology that it was asked of.
+  /// What became of a first fragment; `epoch` is of the topology that it was asked of. With what leads no others an earlier packet
+  /// of the same identification is forgotten.
   void remember(const sim::Packet& first, const sim::Outcome& outcome, uint64_t epoch,
                 MonoTime now);
   /// Makes the outcome of a later fragment that of its first one, ports aside. False: nobody knows it (any more); or the
-  /// fragment is another one's in more than the ports (MACs, tags, TTL), or too large for what was done.
+  /// fragment is another one's in more than the ports (MACs, tags, TTL), or too large for what was done; or it overlaps with the
+  /// first one, and would put other ports or flags in place of those that were looked at.
   [[nodiscard]] bool follow(const sim::Packet& later, sim::Outcome& outcome, uint64_t epoch,
                             MonoTime now);
   /// Of all ports.
@@ -46,6 +48,7 @@ class FragmentMemory {
   };
   struct Done {
     FlowKey key, mask;  ///< of the first one's class, without what it alone has
+    uint32_t end = 0;   ///< of the first one's part
     Actions actions;
     sim::Verdict verdict = sim::Verdict::drop;
     sim::DropReason reason = sim::DropReason::none;
@@ -54,10 +57,10 @@ class FragmentMemory {
   };
   /// The newest at the end.
   using OfPort = std::deque<std::pair<Key, Done>>;
-  [[nodiscard]] static std::optional<Key> key_of(const sim::Packet& packet);
+  [[nodiscard]] static Key key_of(const sim::Packet& packet, uint32_t id);
   void forget(MonoTime now);
 
-  std::map<uint32_t, OfPort> ports_;  ///< by number; none is empty
+  std::map<uint32_t, OfPort> ports_;  ///< by number
   MonoTime next_look_;
 };
 

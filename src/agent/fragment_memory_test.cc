@@ -104,6 +104,22 @@ TEST_P(FragmentMemoryTest, NotThoseThatDifferInMoreThanThePorts) {
   EXPECT_FALSE(follows(tagged)) << "of another network by the same interface";
 }
 
+TEST_P(FragmentMemoryTest, NotOneThatOverlapsWithTheFirst) {
+  // Cut smaller, the second piece lies within the first one of the others.
+  const std::vector<uint8_t> payload(200, 0xaa);
+  const auto smaller = fragment(udp_packet(spec(GetParam()), 1000, 53, payload), 72, 77);
+  EXPECT_FALSE(follows(smaller.at(1)));
+  EXPECT_TRUE(follows(smaller.back()));
+}
+
+TEST_P(FragmentMemoryTest, AnIdentificationThatIsUsedAgainIsAnotherPackets) {
+  const sim::Packet first = packet(all_[0]);
+  sim::Outcome outcome = translated(first);
+  outcome.leads_fragments = false;
+  memory_.remember(first, outcome, 1, kNow);
+  EXPECT_FALSE(follows(all_[1]));
+}
+
 TEST_P(FragmentMemoryTest, NotForLongAndNotUnderAnotherTopology) {
   EXPECT_FALSE(follows(all_[1], 2));
   EXPECT_TRUE(follows(all_[1], 1, kNow + FragmentMemory::kKept - std::chrono::seconds(1)));

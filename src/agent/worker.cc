@@ -128,7 +128,8 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
   if (outcome.follows_first && fragments_.follow(parsed, outcome, epoch_, now))
     ++counters_.fragments_followed;
   const auto connection = settle_connection(parsed, outcome, now);
-  if (outcome.leads_fragments) fragments_.remember(parsed, outcome, epoch_, now);
+  if (parsed.key.ip_frag == static_cast<uint8_t>(FragKind::first))
+    fragments_.remember(parsed, outcome, epoch_, now);
   if (!outcome.logged.empty()) rule_log_.write(parsed, outcome, *snapshot_, now);
   std::move(outcome.writes.begin(), outcome.writes.end(), std::back_inserter(writes_));
   switch (outcome.verdict) {

@@ -10,8 +10,14 @@
 
 namespace plexus {
 
-/// The identification of a fragment (RFC 791: 16 bits, RFC 8200: 32); nothing: `frame`, of which `parsed` tells, is no fragment.
-[[nodiscard]] std::optional<uint32_t> fragment_identification(const ParsedPacket& parsed,
-                                                              std::span<const uint8_t> frame);
+struct Fragment {
+  uint32_t id = 0;      ///< 16 bits of IPv4 (RFC 791), 32 of IPv6 (RFC 8200)
+  uint32_t offset = 0;  ///< in bytes, of what has been cut
+  uint32_t length = 0;  ///< in bytes
+};
+
+/// Nothing: `frame`, of which `parsed` tells, is no fragment.
+[[nodiscard]] std::optional<Fragment> fragment_of(const ParsedPacket& parsed,
+                                                  std::span<const uint8_t> frame);
 
 }  // namespace plexus

@@ -16,17 +16,24 @@ PacketSpec spec(bool v6) {
   return out;
 }
 
-TEST(FragmentIdentification, IsThatOfAllFragmentsOfAPacket) {
+TEST(FragmentOf, TellsAllOfAPacketApartAndTogether) {
   const std::vector<uint8_t> payload(300, 1);
   for (const bool v6 : {false, true}) {
     const auto all = fragment(udp_packet(spec(v6), 1, 2, payload), 200, 0xdeadbeef);
     ASSERT_EQ(all.size(), 2u + (v6 ? 1 : 0));
-    for (const Frame& one : all)
-      EXPECT_EQ(fragment_identification(parse_packet(one), one), v6 ? 0xdeadbeef : 0xbeefu);
+    uint32_t end = 0;
+    for (const Frame& one : all) {
+      const auto place = fragment_of(parse_packet(one), one);
+      ASSERT_TRUE(place);
+      EXPECT_EQ(place->id, v6 ? 0xdeadbeef : 0xbeefu);
+      EXPECT_EQ(place->offset, end);
+      end += place->length;
+    }
+    EXPECT_EQ(end, 8 + payload.size());
   }
 }
 
-TEST(FragmentIdentification, BehindOtherExtensionHeaders) {
+TEST(FragmentOf, BehindOtherExtensionHeaders) {
   const std::vector<uint8_t> payload(300, 1);
   Frame one = fragment(udp_packet(spec(true), 1, 2, payload), 200, 0xdeadbeef).at(1);
   // Destination options, eight bytes of padding, between the IPv6 header and the fragment's.
@@ -36,17 +43,17 @@ TEST(FragmentIdentification, BehindOtherExtensionHeaders) {
   one[14 + 5] = static_cast<uint8_t>(one[14 + 5] + options.size());
   const ParsedPacket parsed = parse_packet(one);
   ASSERT_EQ(parsed.error, ParseError::none);
-  EXPECT_EQ(fragment_identification(parsed, one), 0xdeadbeef);
+  EXPECT_EQ(fragment_of(parsed, one).value().id, 0xdeadbeef);
 }
 
-TEST(FragmentIdentification, NoneOfWhatIsNoFragment) {
+TEST(FragmentOf, NoneOfWhatIsNoFragment) {
   for (const bool v6 : {false, true}) {
     const Frame whole = udp_packet(spec(v6), 1, 2);
-    EXPECT_FALSE(fragment_identification(parse_packet(whole), whole));
+    EXPECT_FALSE(fragment_of(parse_packet(whole), whole));
   }
   Frame cut = fragment(udp_packet(spec(true), 1, 2, std::vector<uint8_t>(300)), 200, 1).at(1);
   cut.resize(14 + 40 + 4);
-  EXPECT_FALSE(fragment_identification(parse_packet(cut), cut));
+  EXPECT_FALSE(fragment_of(parse_packet(cut), cut));
 }
 
 }  // namespace

@@ -85,6 +85,21 @@ Match region_of(const model::PacketRegion& region) {
   return m;
 }
 
+/// For whom a rule came or went. One that asks for ports or the like is asked of later fragments as well, which have none: they
+/// may have to follow their first one now, or have no need to.
+void add_rule_change(const Tag& tag, const model::PacketRegion& region,
+                     std::vector<TagChange>& out) {
+  out.push_back({tag, region_of(region)});
+  if (region.tp_src_mask == 0 && region.tp_dst_mask == 0 && region.tcp_flags_mask == 0) return;
+  model::PacketRegion without = region;
+  without.tp_src = without.tp_dst = without.tp_src_mask = without.tp_dst_mask = 0;
+  without.tcp_flags = without.tcp_flags_mask = 0;
+  Match later = region_of(without);
+  later.mask.ip_frag = 0xff;
+  later.key.ip_frag = static_cast<uint8_t>(FragKind::later);
+  out.push_back({tag, later});
+}
+
 /// The region of an address group's prefix, of IPv4 that of ARP as well.
 Match region_of_set(const IpPrefix& prefix, Side side) {
   Match m = region_of(prefix, side);
@@ -138,12 +153,12 @@ void add_translations(const model::Delta& delta, std::vector<TagChange>& out) {
 void add_filters(const model::Delta& delta, std::vector<TagChange>& out) {
   for (ChainId id : delta.chains) out.push_back({chain_tag(id), std::nullopt});
   for (ChainId id : delta.asking_chains) out.push_back({tracking_tag(id), std::nullopt});
-  for (const auto& [id, region] : delta.rules) out.push_back({chain_tag(id), region_of(region)});
+  for (const auto& [id, region] : delta.rules) add_rule_change(chain_tag(id), region, out);
   for (SecurityGroupId id : delta.security_groups)
     for (const bool ingress : {true, false})
       out.push_back({security_tag(id, ingress), std::nullopt});
   for (const model::ChangedSecurityRule& rule : delta.security_rules)
-    out.push_back({security_tag(rule.group, rule.ingress), region_of(rule.region)});
+    add_rule_change(security_tag(rule.group, rule.ingress), rule.region, out);
   for (AddressGroupId id : delta.address_groups)
     for (const bool source : {true, false})
       out.push_back({address_group_tag(id, source), std::nullopt});

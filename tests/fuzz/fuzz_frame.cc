@@ -46,8 +46,8 @@ void check_views(const ParsedPacket& parsed, std::span<const uint8_t> frame) {
 uint64_t run(std::span<const uint8_t> frame) {
   const ParsedPacket parsed = parse_packet(frame);
   const bool is_fragment = parsed.error == ParseError::none && parsed.key.ip_frag != 0;
-  FUZZ_CHECK(fragment_identification(parsed, frame).has_value() == is_fragment,
-             "fragments, and they alone, have an identification");
+  FUZZ_CHECK(fragment_of(parsed, frame).has_value() == is_fragment,
+             "fragments, and they alone, have a place");
   FUZZ_CHECK(parsed.length <= frame.size(), "length");
   if (parsed.error == ParseError::none) {
     FUZZ_CHECK(parsed.l3_offset <= parsed.length && parsed.l4_offset <= parsed.length, "offsets");
