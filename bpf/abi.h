@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define PLEXUS_LAYOUT_VERSION 4
+#define PLEXUS_LAYOUT_VERSION 5
 
 // ---- limits ---------------------------------------------------------------------------------------------------
 #define PLEXUS_MAX_PORT_MASKS 32  // masks that one port may have, for each of the two key sizes
@@ -141,7 +141,9 @@ struct plexus_flow {
   __u16 flags;        // PLEXUS_FLOW_ bits
   __u32 next;         // the entry with the copies that have another rewrite; 0: no more
   __u16 drop_reason;  // of a flow that drops: the number of a sim::DropReason
-  __u16 reserved[3];
+  __u16 reserved;
+  __u32
+      storm_limit;  // packets a second, of all such flows of the port together (bucket.h); 0: any number
   struct plexus_rewrite rewrite;  // of the packet as it came
   struct plexus_output inline_outputs[PLEXUS_INLINE_OUTPUTS];
 } __attribute__((aligned(8)));
@@ -193,10 +195,11 @@ struct plexus_port_stats {
   __u64 upcalls_limited;
 };
 
-// A token bucket in one number: the time up to which the port's tokens have been used (see upcall.h).
+// A token bucket in one number: the time up to which the port's tokens have been used (see bucket.h).
 struct plexus_bucket {
   __u64 used_until;
 };
+#define PLEXUS_STORM_BURST 1000000000ull  // ns: what is not sent to many is saved up for so long
 
 // ---- tunnel ---------------------------------------------------------------------------------------------------
 struct plexus_tunnel {
@@ -279,7 +282,8 @@ struct plexus_injected {
   X(rewrite_failed)       /* the kernel could not make the header writable */            \
   X(output_failed)        /* the kernel refused a copy: no memory, interface down */     \
   X(too_large_for_upcall) /* more than PLEXUS_MAX_FRAME bytes, and no flow */            \
-  X(bad_injection)        /* injected by us, but without actions */
+  X(bad_injection)        /* injected by us, but without actions */                      \
+  X(storm_limit)          /* more of a port that go to many than its limit */
 
 #define PLEXUS_EVENTS(X) \
   X(flow_hits)           \

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-// Every map but those that only one header knows. All but the slots, `injected` and the last two are pinned by user space, so that they outlive the agent;
+// Every map but those that only one header knows. All but the slots, `storm_buckets`, `injected` and the last two are pinned by user space, so that they outlive the agent;
 // sizes marked "set by user space" are replaced before loading. Written by user space alone: everything but flow_stats,
-// port_stats, buckets, counters, flow_drops, upcalls and upcalls_waiting.
+// port_stats, buckets, storm_buckets, counters, flow_drops, upcalls and upcalls_waiting.
 #ifndef PLEXUS_MAPS_H
 #define PLEXUS_MAPS_H
 
@@ -57,6 +57,15 @@ struct {
   __type(key, __u32);
   __type(value, struct plexus_bucket);
 } buckets SEC(".maps");
+
+// What may still be sent to many. User space takes from it, too; each agent begins with full ones.
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 4096);  // by port index; set by user space
+  __type(key, __u32);
+  __type(value, struct plexus_bucket);
+} storm_buckets SEC(".maps");
 
 // -- tunnel
 

@@ -12,6 +12,7 @@
 
 #include "abi.h"
 #include "lib/answer.h"
+#include "lib/bucket.h"
 #include "lib/classify.h"
 #include "lib/counters.h"
 #include "lib/decapsulate.h"
@@ -54,6 +55,8 @@ static __always_inline int forward(struct __sk_buff* skb, __u32 port, __u32 port
     if (answered) return drop(port_index, answered);
     return send_back(skb, port, port_index);
   }
+  if (flow->storm_limit && !within_storm_limit(skb, port_index, flow->storm_limit))
+    return drop(port_index, PLEXUS_C_storm_limit);
   return run_actions(skb, &parsed, at, port_index, how);
 }
 

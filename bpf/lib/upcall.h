@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 // upcall(): hands a packet without a flow to user space, within its port's budget.
 //
-// The budget is a token bucket kept as one number, the generic cell rate algorithm (ITU-T I.371): `used_until` is the time
-// up to which tokens are used; a token costs `upcall_interval` of that time; an idle port saves up at most
+// The budget is a token bucket (bucket.h): a token costs `upcall_interval`; an idle port saves up at most
 // `upcall_burst`. It comes before the ring, so that a port that floods costs next to nothing and fills no ring.
 //
 // Besides, only so much of one port may wait in the ring (`upcall_waiting`): when the agent gets less done than the budgets
@@ -12,6 +11,7 @@
 #ifndef PLEXUS_LIB_UPCALL_H
 #define PLEXUS_LIB_UPCALL_H
 
+#include "bucket.h"
 #include "counters.h"
 #include "maps.h"
 
@@ -22,18 +22,7 @@ const volatile __u64 upcall_waiting = 262144;
 
 static __always_inline int take_token(__u32 port_index) {
   struct plexus_bucket* bucket = bpf_map_lookup_elem(&buckets, &port_index);
-  if (!bucket) return 0;
-  __u64 now = bpf_ktime_get_ns();
-  // Another CPU may take a token at the same time; after a few attempts give up, the port is flooding anyway.
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    __u64 used = *(volatile __u64*)&bucket->used_until;
-    __u64 from = used + upcall_burst < now ? now - upcall_burst : used;
-    if (from + upcall_interval > now) return 0;
-    if (__sync_val_compare_and_swap(&bucket->used_until, used, from + upcall_interval) == used)
-      return 1;
-  }
-  return 0;
+  return bucket && spend(bucket, upcall_interval, upcall_burst);
 }
 
 // The frame as it was on the wire: a VLAN tag in the skb's metadata goes back behind the addresses.

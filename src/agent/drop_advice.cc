@@ -108,6 +108,8 @@ std::string_view drop_advice(sim::DropReason reason) {
       return "allow it by a rule of one of the port's security groups";
     case R::vlan_of_sub_port:
       return "take the tag off, or plug the sender into the sub-port's bridge";
+    case R::storm_limit:
+      return "send less to many at once, or raise storm_limit of the port or its bridge";
     case R::spoofed_source:
       return "add an allowed address pair to the port, or switch its port_security off";
     case R::filter_unreadable:

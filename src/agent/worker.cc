@@ -259,9 +259,13 @@ void Worker::take_stats(const Match& match, const datapath::FlowStats& stats, Mo
 }
 
 void Worker::send(Slot& slot, const ParsedPacket& parsed) {
-  ++counters_.forwarded;
   Actions& actions = slot.outcome.actions;
   if (actions.drops()) return;
+  const auto& [in_port, tunnel_key, offload, frame] = slot.packet;
+  if (actions.storm_limit != 0 &&
+      !datapath_.take_from_storm_limit(in_port, actions.storm_limit, offload.packets(frame.size())))
+    return drop(sim::DropReason::storm_limit);
+  ++counters_.forwarded;
   if (const NeighbourAnswer* answer = actions.answer()) {
     auto back =
         neighbour_answer(parsed, slot.packet.frame, answer->target, answer->mac, answer->router);

@@ -71,6 +71,10 @@ struct FlowEntry {
 struct Offload {
   uint16_t gso_size = 0;  ///< > 0: one large TCP or UDP frame to be cut at this payload size
   bool partial_checksum = false;  ///< the transport checksum holds only the pseudo-header sum
+  /// How many packets a frame of `bytes` stands for, its headers counted as data.
+  [[nodiscard]] uint32_t packets(size_t bytes) const {
+    return gso_size == 0 ? 1 : static_cast<uint32_t>((bytes + gso_size - 1) / gso_size);
+  }
   bool operator==(const Offload&) const = default;
 };
 
@@ -167,6 +171,11 @@ class Datapath {
     for (size_t i = 0; i < packets.size(); ++i)
       done[i] = execute(packets[i].frame, packets[i].offload, *packets[i].actions);
   }
+
+  /// What a port may still send to many (Actions::storm_limit), where flows and those who execute take from the same: whether there
+  /// was enough for `packets`, of `limit` a second. The caller counts what it drops. execute() asks nobody.
+  [[nodiscard]] virtual bool take_from_storm_limit(DpPort port, uint32_t limit,
+                                                   uint32_t packets) = 0;
 
   /// Puts back what somebody else has taken away since: filters of ports, devices of our own. Says
   /// how much it was; for calling now and then.

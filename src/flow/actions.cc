@@ -162,11 +162,13 @@ std::string format(const Actions& actions) {
     out += format(copy.rewrite) + format(copy.output);
   }
   if (actions.mtu != 0) fmt::format_to(std::back_inserter(out), "; mtu {}", actions.mtu);
+  if (actions.storm_limit != 0)
+    fmt::format_to(std::back_inserter(out), "; {} a second", actions.storm_limit);
   return out;
 }
 
 bool same_effect(const Actions& a, const Actions& b) {
-  return a.mtu == b.mtu &&
+  return a.mtu == b.mtu && a.storm_limit == b.storm_limit &&
          std::is_permutation(a.copies.begin(), a.copies.end(), b.copies.begin(), b.copies.end());
 }
 

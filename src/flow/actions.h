@@ -61,6 +61,8 @@ struct Actions {
   /// Only for packets of at most this many bytes behind the Ethernet header and its tags (of an offloaded packet: each of
   /// the packets it stands for); larger ones are upcalls. 0: of any size.
   uint16_t mtu = 0;
+  /// Only so many packets a second of all that enter by the port and have a limit; the others are dropped (storm_limit). 0: all.
+  uint32_t storm_limit = 0;
   bool operator==(const Actions&) const = default;
   [[nodiscard]] bool drops() const { return copies.empty(); }
   /// Not null when the packets are answered.

@@ -88,6 +88,7 @@ uint64_t hash_of(std::span<const Dependency> dependencies, uint64_t seed) {
 uint64_t hash_of(const Actions& actions, uint64_t seed) {
   SeededHash h(seed);
   h.add(actions.mtu, actions.copies.size());
+  h.add(actions.storm_limit, 0);
   for (const Copy& copy : actions.copies) {
     add(h, copy.rewrite);
     add(h, copy.output);

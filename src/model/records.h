@@ -28,6 +28,7 @@ struct Bridge {
   std::optional<uint8_t> dscp = {};  ///< mark of what machines send into it
   /// Frames to 01:80:c2:00:00:00 to 0f, which bridges keep to themselves: spanning tree and the like; LLDP.
   bool forward_bpdu = false, forward_lldp = false;
+  uint32_t storm_limit = 0;  ///< of its ports that have none of their own
   bool operator==(const Bridge&) const = default;
 };
 
@@ -93,6 +94,8 @@ struct Port {
   bool port_security = false;                   ///< its machine sends from its own addresses only
   std::vector<AddressPair> allowed_pairs = {};  ///< and from these
   std::optional<uint8_t> dscp = {};             ///< bridge port: mark of what its machine sends
+  uint32_t storm_limit =
+      0;  ///< flooded frames a second that come by its interface; 0: the bridge's
   /// A sub-port: the frames of the parent's interface that carry the tag `vlan` (1 to 4094).
   std::optional<PortId> parent = {};
   uint16_t vlan = 0;

@@ -81,7 +81,7 @@ auto visible(const Port& p) {
   return std::tie(p.admin_up, p.unreadable, p.device, p.peer, p.migrating_to, p.mac, p.networks,
                   p.mtu, p.advertising, p.in_chain, p.out_chain, p.security_groups, p.port_groups,
                   p.port_security, p.allowed_pairs, p.dscp, p.parent, p.vlan, p.dhcp_options,
-                  p.outside);
+                  p.outside, p.storm_limit);
 }
 bool same_to_packets(const Port& a, const Port& b) {
   return visible(a) == visible(b) && (!a.port_security || a.addresses == b.addresses);
@@ -180,7 +180,7 @@ void Topology::change(const BridgeChange& c, Delta& delta) {
                   old->unreadable == c.now->unreadable && old->learning == c.now->learning &&
                   old->in_chain == c.now->in_chain && old->out_chain == c.now->out_chain &&
                   old->dscp == c.now->dscp && old->forward_bpdu == c.now->forward_bpdu &&
-                  old->forward_lldp == c.now->forward_lldp
+                  old->forward_lldp == c.now->forward_lldp && old->storm_limit == c.now->storm_limit
             : old == nullptr;
   if (!same) delta.bridges.push_back(c.id);
   if (c.now)

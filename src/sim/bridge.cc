@@ -73,6 +73,7 @@ void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Po
 
 void Simulation::flood(Journey& j, const model::Bridge& bridge, const model::Port* in) {
   depend(flood_tag(bridge.id));
+  flooded_ = true;
   std::vector<BridgeId> seen{bridge.id};
   const bool first = j.flooded == nullptr;
   if (first) j.flooded = &seen;

@@ -83,6 +83,7 @@ constexpr std::array<std::string_view, kDropReasonCount> kNames = {
     "translation_failed",
     "fragment_refused",
     "vlan_of_sub_port",
+    "storm_limit",
 };
 static_assert(!kNames.back().empty(), "a name for each reason");
 

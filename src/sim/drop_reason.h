@@ -99,9 +99,10 @@ enum class DropReason : uint8_t {
   fragment_refused,
   // Sub-ports.
   vlan_of_sub_port,
+  storm_limit,
 };
 /// One more than the last.
-inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::vlan_of_sub_port) + 1;
+inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::storm_limit) + 1;
 
 /// "port_unbound": the enumerator's own name.
 [[nodiscard]] std::string_view to_string(DropReason reason);

@@ -72,6 +72,7 @@ void Outcome::clear() {
   reason = DropReason::none;
   actions.copies.clear();
   actions.mtu = 0;
+  actions.storm_limit = 0;
   mask = FlowKey();
   cacheable = false;
   dependencies.clear();
@@ -144,6 +145,7 @@ void Simulation::run() {
     if (!fate.copies.empty()) {
       out.verdict = Verdict::forward;
       out.actions.copies.swap(fate.copies);
+      out.actions.storm_limit = storm_limit();
     } else if (fate.consumed) {
       out.verdict = Verdict::consumed;
     } else {
@@ -191,6 +193,15 @@ void Simulation::run() {
     fate.copies.clear();
     out.actions.copies.swap(fate.copies);
   }
+}
+
+/// Of the packet: where it entered, should it be flooded.
+uint32_t Simulation::storm_limit() const {
+  if (!flooded_ || entered_by_ == nullptr) return 0;
+  if (entered_by_->storm_limit != 0) return entered_by_->storm_limit;
+  const auto* id = std::get_if<BridgeId>(&entered_by_->device);
+  const model::Bridge* bridge = id != nullptr ? snapshot_.bridge(*id) : nullptr;
+  return bridge != nullptr ? bridge->storm_limit : 0;
 }
 
 void Simulation::drop(Journey& j, DropReason reason, DeviceKind kind, std::string_view name,

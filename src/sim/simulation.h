@@ -158,6 +158,7 @@ class Simulation {
   // bridge.cc
   void bridge(Journey& j, const model::Bridge& bridge, const model::Port& in);
   void flood(Journey& j, const model::Bridge& bridge, const model::Port* in);
+  [[nodiscard]] uint32_t storm_limit() const;
   void flood_local(Journey& j, const model::Bridge& bridge, const model::Port* in);
   void flood_remote(Journey& j, const model::Bridge& bridge);
   [[nodiscard]] bool bridge_works(Journey& j, const model::Bridge& bridge);
@@ -520,6 +521,7 @@ class Simulation {
   const model::Port* entered_by_ =
       nullptr;  ///< the exterior port of this host, or the sub-port whose tag it has; null: by tunnel
   BridgeId flooded_on_;   ///< of a flood key; else nil
+  bool flooded_ = false;  ///< by a bridge
   bool tracked_ = false;  ///< somebody has asked; the next two are set
   state::Sighting sighting_;
   state::Standing standing_;

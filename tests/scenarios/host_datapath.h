@@ -93,6 +93,9 @@ class HostDatapath final : public datapath::Datapath {
     const datapath::InNamespace there(home_);
     return real_.repair();
   }
+  [[nodiscard]] bool take_from_storm_limit(DpPort port, uint32_t limit, uint32_t packets) override {
+    return real_.take_from_storm_limit(port, limit, packets);
+  }
   [[nodiscard]] int upcall_fd() const override { return real_.upcall_fd(); }
   size_t receive(datapath::Quota quota,
                  const std::function<void(datapath::Upcall&&)>& sink) override {

@@ -339,6 +339,7 @@ TEST_P(Conformance, FlowsOutliveTheAgent) {
   tagged.pop_vlan = true;
   many.copies.push_back({tagged, LocalOutput{DpPort{18}}});
   many.mtu = 1500;
+  many.storm_limit = 1000;
   put(exactly(16, udp(v4())), to_port(17), 1);
   put(exactly(16, udp(v6())), to_port(18, rewrite), UINT64_MAX);
   put(all_of(17), many, 3);

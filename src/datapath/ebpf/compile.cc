@@ -204,6 +204,7 @@ IpAddr address_from_kernel(const uint8_t (&in)[16]) {
 Result<CompiledFlow> compile(const Actions& actions) {
   CompiledFlow out;
   out.mtu = actions.mtu;
+  out.storm_limit = actions.storm_limit;
   if (actions.drops()) return out;
   if (auto valid = check_actions(actions); !valid) return valid.error();
   if (const NeighbourAnswer* answer = actions.answer()) {
@@ -265,7 +266,9 @@ Result<CompiledFlow> compile(const Flow& flow) {
 }
 
 void decompile(const plexus_flow& entry, std::span<const plexus_output> outputs, Actions& out) {
-  out.mtu = std::max(out.mtu, entry.mtu);  // only the first of several entries has one
+  // Only the first of several entries has them.
+  out.mtu = std::max(out.mtu, entry.mtu);
+  out.storm_limit = std::max(out.storm_limit, entry.storm_limit);
   const Rewrite common = decompile(entry.rewrite);
   if ((entry.flags & PLEXUS_FLOW_ANSWERS) != 0 && common.eth_src && common.ip_dst) {
     const bool router = (entry.flags & PLEXUS_FLOW_ANSWERS_AS_ROUTER) != 0;

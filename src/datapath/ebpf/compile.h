@@ -21,6 +21,7 @@ struct CompiledFlow {
   bool ipv6_key = false;   ///< some IPv6 packet can match
   uint16_t mtu = 0;
   uint16_t flags = 0;  ///< PLEXUS_FLOW_ bits
+  uint32_t storm_limit = 0;
   /// The first `group_count` count, at least one; in the order in which the kernel makes them.
   std::array<CompiledGroup, PLEXUS_MAX_GROUPS> groups{};
   size_t group_count = 1;

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -18,6 +19,7 @@
 #include "datapath/check_flow.h"
 #include "datapath/ebpf/old_layout.h"
 #include "datapath/ebpf/tc_hook.h"
+#include "datapath/token_bucket.h"
 #include "tc_programs.skel.h"
 
 namespace plexus::datapath {
@@ -67,12 +69,14 @@ bool switch_ipv6(const std::string& interface, bool on) {
 // ---- opening ----------------------------------------------------------------------------------
 
 EbpfDatapath::EbpfDatapath(Locks locks, netlink::Route route, Programs programs, FlowStore flows,
-                           PortSlots port_slots, InterfaceSlots interface_slots, Injector injector,
+                           MappedArray<uint64_t> storm_buckets, PortSlots port_slots,
+                           InterfaceSlots interface_slots, Injector injector,
                            std::unique_ptr<UpcallRing> ring, const EbpfOptions& options)
     : locks_(std::move(locks)),
       route_(std::move(route)),
       programs_(std::move(programs)),
       flows_(std::move(flows)),
+      storm_buckets_(std::move(storm_buckets)),
       port_slots_(std::move(port_slots)),
       interface_slots_(std::move(interface_slots)),
       injector_(std::move(injector)),
@@ -113,6 +117,9 @@ Result<std::unique_ptr<EbpfDatapath>> EbpfDatapath::open(const EbpfOptions& opti
   if (!programs) return programs.error();
   auto flows = FlowStore::open(programs->skeleton(), options.max_flows);
   if (!flows) return flows.error();
+  auto storm_buckets =
+      MappedArray<uint64_t>::map(bpf_map__fd(programs->skeleton().maps.storm_buckets));
+  if (!storm_buckets) return storm_buckets.error();
   auto port_slots = PortSlots::open(bpf_map__fd(programs->skeleton().maps.port_slots));
   if (!port_slots) return port_slots.error();
   auto interface_slots =
@@ -125,10 +132,10 @@ Result<std::unique_ptr<EbpfDatapath>> EbpfDatapath::open(const EbpfOptions& opti
   auto injector = Injector::open(*route);
   if (!injector) return injector.error();
 
-  std::unique_ptr<EbpfDatapath> out(
-      new EbpfDatapath(std::move(*locks), std::move(*route), std::move(*programs),
-                       std::move(*flows), std::move(*port_slots), std::move(*interface_slots),
-                       std::move(*injector), std::move(*ring), options));
+  std::unique_ptr<EbpfDatapath> out(new EbpfDatapath(
+      std::move(*locks), std::move(*route), std::move(*programs), std::move(*flows),
+      std::move(*storm_buckets), std::move(*port_slots), std::move(*interface_slots),
+      std::move(*injector), std::move(*ring), options));
   if (auto adopted = out->adopt(); !adopted) return adopted.error().in("taking over the datapath");
   return out;
 }
@@ -540,6 +547,22 @@ void EbpfDatapath::execute_many(std::span<const Execution> packets, std::span<Re
     first = i + 1;
   }
   send_before(packets.size());
+}
+
+bool EbpfDatapath::take_from_storm_limit(DpPort port, uint32_t limit, uint32_t packets) {
+  static_assert(sizeof(plexus_bucket) == sizeof(uint64_t) &&
+                kStormBurst == Duration(PLEXUS_STORM_BURST));
+  const auto index = index_of(port.number);
+  if (!index) return false;
+  std::atomic_ref<uint64_t> bucket(storm_buckets_[*index]);
+  uint64_t used = bucket.load(std::memory_order_relaxed);
+  std::optional<MonoTime> after;
+  do {
+    after = TokenBucket::used_after({static_cast<int64_t>(used)}, mono_now(),
+                                    storm_cost(limit, packets), kStormBurst);
+  } while (after && !bucket.compare_exchange_weak(used, static_cast<uint64_t>(after->ns),
+                                                  std::memory_order_relaxed));
+  return after.has_value();
 }
 
 size_t EbpfDatapath::receive(Quota quota, const std::function<void(Upcall&&)>& sink) {

@@ -57,6 +57,7 @@ class EbpfDatapath final : public Datapath {
   /// Filters of ports whose interface is there, the tunnel device with its filter, the underlay's filter, the injection device. One
   /// question to the kernel for each. And the underlay's filter follows the tunnel's address.
   Result<size_t> repair() override;
+  [[nodiscard]] bool take_from_storm_limit(DpPort port, uint32_t limit, uint32_t packets) override;
   [[nodiscard]] int upcall_fd() const override { return ring_->fd(); }
   size_t receive(Quota quota, const std::function<void(Upcall&&)>& sink) override;
   void set_group(DpPort port, uint64_t group) override { ring_->set_group(port, group); }
@@ -75,8 +76,9 @@ class EbpfDatapath final : public Datapath {
   using InterfaceSlots = Slots<plexus_interface, &plexus_interface::ifindex>;
 
   EbpfDatapath(Locks locks, netlink::Route route, Programs programs, FlowStore flows,
-               PortSlots port_slots, InterfaceSlots interface_slots, Injector injector,
-               std::unique_ptr<UpcallRing> ring, const EbpfOptions& options);
+               MappedArray<uint64_t> storm_buckets, PortSlots port_slots,
+               InterfaceSlots interface_slots, Injector injector, std::unique_ptr<UpcallRing> ring,
+               const EbpfOptions& options);
 
   /// Ports, tunnel and flows as the maps have them; programs of this start everywhere.
   Result<void> adopt();
@@ -121,6 +123,7 @@ class EbpfDatapath final : public Datapath {
   mutable netlink::Route route_;
   Programs programs_;
   FlowStore flows_;
+  MappedArray<uint64_t> storm_buckets_;  ///< by port index; programs take from them, too
   PortSlots port_slots_;
   InterfaceSlots interface_slots_;
   Injector injector_;

@@ -231,6 +231,7 @@ Result<uint32_t> FlowStore::write_entry(const Flow& flow, const CompiledFlow& co
   entry.cookie = flow.cookie;
   entry.stats = stats_slot;
   entry.mtu = compiled.mtu;
+  entry.storm_limit = compiled.storm_limit;
   entry.flags = compiled.flags;
   entry.drop_reason = static_cast<uint16_t>(flow.drop_reason);
   return write_groups(compiled, 0, 0, entry);
@@ -481,6 +482,7 @@ std::optional<uint32_t> FlowStore::set_injection(size_t n, const CompiledFlow& a
   entry.rewrite = actions.groups[0].rewrite;
   entry.outputs = static_cast<uint16_t>(actions.outputs.size());
   entry.mtu = entry.flags = 0;
+  entry.storm_limit = 0;
   entry.next = 0;
   std::copy(actions.outputs.begin(), actions.outputs.end(), entry.inline_outputs);
   return inject_entries_[n];

@@ -79,7 +79,8 @@ void set_sizes(tc_programs& s, const EbpfOptions& o) {
   const auto size = [](bpf_map* map, uint32_t entries) {
     (void)bpf_map__set_max_entries(map, entries);  // fails only after loading
   };
-  for (bpf_map* map : {s.maps.ports, s.maps.interfaces, s.maps.port_stats, s.maps.buckets})
+  for (bpf_map* map :
+       {s.maps.ports, s.maps.interfaces, s.maps.port_stats, s.maps.buckets, s.maps.storm_buckets})
     size(map, o.max_ports);
   size(s.maps.upcalls_waiting, o.max_ports);
   size(s.maps.mask_lists, o.max_ports * 2);

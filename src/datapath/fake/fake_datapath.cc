@@ -197,6 +197,10 @@ void FakeDatapath::forward(Port& port, uint32_t tunnel_key, std::span<const uint
     entry->stats.last_used = options_.clock();
     if (entry->flow.actions.drops())
       ++counters_.flow_drops[std::string(sim::to_string(entry->flow.drop_reason))];
+    const uint32_t limit = entry->flow.actions.storm_limit;
+    if (limit != 0 &&
+        !port.storm.take(options_.clock(), storm_cost(limit, offload.packets(frame.size()))))
+      return drop(port, "storm_limit");
     return run(entry->flow.actions, parsed, frame, offload, port);
   }
   ++counters_.flow_misses;
@@ -259,6 +263,11 @@ Result<void> FakeDatapath::execute(std::span<const uint8_t> frame, const Offload
     return Error{ErrorCode::invalid, "an answer is sent by its flow, not by execute"};
   if (!actions.drops()) run(actions, parsed, frame, offload, ports_.find(kTunnelPort)->second);
   return {};
+}
+
+bool FakeDatapath::take_from_storm_limit(DpPort port, uint32_t limit, uint32_t packets) {
+  const auto it = ports_.find(port);
+  return it != ports_.end() && it->second.storm.take(options_.clock(), storm_cost(limit, packets));
 }
 
 size_t FakeDatapath::receive(Quota quota, const std::function<void(Upcall&&)>& sink) {

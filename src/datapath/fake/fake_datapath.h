@@ -68,6 +68,7 @@ class FakeDatapath final : public Datapath {
   Result<std::vector<FlowEntry>> dump_flows() const override;
   Result<void> execute(std::span<const uint8_t> frame, const Offload& offload,
                        const Actions& actions) override;
+  [[nodiscard]] bool take_from_storm_limit(DpPort port, uint32_t limit, uint32_t packets) override;
   [[nodiscard]] int upcall_fd() const override { return event_.get(); }
   size_t receive(Quota quota, const std::function<void(Upcall&&)>& sink) override;
   void set_group(DpPort port, uint64_t group) override { upcalls_.set_group(port, group); }
@@ -85,6 +86,7 @@ class FakeDatapath final : public Datapath {
     TokenBucket bucket;
     std::vector<Subtable> subtables;
     size_t waiting = 0;  ///< what its waiting upcalls cost
+    TokenBucket storm = TokenBucket({}, kStormBurst);
   };
 
   void forward(Port& port, uint32_t tunnel_key, std::span<const uint8_t> frame,

@@ -49,6 +49,7 @@ model::Bridge to_model(const v1::Bridge& record) {
   bridge.dscp = fields.code_point(record.has_dscp(), record.dscp());
   bridge.forward_bpdu = record.forward_bpdu();
   bridge.forward_lldp = record.forward_lldp();
+  bridge.storm_limit = record.storm_limit();
   bridge.unreadable = fields.unreadable();
   return bridge;
 }
@@ -108,6 +109,7 @@ model::Port to_model(const v1::Port& record) {
   for (const std::string& raw : record.dhcp_options())
     port.dhcp_options.push_back(fields.need(dhcp_option_of(raw)));
   port.outside = record.outside();
+  port.storm_limit = record.storm_limit();
   // One device, and one way to be plugged in at most: anything else we would have to guess.
   port.unreadable = fields.unreadable() || record.has_bridge() == record.has_router() ||
                     record.has_peer() + record.has_host() + record.has_parent() > 1;

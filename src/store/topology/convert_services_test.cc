@@ -164,11 +164,13 @@ TEST(ConvertServices, PortsBridgesRoutersAndGroups) {
   p.set_parent(id("parent"));
   p.set_vlan(7);
   p.set_dscp(46);
+  p.set_storm_limit(9);
   p.add_dhcp_options(std::string("\x00\x42hi", 4));
   const auto port = to_model(p);
   EXPECT_EQ(port.parent->uuid.raw(), id("parent"));
   EXPECT_EQ(port.vlan, 7);
   EXPECT_EQ(port.dscp, 46);
+  EXPECT_EQ(port.storm_limit, 9u);
   EXPECT_EQ(port.dhcp_options.size(), 1u);
   expect_newer_is_unreadable(p);
   p.set_peer(id("peer"));
@@ -182,8 +184,10 @@ TEST(ConvertServices, PortsBridgesRoutersAndGroups) {
   EXPECT_TRUE(to_model(r).outside);
   auto bridge = with_id<v1::Bridge>();
   bridge.set_dscp(0);
+  bridge.set_storm_limit(100);
   bridge.set_forward_lldp(true);
   EXPECT_EQ(to_model(bridge).dscp, 0);
+  EXPECT_EQ(to_model(bridge).storm_limit, 100u);
   EXPECT_TRUE(to_model(bridge).forward_lldp);
   EXPECT_FALSE(to_model(bridge).forward_bpdu);
   auto router = with_id<v1::Router>();
