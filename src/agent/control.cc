@@ -152,13 +152,13 @@ int http_status(ErrorCode code) {
 ControlAnswer Control::answer(std::string_view method, std::string_view path,
                               std::string_view body) {
   const bool post = path == "/v1/trace";
-  static constexpr std::string_view kKnown[] = {"/v1/status",      "/v1/ports", "/v1/flows",
-                                                "/v1/connections", "/v1/trace", "/health",
-                                                "/metrics"};
+  static constexpr std::string_view kKnown[] = {"/v1/status",      "/v1/ports",  "/v1/flows",
+                                                "/v1/connections", "/v1/traces", "/v1/trace",
+                                                "/health",         "/metrics"};
   if (std::find(std::begin(kKnown), std::end(kKnown), path) == std::end(kKnown)) {
     return problem(404,
                    "no such path; an agent has /v1/status, /v1/ports, /v1/flows, /v1/connections, "
-                   "/v1/trace, /health, /metrics");
+                   "/v1/traces, /v1/trace, /health, /metrics");
   }
   if (method != (post ? "POST" : "GET")) {
     return problem(405, std::string(path) + " takes " + (post ? "POST" : "GET"));
@@ -176,6 +176,7 @@ ControlAnswer Control::answer(std::string_view method, std::string_view path,
                     : path == "/v1/ports"       ? ports()
                     : path == "/v1/flows"       ? flows()
                     : path == "/v1/connections" ? connections()
+                    : path == "/v1/traces"      ? traces()
                                                 : trace(body);
   if (!made) return problem(http_status(made.error().code), made.error().message);
   return {200, "application/json", codec::write_json(*made)};
@@ -328,6 +329,11 @@ Result<Node> Control::connections() {
     if (!worker.ready()) return Error{ErrorCode::unavailable, "the agent has no topology yet"};
     return connections_document(worker.connections().table(), worker.snapshot(), mono_now());
   });
+}
+
+Result<Node> Control::traces() {
+  return worker_.call<Node>(
+      [](Worker& worker) -> Result<Node> { return traces_document(worker.traces(), mono_now()); });
 }
 
 Result<Node> Control::trace(std::string_view body) {

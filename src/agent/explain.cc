@@ -118,14 +118,15 @@ Described described(const Tag& tag, const model::Snapshot& snapshot) {
       return {"pool", name_of(snapshot.pool(PoolId{tag.id})), "its members"};
     case TagKind::dhcp:
       return {"bridge", name_of(snapshot.bridge(BridgeId{tag.id})), "its DHCP subnets"};
-    case TagKind::mirrors: {
+    case TagKind::mirrors:
+    case TagKind::trace_requests: {
       const model::Port* port = snapshot.port(PortId{tag.id});
       const model::Bridge* bridge = snapshot.bridge(BridgeId{tag.id});
       const auto [kind, name] =
           port != nullptr     ? std::pair{"port", name_of(port)}
           : bridge != nullptr ? std::pair{"bridge", name_of(bridge)}
                               : std::pair{"router", name_of(snapshot.router(RouterId{tag.id}))};
-      return {kind, name, "its mirrors"};
+      return {kind, name, tag.kind == TagKind::mirrors ? "its mirrors" : "its trace requests"};
     }
   }
   return {"thing", "", tag.str()};

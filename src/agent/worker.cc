@@ -38,6 +38,7 @@ void Worker::publish(std::shared_ptr<const model::Snapshot> snapshot,
   const auto before = std::exchange(snapshot_, std::move(snapshot));
   epoch_ = epoch;
   connections_.publish(before.get(), *snapshot_, changes, now);
+  traces_.publish(*snapshot_);
   size_t asked = 0;
   for (const Match& match : flows_.touched_by(changes, options_.max_renewed)) {
     if (asked++ < options_.max_renewed && renew(match, now)) {
@@ -58,7 +59,7 @@ bool Worker::renew(const Match& match, MonoTime now) {
   const sim::Packet packet = sim::packet_of(frame, DpPort{match.key.in_port}, match.key.tunnel_key);
   if (packet.parsed.error != ParseError::none || !match.covers(packet.key)) return false;
   sim::Outcome outcome;
-  sim::simulate(packet, *snapshot_, connections_.view(), now, outcome);
+  sim::simulate(packet, *snapshot_, view(), now, outcome);
   // A connection that is not known any more begins by a packet, not by its flow.
   if (outcome.begins) return false;
   if (!outcome.cacheable || !outcome.writes.empty() || !outcome.generated.empty() ||
@@ -108,7 +109,7 @@ uint64_t Worker::tenant_of(DpPort port) const {
   return it == tenants_.end() ? uint64_t{1} << 63 | port.number : it->second;
 }
 
-void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
+void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now, bool followed) {
   if (!snapshot_) return drop(sim::DropReason::unknown_port);
   if (slots_used_ == slots_.size()) finish_batch();
   Slot& slot = slots_[slots_used_++];
@@ -124,7 +125,11 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now) {
     outcome.actions = known->actions;
     return send(slot, parsed.parsed);
   }
-  sim::simulate(parsed, *snapshot_, connections_.view(), now, outcome);
+  sim::simulate(parsed, *snapshot_, view(), now, outcome);
+  // Who waits for a neighbour is heard of at first, and when it goes on.
+  const bool waits_on = tries > 1 && outcome.verdict == sim::Verdict::postpone;
+  if (!outcome.traced.empty() && !followed && !waits_on)
+    traces_.follow(parsed, outcome, *snapshot_, view(), now);
   if (outcome.follows_first && fragments_.follow(parsed, outcome, epoch_, now))
     ++counters_.fragments_followed;
   const auto connection = settle_connection(parsed, outcome, now);
@@ -315,7 +320,7 @@ void Worker::retry_parked(MonoTime now, bool all) {
     if (all) {
       // Something changed: ask again, without counting a try and without asking the neighbour once more.
       sim::Outcome outcome;
-      sim::simulate(packet_of(p.packet), *snapshot_, connections_.view(), now, outcome);
+      sim::simulate(packet_of(p.packet), *snapshot_, view(), now, outcome);
       if (outcome.verdict != sim::Verdict::postpone || outcome.missing != p.missing)
         handle(std::move(p.packet), p.tries, now);
       else if (parked_.park(std::move(p)) != Parking::Answer::parked)
@@ -332,7 +337,7 @@ void Worker::retry_parked(MonoTime now, bool all) {
 /// Nobody answered: the sender is told (RFC 1812 5.2.7.1, RFC 4861 7.2.2).
 void Worker::give_up(const Parked& p, MonoTime now) {
   const sim::Outcome outcome =
-      sim::simulate_last_try(packet_of(p.packet), *snapshot_, now, nullptr, connections_.view());
+      sim::simulate_last_try(packet_of(p.packet), *snapshot_, now, nullptr, view());
   drop(outcome.verdict == sim::Verdict::drop ? outcome.reason
                                              : sim::DropReason::neighbour_unresolved);
   send_generated(outcome.generated, now);
@@ -408,7 +413,7 @@ void Worker::adopt(MonoTime now) {
     const sim::Packet parsed = sim::packet_of(frame, DpPort{entry.flow.match.key.in_port},
                                               entry.flow.match.key.tunnel_key);
     sim::Outcome outcome;
-    sim::simulate(parsed, *snapshot_, connections_.view(), now, outcome);
+    sim::simulate(parsed, *snapshot_, view(), now, outcome);
     const bool same = outcome.cacheable && !outcome.begins &&
                       same_effect(outcome.actions, entry.flow.actions) &&
                       match_of(parsed.key, outcome.mask) == entry.flow.match &&
@@ -436,8 +441,8 @@ sim::Outcome Worker::ask(DpPort in_port, uint32_t tunnel_key, std::span<const ui
                          MonoTime now, sim::Trace* trace) const {
   PLEXUS_CHECK(snapshot_ != nullptr, "ask() after the first publish()");
   sim::Outcome outcome;
-  sim::simulate(sim::packet_of(frame, in_port, tunnel_key), *snapshot_, connections_.view(), now,
-                outcome, trace);
+  sim::simulate(sim::packet_of(frame, in_port, tunnel_key), *snapshot_, view(), now, outcome,
+                trace);
   return outcome;
 }
 

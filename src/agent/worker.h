@@ -20,6 +20,7 @@
 #include "agent/fragment_memory.h"
 #include "agent/held_packets.h"
 #include "agent/icmp_limiter.h"
+#include "agent/packet_traces.h"
 #include "agent/parking.h"
 #include "agent/router_advertiser.h"
 #include "agent/rule_log.h"
@@ -126,6 +127,14 @@ class Worker {
   [[nodiscard]] datapath::Datapath& datapath() { return datapath_; }
   [[nodiscard]] size_t parked() const { return parked_.size(); }
   [[nodiscard]] const Connections& connections() const { return connections_; }
+  /// Of the packets that trace requests asked for.
+  [[nodiscard]] const PacketTraces& traces() const { return traces_; }
+  /// What is known beside the topology.
+  [[nodiscard]] sim::ConnectionView view() const {
+    sim::ConnectionView view = connections_.view();
+    view.spent = &traces_.spent();
+    return view;
+  }
   /// Packets that wait until another host knows of their connection.
   [[nodiscard]] size_t held() const { return held_.size(); }
 
@@ -140,7 +149,8 @@ class Worker {
   /// Packets are handled in batches: handle() finds a packet's answer, finish_batch() puts the new flows into the datapath and sends
   /// what is to be sent, in the order of the handling. A flow is in `flows_` from handle() on, so that a later packet of the same
   /// batch finds it.
-  void handle(datapath::Upcall&& packet, unsigned tries, MonoTime now);
+  /// `followed`: what trace requests want of it is written down already.
+  void handle(datapath::Upcall&& packet, unsigned tries, MonoTime now, bool followed = false);
   void finish_batch();
   /// Keeps a flow that the datapath has.
   void remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now);
@@ -203,6 +213,7 @@ class Worker {
   ConnectionFlows connection_flows_;
   HeldPackets held_;
   RuleLog rule_log_;
+  PacketTraces traces_;
   FragmentMemory fragments_;
   Parking parked_;
   std::vector<sim::StateWrite> writes_;

@@ -34,7 +34,7 @@ std::optional<state::ConnectionNumber> Worker::settle_connection(const sim::Pack
       return std::nullopt;
     }
     if (!begun.again) return begun.number;
-    sim::simulate(packet, *snapshot_, connections_.view(), now, outcome);
+    sim::simulate(packet, *snapshot_, view(), now, outcome);
   }
   refuse(outcome, sim::DropReason::connection_conflict);
   return std::nullopt;
@@ -99,7 +99,8 @@ void Worker::touch_connection(const Match& match, MonoTime used, MonoTime now) {
 /// Packets whose connection is known elsewhere by now, or that have waited long enough.
 void Worker::release_held(MonoTime now) {
   for (const state::ConnectionNumber number : connections_.take_released())
-    for (HeldPacket& held : held_.take(number)) handle(std::move(held.packet), held.tries, now);
+    for (HeldPacket& held : held_.take(number))
+      handle(std::move(held.packet), held.tries, now, true);
   finish_batch();
 }
 

@@ -69,6 +69,7 @@ using PoolId = Id<struct PoolKind>;
 using PoolMemberId = Id<struct PoolMemberKind>;
 using DhcpSubnetId = Id<struct DhcpSubnetKind>;
 using MirrorId = Id<struct MirrorKind>;
+using TraceRequestId = Id<struct TraceRequestKind>;
 
 }  // namespace plexus
 

@@ -125,6 +125,35 @@ void print_flows(const Node& answer, bool why, Terminal& terminal) {
                               flows->items.size() == 1 ? "" : "s");
 }
 
+/// Leaves only the traces of one request, when one is named.
+void keep_request(Node& answer, const std::string& request) {
+  if (request.empty()) return;
+  for (codec::Member& member : answer.members) {
+    if (member.key != "traces") continue;
+    std::erase_if(member.value.items, [&](const Node& trace) {
+      return text_of(trace, "request") != request && text_of(trace, "request_id") != request;
+    });
+  }
+}
+
+void print_traces(const Node& answer, Terminal& terminal) {
+  const Node* traces = answer.find("traces");
+  if (traces == nullptr || traces->items.empty()) {
+    terminal.out << "no traces\n";
+    return;
+  }
+  const Palette& c = terminal.palette;
+  for (const Node& trace : traces->items) {
+    const Node* age = trace.find("age_ms");
+    const auto ms = age != nullptr ? codec::parse_number(age->text) : std::nullopt;
+    terminal.out << c.bold(text_of(trace, "request")) << " #" << text_of(trace, "number") << ", "
+                 << ms.value_or(0) / 1000 << " s ago: " << c.cyan(text_of(trace, "outcome"))
+                 << "\n";
+    if (const Node* steps = trace.find("steps"))
+      for (const Node& step : steps->items) terminal.out << "    " << step.text << "\n";
+  }
+}
+
 void print_connections(const Node& answer, Terminal& terminal) {
   const Node* connections = answer.find("connections");
   if (connections == nullptr || connections->items.empty()) {
@@ -277,16 +306,20 @@ int run_agent(const Invocation& in, Terminal& terminal) {
                     ? trace(agent, in)
                     : agent.call("GET", in.verb == Verb::flows         ? "/v1/flows"
                                         : in.verb == Verb::connections ? "/v1/connections"
+                                        : in.verb == Verb::traces      ? "/v1/traces"
                                         : in.verb == Verb::agent_ports ? "/v1/ports"
                                                                        : "/v1/status");
   if (!answer) return fail(answer.error(), terminal);
   if (in.verb == Verb::trace) return show_trace(in, std::move(*answer), terminal);
+  if (in.verb == Verb::traces) keep_request(*answer, in.request);
   if (in.output == Output::json || in.output == Output::yaml) {
     print_document(*answer, in.output, terminal);
   } else if (in.verb == Verb::flows) {
     print_flows(*answer, in.why, terminal);
   } else if (in.verb == Verb::connections) {
     print_connections(*answer, terminal);
+  } else if (in.verb == Verb::traces) {
+    print_traces(*answer, terminal);
   } else {
     terminal.out << readable(*answer, terminal.width);
   }

@@ -69,6 +69,8 @@ TEST(CommandLine, AgentCommands) {
   EXPECT_EQ(expected->what, "no_route");
   EXPECT_EQ(good({"flows"}).verb, Verb::flows);
   EXPECT_EQ(good({"connections", "--host", "h1"}).verb, Verb::connections);
+  EXPECT_EQ(good({"traces"}).verb, Verb::traces);
+  EXPECT_EQ(good({"traces", "--request", "why"}).request, "why");
   EXPECT_EQ(good({"agent", "flows", "--agent", "unix:/x"}).agent, "unix:/x");
   EXPECT_EQ(good({"agent", "status"}).verb, Verb::agent_status);
   // --host is a field of a port, and an option of the agent's commands.

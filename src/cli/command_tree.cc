@@ -241,6 +241,12 @@ void add_agent_commands(CommandSpec& root) {
       group, command("flows", "The flows a host has installed", Verb::flows, flow_options)));
   root.commands.push_back(in_group(group, command("connections", "The connections a host knows",
                                                   Verb::connections, agent_options())));
+  std::vector<OptionSpec> trace_options = agent_options();
+  trace_options.push_back(of_type(
+      valued("request", "NAME|ID", "Only what this trace request asked for"), "trace-request"));
+  root.commands.push_back(
+      in_group(group, command("traces", "What became of the packets that trace requests asked for",
+                              Verb::traces, trace_options)));
   CommandSpec agent =
       in_group(group, command("agent", "Ask the agent of a host of this machine", Verb::none));
   agent.commands = {command("status", "How it is doing", Verb::agent_status, agent_options()),

@@ -378,9 +378,10 @@ TEST(Commands, PruneAsksAndHasALimit) {
   Script s = cloud();
   s.on("GET /v1/routers?limit=1000", list_of(""));
   s.on("GET /v1/routes?limit=1000", list_of(""));
-  for (const char* type : {"address-groups", "port-groups", "chains", "rules", "security-groups",
-                           "security-rules", "floating-ips", "snat-pools", "load-balancers",
-                           "pools", "vips", "pool-members", "dhcp-subnets", "mirrors"})
+  for (const char* type :
+       {"address-groups", "port-groups", "chains", "rules", "security-groups", "security-rules",
+        "floating-ips", "snat-pools", "load-balancers", "pools", "vips", "pool-members",
+        "dhcp-subnets", "mirrors", "trace-requests"})
     s.on("GET /v1/" + std::string(type) + "?limit=1000", list_of(""));
   s.on("POST /v1/batch", FakeAnswer{200, R"({"revision":"R9","results":[]})"});
   EXPECT_EQ(run_line(s, {"apply", "-f", file}).writes(), 0u) << "without --prune nothing goes";

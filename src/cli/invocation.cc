@@ -61,7 +61,7 @@ class Interpreter {
         {"to", &in_.host},           {"interface", &in_.interface},
         {"in", &in_.port},           {"packet", &in_.packet},
         {"revision", &in_.revision}, {"since", &in_.since},
-        {"shell", &in_.shell},
+        {"shell", &in_.shell},       {"request", &in_.request},
     };
     for (const auto& [text, target] : texts) {
       if (name == text) *target = value;

@@ -51,6 +51,7 @@ enum class Verb : uint8_t {
   agent_ports,
   flows,
   connections,
+  traces,
   trace,
   store,
   completion,
@@ -89,6 +90,7 @@ struct Invocation {
   std::optional<uint32_t> tunnel_key;  ///< or from the fabric with this key
   std::string packet;
   std::optional<Expectation> expect;  ///< trace: what should become of the packet
+  std::string request;                ///< traces: of this trace request only
   bool why = false;                   ///< flows: with the objects that each depends on
   bool activate = false;
 

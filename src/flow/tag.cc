@@ -45,6 +45,8 @@ std::string_view name_of(TagKind kind) {
       return "dhcp";
     case TagKind::mirrors:
       return "mirrors";
+    case TagKind::trace_requests:
+      return "trace_requests";
   }
   return "unknown";
 }

@@ -35,6 +35,7 @@ enum class TagKind : uint8_t {
   pool,          ///< a pool of source addresses, or of members, and who is in it
   dhcp,          ///< the subnets of a bridge
   mirrors,       ///< of a port, bridge or router
+  trace_requests,  ///< the same
 };
 
 /// Names one thing that can change. `sub` narrows exact-match tables to one entry.

@@ -382,6 +382,19 @@ struct Mirror {
   bool operator==(const Mirror&) const = default;
 };
 
+/// Has the way of packets written down that come somewhere.
+struct TraceRequest {
+  TraceRequestId id;
+  std::string name;
+  bool admin_up = true;
+  bool unreadable = false;
+  std::variant<std::monostate, PortId, BridgeId, RouterId>
+      at;               ///< into the device; of a port: from it
+  uint32_t limit = 10;  ///< packets at each host
+  Rule match = {};      ///< its conditions count, nothing else
+  bool operator==(const TraceRequest&) const = default;
+};
+
 /// A MAC that frames have come from.
 struct LearnedMac {
   MacAddr mac;
@@ -547,6 +560,10 @@ struct MirrorChange {
   MirrorId id;
   std::optional<Mirror> now;
 };
+struct TraceRequestChange {
+  TraceRequestId id;
+  std::optional<TraceRequest> now;
+};
 /// The ports of the pool that this host has to itself.
 struct PortBlocksChange {
   SnatPoolId pool;
@@ -559,6 +576,6 @@ using Change =
                  HeldMacChange, AddressGroupChange, PortGroupChange, ChainChange, RuleChange,
                  SecurityGroupChange, SecurityRuleChange, GroupMembersChange, FloatingIpChange,
                  SnatPoolChange, LoadBalancerChange, VipChange, PoolChange, PoolMemberChange,
-                 DhcpSubnetChange, MirrorChange, PortBlocksChange>;
+                 DhcpSubnetChange, MirrorChange, TraceRequestChange, PortBlocksChange>;
 
 }  // namespace plexus::model

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What devices do beside forwarding: DHCP, mirrors.
+// What devices do beside forwarding: DHCP, mirrors, trace requests.
 #include <algorithm>
 #include <utility>
 
@@ -23,11 +23,24 @@ void change_list(CowTable<Key, std::vector<Value>>& table, const Key& key, const
     table.set(key, std::move(now));
 }
 
-Uuid place_of(const Mirror& mirror) {
-  if (const auto* port = std::get_if<PortId>(&mirror.at)) return port->uuid;
-  if (const auto* bridge = std::get_if<BridgeId>(&mirror.at)) return bridge->uuid;
-  if (const auto* router = std::get_if<RouterId>(&mirror.at)) return router->uuid;
+using Place = std::variant<std::monostate, PortId, BridgeId, RouterId>;
+
+Uuid uuid_of(const Place& at) {
+  if (const auto* port = std::get_if<PortId>(&at)) return port->uuid;
+  if (const auto* bridge = std::get_if<BridgeId>(&at)) return bridge->uuid;
+  if (const auto* router = std::get_if<RouterId>(&at)) return router->uuid;
   return {};
+}
+
+/// The place's own fields, as far as packets notice.
+void touch(const Place& at, Delta& delta) {
+  if (const auto* port = std::get_if<PortId>(&at)) delta.ports.push_back(*port);
+  if (const auto* bridge = std::get_if<BridgeId>(&at)) delta.bridges.push_back(*bridge);
+  if (const auto* router = std::get_if<RouterId>(&at)) delta.routers.push_back(*router);
+}
+
+bool asks(const TraceRequest& request) {
+  return request.admin_up && !request.unreadable;
 }
 
 }  // namespace
@@ -53,14 +66,11 @@ void Topology::change(const MirrorChange& c, Delta& delta) {
   if (old != nullptr ? c.now && *old == *c.now : !c.now) return;
   // Who passes a place without mirrors asks for none: the first one there and the last are changes of the place itself.
   const auto put = [&](const Mirror& mirror, bool add) {
-    const Uuid place = place_of(mirror);
+    const Uuid place = uuid_of(mirror.at);
     delta.mirrors.push_back(place);
     const bool any = !state_.mirrors_of(place).empty();
     change_list(state_.mirrors_of_, place, c.id, add);
-    if (any == !state_.mirrors_of(place).empty()) return;
-    if (const auto* port = std::get_if<PortId>(&mirror.at)) delta.ports.push_back(*port);
-    if (const auto* bridge = std::get_if<BridgeId>(&mirror.at)) delta.bridges.push_back(*bridge);
-    if (const auto* router = std::get_if<RouterId>(&mirror.at)) delta.routers.push_back(*router);
+    if (any != !state_.mirrors_of(place).empty()) touch(mirror.at, delta);
   };
   if (old != nullptr) put(Mirror(*old), false);
   if (c.now) {
@@ -69,6 +79,43 @@ void Topology::change(const MirrorChange& c, Delta& delta) {
   } else {
     state_.mirrors_.erase(c.id);
   }
+}
+
+void Topology::change(const TraceRequestChange& c, Delta& delta) {
+  const TraceRequest* found = state_.trace_request(c.id);
+  if (found != nullptr ? c.now && *found == *c.now : !c.now) return;
+  // As for mirrors, the first one at a place and the last are changes of the place itself.
+  const auto put = [&](const TraceRequest& request, bool add) {
+    const Uuid place = uuid_of(request.at);
+    delta.trace_requests.push_back(place);
+    const RuleTable* old = state_.trace_requests_of(place);
+    RuleTable table = old != nullptr ? *old : RuleTable();
+    const TableRule& rule = *state_.tracing_.find(request.id);
+    if (add)
+      table.add(rule);
+    else
+      table.remove(rule);
+    if ((old == nullptr) != table.empty()) touch(request.at, delta);
+    if (table.empty())
+      state_.trace_tables_.erase(place);
+    else
+      state_.trace_tables_.set(place, std::move(table));
+  };
+  if (found != nullptr && asks(*found)) {
+    put(TraceRequest(*found), false);
+    state_.tracing_.erase(c.id);
+  }
+  if (!c.now) {
+    state_.trace_requests_.erase(c.id);
+    return;
+  }
+  state_.trace_requests_.set(c.id, *c.now);
+  if (!asks(*c.now)) return;
+  TableRule rule{c.now->match};
+  rule.id = RuleId{c.id.uuid};
+  rule.action = RuleAction::continue_;
+  state_.tracing_.set(c.id, std::move(rule));
+  put(*c.now, true);
 }
 
 }  // namespace plexus::model

@@ -151,6 +151,16 @@ class Snapshot {
   /// There are mirrors somewhere.
   [[nodiscard]] bool any_mirrors() const { return !mirrors_of_.empty(); }
 
+  [[nodiscard]] const TraceRequest* trace_request(TraceRequestId id) const {
+    return trace_requests_.find(id);
+  }
+  /// The requests at a port, bridge or router that ask now, as rules: the id is the request's; nullptr: none.
+  [[nodiscard]] const RuleTable* trace_requests_of(const Uuid& at) const {
+    return trace_tables_.find(at);
+  }
+  /// Some request asks somewhere.
+  [[nodiscard]] bool any_trace_requests() const { return !trace_tables_.empty(); }
+
   /// The readable rules of a chain, and the unreadable ones; nullptr: none.
   [[nodiscard]] const RuleTable* rules_of(ChainId id) const { return chain_tables_.find(id); }
   /// What has to be tracked where the chain stands, because a rule of it, or of one that it can jump to, looks at or
@@ -311,6 +321,9 @@ class Snapshot {
   CowTable<BridgeId, std::vector<DhcpSubnetId>> dhcp_of_;  ///< values sorted, never empty
   CowTable<MirrorId, Mirror> mirrors_;
   CowTable<Uuid, std::vector<MirrorId>> mirrors_of_;  ///< values sorted, never empty
+  CowTable<TraceRequestId, TraceRequest> trace_requests_;
+  CowTable<TraceRequestId, TableRule> tracing_;  ///< what those that ask now look for
+  CowTable<Uuid, RuleTable> trace_tables_;       ///< point into tracing_; values not empty
   CowTable<PortId, std::vector<Neighbour>> neighbours_;
   CowTable<PortId, std::vector<SubPort>> sub_ports_;  ///< by parent; values sorted, never empty
   CowTable<PortId, DpPort> dp_ports_;

@@ -166,6 +166,7 @@ Delta Topology::apply(std::span<const Change> changes) {
   sort_unique(delta.pools);
   sort_unique(delta.dhcp);
   sort_unique(delta.mirrors);
+  sort_unique(delta.trace_requests);
   return delta;
 }
 

@@ -68,6 +68,7 @@ struct Delta {
   std::vector<PoolId> pools;                   ///< own fields, or a member
   std::vector<BridgeId> dhcp;                  ///< a subnet of the bridge
   std::vector<Uuid> mirrors;                   ///< of this port, bridge or router
+  std::vector<Uuid> trace_requests;            ///< the same
 
   [[nodiscard]] bool empty() const;
   bool operator==(const Delta&) const = default;
@@ -130,6 +131,7 @@ class Topology {
   // services.cc
   void change(const DhcpSubnetChange& c, Delta& delta);
   void change(const MirrorChange& c, Delta& delta);
+  void change(const TraceRequestChange& c, Delta& delta);
 
   [[nodiscard]] PortEffects effects_of(PortId id) const;
   /// Of the port and its sub-ports, which are here as long as it is.

@@ -218,6 +218,7 @@ std::vector<TagChange> tags_of(const model::Delta& delta) {
   for (PoolId id : delta.pools) add(pool_tag(id));
   add_dhcp(delta, out);
   for (const Uuid& at : delta.mirrors) add(mirrors_tag(at));
+  for (const Uuid& at : delta.trace_requests) add(trace_requests_tag(at));
   return out;
 }
 

@@ -99,6 +99,10 @@ namespace plexus::sim {
 [[nodiscard]] inline Tag mirrors_tag(const Uuid& at) {
   return {TagKind::mirrors, at, 0};
 }
+/// Which trace requests there are.
+[[nodiscard]] inline Tag trace_requests_tag(const Uuid& at) {
+  return {TagKind::trace_requests, at, 0};
+}
 [[nodiscard]] inline Tag port_group_tag(PortGroupId id) {
   return {TagKind::port_group, id.uuid, 0};
 }

@@ -94,6 +94,7 @@ void Simulation::enter(Journey& j, const model::Port& port) {
     return drop_at(j, DropReason::too_many_devices, DeviceKind::port, port,
                    "the packet has passed {} devices in a row, {} in all", j.devices - 1, visits_);
   }
+  ask_trace_requests(j, port.id.uuid, port);
   if (!port_works(j, port)) return;
   ++j.depth;
   const auto* bridge_id = std::get_if<BridgeId>(&port.device);
@@ -106,6 +107,7 @@ void Simulation::enter(Journey& j, const model::Port& port) {
   j.copied = false;
   if (bridge_id != nullptr) {
     depend(bridge_tag(*bridge_id));
+    ask_trace_requests(j, bridge_id->uuid, port);
     if (const model::Bridge* device = snapshot_.bridge(*bridge_id)) {
       mirror_in(j, port);
       bridge(j, *device, port);
@@ -115,6 +117,7 @@ void Simulation::enter(Journey& j, const model::Port& port) {
     }
   } else {
     depend(router_tag(*router_id));
+    ask_trace_requests(j, router_id->uuid, port);
     if (const model::Router* device = snapshot_.router(*router_id)) {
       mirror_in(j, port);
       router(j, *device, port);

@@ -83,6 +83,7 @@ void Outcome::clear() {
   belongs.reset();
   tell.clear();
   logged.clear();
+  traced.clear();
   leads_fragments = follows_first = false;
 }
 

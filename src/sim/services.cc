@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What devices do beside forwarding and filtering: mirrors, marks, redirection, sub-ports, reserved groups.
+// What devices do beside forwarding and filtering: mirrors, trace requests, marks, redirection, sub-ports, reserved groups.
 //
 // Mirrors copy a packet as it is where they stand. A copy is asked by no filter and looked at by no other mirror, and
 // whatever becomes of it, nothing becomes of the packet. Who passes a place has asked for the place's own tag, which says
@@ -71,6 +71,30 @@ void Simulation::send_mirrored(Journey& j, const model::Mirror& mirror, bool in)
   for (Copy& made : fate.copies) {
     j.fate->copies.push_back(std::move(made));
     ++j.fate->mirrored;
+  }
+}
+
+// ---- trace requests
+
+void Simulation::ask_trace_requests(Journey& j, const Uuid& at, const model::Port& in) {
+  // Of what devices make, only the packet that they made it for is traced.
+  if (!snapshot_.any_trace_requests() || j.mask == nullptr) return;
+  const model::RuleTable* requests = snapshot_.trace_requests_of(at);
+  if (requests == nullptr) return;
+  depend(trace_requests_tag(at), read_elsewhere(j));
+  const PortsAsked ports{.in = &in};
+  RuleReader reader(j, snapshot_, dependencies_, ports);
+  RuleSearch search(*requests, reader);
+  while (const model::TableRule* rule = search.next().rule) {
+    const TraceRequestId id{rule->id.uuid};
+    const auto* spent = connections_.spent;
+    if (spent != nullptr && std::binary_search(spent->begin(), spent->end(), id)) continue;
+    // A copy of a flood may come by again.
+    if (std::find(out_.traced.begin(), out_.traced.end(), id) != out_.traced.end()) continue;
+    out_.traced.push_back(id);
+    cacheable_ = false;
+    if (const model::TraceRequest* request = snapshot_.trace_request(id))
+      note_at(j, DeviceKind::trace_request, *request, "asks for this packet");
   }
 }
 

@@ -115,10 +115,12 @@ struct Generated {
   bool operator==(const Generated&) const = default;
 };
 
-/// What a simulation may know of connections. Looked at, never changed.
+/// What a simulation may know beside the topology. Looked at, never changed.
 struct ConnectionView {
   const state::ConnectionTable* table = nullptr;  ///< null: no connection is known
   state::Midstream midstream = state::Midstream::take_up;
+  /// Trace requests that have had their packets at this host; sorted. Null: none.
+  const std::vector<TraceRequestId>* spent = nullptr;
 };
 
 /// The connection that a packet begins, or begins anew.
@@ -172,6 +174,8 @@ struct Outcome {
   /// Other hosts where answers may enter: they have to know the record before the packet is sent. Sorted.
   std::vector<HostId> tell;
   std::vector<LoggedRule> logged;  ///< met, in order
+  /// Trace requests that the packet is for, and that have not had their packets yet; not cacheable then.
+  std::vector<TraceRequestId> traced;
   /// A first fragment whose ports, or connection, were asked for: others may follow that have none.
   bool leads_fragments = false;
   /// A later fragment that was asked for what only the first one has. What was done with that one is to be done with it, ports

@@ -2,7 +2,7 @@
 // Simulation: one run of simulate(). Each stage has its own file: ingress.cc, bridge.cc, router.cc (forwarding),
 // router_group.cc (which of several ways), router_mtu.cc (sizes), router_answers.cc (ARP, neighbour discovery, ICMP),
 // router_advert.cc, neighbour.cc (resolution), egress.cc, outcome.cc; filter.cc, security.cc, reject.cc; connections.cc;
-// dhcp.cc, dhcp6.cc; services.cc (mirrors, marks, redirection, sub-ports). Private to sim.
+// dhcp.cc, dhcp6.cc; services.cc (mirrors, trace requests, marks, redirection, sub-ports). Private to sim.
 //
 // Rules of the house: whatever is read from the packet is read through Journey (masks), whatever is read from the
 // snapshot is named by depend() (tags), whatever ends a copy's way is told to its Fate.
@@ -118,6 +118,8 @@ class Simulation {
   [[nodiscard]] Ruling ask_chain(Journey& j, ChainId id, Asking& asking, unsigned depth);
 
   // services.cc
+  /// As the frame comes by port `in`: for the trace requests at the port, or at its device.
+  void ask_trace_requests(Journey& j, const Uuid& at, const model::Port& in);
   /// Copies for the mirrors at a port or device, of the frame as it is now: it comes in, or goes out.
   void mirror(Journey& j, const Uuid& at, bool in);
   void send_mirrored(Journey& j, const model::Mirror& mirror, bool in);

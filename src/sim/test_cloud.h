@@ -29,6 +29,7 @@ class TestCloud {
   std::map<SecurityRuleId, model::SecurityRule> security_rules;
   std::map<DhcpSubnetId, model::DhcpSubnet> dhcp_subnets;
   std::map<MirrorId, model::Mirror> mirrors;
+  std::map<TraceRequestId, model::TraceRequest> trace_requests;
   std::map<FloatingIpId, model::FloatingIp> floating_ips;
   std::map<LoadBalancerId, model::LoadBalancer> load_balancers;
   std::map<VipId, model::Vip> vips;
@@ -187,6 +188,15 @@ class TestCloud {
     const MirrorId id{Uuid::derived("mirror", name)};
     return mirrors[id] = {.id = id, .name = name, .at = at, .in = in, .out = out, .to_port = to};
   }
+  model::TraceRequest& trace_request(const std::string& name,
+                                     std::variant<std::monostate, PortId, BridgeId, RouterId> at) {
+    const TraceRequestId id{Uuid::derived("trace request", name)};
+    model::TraceRequest& request = trace_requests[id];
+    request.id = id;
+    request.name = name;
+    request.at = at;
+    return request;
+  }
   /// A port of the bridge for the frames of the parent's interface with the tag, at the parent's host.
   PortId sub_port(const std::string& name, BridgeId bridge, PortId parent, uint16_t vlan,
                   std::string_view mac = "", const std::vector<std::string>& addresses = {}) {
@@ -229,6 +239,7 @@ class TestCloud {
     for (const auto& [id, r] : security_rules) out.push_back(model::SecurityRuleChange{id, r});
     for (const auto& [id, r] : dhcp_subnets) out.push_back(model::DhcpSubnetChange{id, r});
     for (const auto& [id, r] : mirrors) out.push_back(model::MirrorChange{id, r});
+    for (const auto& [id, r] : trace_requests) out.push_back(model::TraceRequestChange{id, r});
     for (const auto& [at, r] : members())
       out.push_back(model::GroupMembersChange{at.first, at.second, r});
     for (const auto& [id, r] : bindings) out.push_back(local_port_change(id, self));

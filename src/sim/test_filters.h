@@ -348,6 +348,7 @@ inline void add_filter_changes(const TestCloud& a, const TestCloud& b,
   kind(a.security_groups, b.security_groups, model::SecurityGroupChange{});
   kind(a.security_rules, b.security_rules, model::SecurityRuleChange{});
   kind(a.mirrors, b.mirrors, model::MirrorChange{});
+  kind(a.trace_requests, b.trace_requests, model::TraceRequestChange{});
   const auto before = a.members(), after = b.members();
   for (const auto& [at, members] : before)
     if (!after.contains(at)) out.push_back(model::GroupMembersChange{at.first, at.second, {}});

@@ -29,6 +29,18 @@ void add_mirror(TestCloud& c, Dice& dice) {
 }
 
 template <typename Dice>
+void add_trace_request(TestCloud& c, Dice& dice) {
+  if (c.ports.empty() || c.bridges.empty()) return;
+  std::variant<std::monostate, PortId, BridgeId, RouterId> at = some_key(c.ports, dice);
+  if (dice.one_in(3)) at = some_key(c.bridges, dice);
+  if (dice.one_in(4) && !c.routers.empty()) at = some_key(c.routers, dice);
+  auto& request = c.trace_request("request" + std::to_string(dice.below(4)), at);
+  request.admin_up = !dice.one_in(4);
+  if (dice.one_in(2)) request.match.protocol = dice.one_in(2) ? ip_proto::kUdp : ip_proto::kTcp;
+  if (dice.one_in(2)) request.match.destination = IpPrefix::parse("10.0.1.0/24");
+}
+
+template <typename Dice>
 void add_sub_port(TestCloud& c, Dice& dice) {
   if (c.ports.empty() || c.bridges.empty()) return;
   const PortId parent = some_key(c.ports, dice);
@@ -43,7 +55,12 @@ void mutate_services(TestCloud& c, Dice& dice) {
     if (dice.one_in(3)) return std::nullopt;
     return static_cast<uint8_t>(dice.below(64));
   };
-  switch (dice.below(9)) {
+  switch (dice.below(11)) {
+    case 9:
+      return add_trace_request(c, dice);
+    case 10:
+      if (!c.trace_requests.empty()) c.trace_requests.erase(some_key(c.trace_requests, dice));
+      return;
     case 0:
     case 1:
       return add_mirror(c, dice);

@@ -29,6 +29,8 @@ std::string_view to_string(DeviceKind kind) {
       return "security group";
     case DeviceKind::mirror:
       return "mirror";
+    case DeviceKind::trace_request:
+      return "trace request";
     case DeviceKind::floating_ip:
       return "floating ip";
     case DeviceKind::snat_pool:

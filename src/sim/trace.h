@@ -26,6 +26,7 @@ enum class DeviceKind : uint8_t {
   rule,
   security_group,
   mirror,
+  trace_request,
   floating_ip,
   snat_pool,
   vip,

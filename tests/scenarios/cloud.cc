@@ -175,6 +175,7 @@ Result<void> ScenarioCloud::add_hosts() {
     if (!lab) return lab.error();
     host->lab = *lab;
     host->worker = std::make_unique<agent::Worker>(host->lab->datapath(), options_);
+    host->traces_seen = 0;
     host->topology = std::make_unique<model::Topology>(host->id);
     host->drops_seen = drops_of(*host);  // what an earlier scenario dropped
     host->macs = std::make_unique<agent::LearnedMacs>(host->id);
@@ -552,6 +553,19 @@ Result<std::vector<std::string>> ScenarioCloud::trace(std::string_view host_name
   return lines;
 }
 
+Result<std::vector<std::string>> ScenarioCloud::traces(std::string_view host_name) {
+  const auto host = find_host(host_name);
+  if (!host) return host.error();
+  std::vector<std::string> lines;
+  for (const agent::PacketTraces::Entry& entry : (*host)->worker->traces().kept()) {
+    if (entry.number <= (*host)->traces_seen) continue;
+    lines.push_back(entry.name + ": " + entry.outcome);
+    for (const std::string& step : entry.steps) lines.push_back("  " + step);
+    (*host)->traces_seen = entry.number;
+  }
+  return lines;
+}
+
 Result<std::vector<std::string>> ScenarioCloud::flows(std::string_view host_name) {
   const auto host = find_host(host_name);
   if (!host) return host.error();
@@ -625,7 +639,7 @@ std::vector<std::string> ScenarioCloud::check(uint64_t seed) const {
             !fits(flow.actions, packet.parsed, frame, 0))
           continue;
         sim::Outcome outcome;
-        sim::simulate(packet, *snapshot, host->worker->connections().view(), now_, outcome);
+        sim::simulate(packet, *snapshot, host->worker->view(), now_, outcome);
         if (outcome.begins) {
           findings.push_back(name + ": flow " + format(flow.match) +
                              " is of a connection that nobody here knows");

@@ -65,6 +65,8 @@ class ScenarioCloud {
   Result<std::vector<std::string>> trace(std::string_view host, std::string_view interface,
                                          std::span<const uint8_t> frame);
   /// The host's flows, sorted.
+  /// What trace requests had written down since the last call.
+  Result<std::vector<std::string>> traces(std::string_view host);
   Result<std::vector<std::string>> flows(std::string_view host);
 
   /// The connections that the host knows, sorted.
@@ -104,6 +106,7 @@ class ScenarioCloud {
     std::map<BridgeId, uint32_t> flood_keys;
     uint32_t next_port = kFirstLocalPort, next_key = 1;
     uint64_t epoch = 0;
+    uint64_t traces_seen = 0;  ///< of this worker
     std::map<std::string, uint64_t> drops_seen;
   };
 

@@ -178,6 +178,12 @@ Result<void> Run::show(const std::string& verb, const std::string& rest,
     if (!lines) return lines.error();
     shown = std::move(*lines);
     return {};
+  } else if (verb == "traces") {
+    auto lines = cloud_.traces(rest);
+    if (!lines) return lines.error();
+    shown = std::move(*lines);
+    if (shown.empty()) shown = {"nothing"};
+    return {};
   } else if (verb == "connections") {
     auto lines = cloud_.connections(rest);
     if (!lines) return lines.error();
@@ -189,7 +195,7 @@ Result<void> Run::show(const std::string& verb, const std::string& rest,
                  "unknown statement '" + verb +
                      "': expected topology, apply, delete, newer, plug, "
                      "unplug, underlay, messages, limits, restart, send, tunnel, after, results, "
-                     "trace, flows or connections"};
+                     "trace, traces, flows or connections"};
   }
   shown = cloud_.take_results();
   if (shown.empty()) shown = {"nothing"};

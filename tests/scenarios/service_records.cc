@@ -30,6 +30,7 @@ void ServiceRecords::take(const Uuid& id, const google::protobuf::Message& objec
   take_one<v1::PoolMember>(object, id, pool_members);
   take_one<v1::DhcpSubnet>(object, id, dhcp_subnets);
   take_one<v1::Mirror>(object, id, mirrors);
+  take_one<v1::TraceRequest>(object, id, trace_requests);
 }
 
 void add_changes(const ServiceRecords& before, const ServiceRecords& after,
@@ -44,6 +45,7 @@ void add_changes(const ServiceRecords& before, const ServiceRecords& after,
   add_differences<model::PoolMemberChange>(before.pool_members, after.pool_members, out);
   add_differences<model::DhcpSubnetChange>(before.dhcp_subnets, after.dhcp_subnets, out);
   add_differences<model::MirrorChange>(before.mirrors, after.mirrors, out);
+  add_differences<model::TraceRequestChange>(before.trace_requests, after.trace_requests, out);
 }
 
 std::vector<model::Change> port_blocks(const ServiceRecords& records, size_t host) {

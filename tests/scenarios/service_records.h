@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Translations, load balancers, DHCP subnets and mirrors of a scenario: from the objects of a cloud file to what hosts are told.
+// Translations, load balancers, DHCP subnets, mirrors and trace requests of a scenario: from the objects of a cloud file to what hosts are told.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -20,6 +20,7 @@ struct ServiceRecords {
   std::map<PoolMemberId, model::PoolMember> pool_members;
   std::map<DhcpSubnetId, model::DhcpSubnet> dhcp_subnets;
   std::map<MirrorId, model::Mirror> mirrors;
+  std::map<TraceRequestId, model::TraceRequest> trace_requests;
 
   /// Takes over the object when it is of these kinds.
   void take(const Uuid& id, const google::protobuf::Message& object);

@@ -196,3 +196,34 @@ def test_counters_of_ports_count(cloud):
     after = cloud.h1.ports()["vm2"]
     assert after["rx_packets"] - before["rx_packets"] >= 10
     assert after["tx_packets"] - before["tx_packets"] >= 10
+
+
+@pytest.mark.parametrize("address", ["10.1.2.14", "fd00:2::14"])
+def test_trace_requests_follow_real_packets(cloud, address):
+    """Established traffic, too: its flow gives way, and comes back when the request has had its packets."""
+    def send(count):
+        assert cloud.vm1.ping(address, count=count).ok
+
+    send(1)
+    cloud.cli("trace-request", "create", "--name", "why", "--port", "vm1", "--limit", "3",
+              "--destination", f"{address}/{128 if ':' in address else 32}", "--wait")
+    try:
+        send(6)
+        traces = cloud.json("traces", "--host", "h1", "--request", "why")["traces"]
+        assert [t["outcome"] for t in traces] == ["forward"] * 3, traces
+        assert any("vm4" in step for step in traces[0]["steps"]), traces[0]
+        text = cloud.cli("traces", "--host", "h1", "--request", "why").out
+        assert text.count("why #") == 3 and "bridge blue" in text, text
+        assert cloud.json("traces", "--host", "h2", "--request", "why")["traces"] == []
+        # Anew after a change, at the host of the port only.
+        cloud.cli("trace-request", "update", "why", "--limit", "2", "--wait")
+        send(4)
+        assert len(cloud.json("traces", "--host", "h1", "--request", "why")["traces"]) == 5
+    finally:
+        cloud.cli("trace-request", "delete", "why", "--wait")
+    before = len(cloud.json("traces", "--host", "h1")["traces"])
+    send(2)
+    assert len(cloud.json("traces", "--host", "h1")["traces"]) == before, "they stay, and no more come"
+    refused = cloud.cli("trace-request", "create", "--name", "bad", "--port", "vm1", "--destination-ports", "80",
+                        check=False)
+    assert refused.status != 0 and "needs protocol tcp, udp or sctp" in refused.err, refused

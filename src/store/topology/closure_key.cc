@@ -43,6 +43,10 @@ std::string index_directory(const ClosureKey& key) {
       return index_path("router", key.id, "mirror.at_router");
     case ClosureKey::Index::sub_ports:
       return index_path("port", key.id, "port.parent");
+    case ClosureKey::Index::bridge_trace_requests:
+      return index_path("bridge", key.id, "trace-request.at_bridge");
+    case ClosureKey::Index::router_trace_requests:
+      return index_path("router", key.id, "trace-request.at_router");
     case ClosureKey::Index::none:
       break;
   }
@@ -103,6 +107,8 @@ std::string path_of(const ClosureKey& key) {
       return object_path("dhcp-subnet", key.id);
     case ClosureKey::Kind::mirror:
       return object_path("mirror", key.id);
+    case ClosureKey::Kind::trace_request:
+      return object_path("trace-request", key.id);
     case ClosureKey::Kind::host_blocks:
       return host_blocks_path(key.id);
   }

@@ -40,8 +40,9 @@ struct ClosureKey {
     dhcp_subnet = 23,
     mirror = 24,
     host_blocks = 25,
+    trace_request = 26,
   };
-  static constexpr Kind kLastKind = Kind::host_blocks;
+  static constexpr Kind kLastKind = Kind::trace_request;
   /// The indexes that a closure follows. `none` for keys that are not part of one.
   enum class Index : uint8_t {
     none = 0,
@@ -59,11 +60,13 @@ struct ClosureKey {
     balancer_vips = 12,
     pool_members = 13,
     bridge_subnets = 14,
-    bridge_mirrors = 15,  ///< at the bridge or any port of it
-    router_mirrors = 16,  ///< at the router or any port of it
-    sub_ports = 17,       ///< of a port that is wanted on this host
+    bridge_mirrors = 15,         ///< at the bridge or any port of it
+    router_mirrors = 16,         ///< at the router or any port of it
+    sub_ports = 17,              ///< of a port that is wanted on this host
+    bridge_trace_requests = 18,  ///< as those of mirrors
+    router_trace_requests = 19,
   };
-  static constexpr Index kLastIndex = Index::sub_ports;
+  static constexpr Index kLastIndex = Index::router_trace_requests;
 
   Kind kind = Kind::host;
   Index index = Index::none;

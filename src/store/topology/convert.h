@@ -41,6 +41,7 @@ namespace plexus::store {
 [[nodiscard]] model::PoolMember to_model(const v1::PoolMember& record);
 [[nodiscard]] model::DhcpSubnet to_model(const v1::DhcpSubnet& record);
 [[nodiscard]] model::Mirror to_model(const v1::Mirror& record);
+[[nodiscard]] model::TraceRequest to_model(const v1::TraceRequest& record);
 /// A bucket of the index port.security_groups: sorted by port. Entries that cannot be read are nobody's.
 [[nodiscard]] std::vector<model::GroupMember> to_members(const v1::RefBucket& bucket);
 [[nodiscard]] model::Binding to_model(const v1::Binding& record);

@@ -145,4 +145,30 @@ model::Mirror to_model(const v1::Mirror& record) {
   return mirror;
 }
 
+model::TraceRequest to_model(const v1::TraceRequest& record) {
+  Fields fields(fully_known(record));
+  model::TraceRequest request;
+  request.id = fields.id<TraceRequestId>(record.id());
+  request.name = record.name();
+  request.admin_up = up(record.has_admin_up(), record.admin_up());
+  if (record.has_port()) request.at = fields.id<PortId>(record.port());
+  if (record.has_bridge()) request.at = fields.id<BridgeId>(record.bridge());
+  if (record.has_router()) request.at = fields.id<RouterId>(record.router());
+  fields.refuse_unless(record.has_port() + record.has_bridge() + record.has_router() == 1);
+  if (record.has_limit()) request.limit = record.limit();
+  model::Rule& match = request.match;
+  match.ethertype = fields.optional(record.has_ethertype(), record.ethertype(), &ethertype_of);
+  match.src_mac = fields.optional(record.has_src_mac(), record.src_mac(), &masked_mac_of);
+  match.dst_mac = fields.optional(record.has_dst_mac(), record.dst_mac(), &masked_mac_of);
+  match.source = fields.optional(record.has_source(), record.source(), &network_of);
+  match.destination = fields.optional(record.has_destination(), record.destination(), &network_of);
+  match.protocol = fields.optional(record.has_protocol(), record.protocol(), &protocol_of);
+  for (const std::string& raw : record.source_ports())
+    match.source_ports.push_back(fields.need(port_range_of(raw)));
+  for (const std::string& raw : record.destination_ports())
+    match.destination_ports.push_back(fields.need(port_range_of(raw)));
+  request.unreadable = fields.unreadable();
+  return request;
+}
+
 }  // namespace plexus::store

@@ -158,6 +158,40 @@ TEST(ConvertServices, Mirrors) {
   EXPECT_TRUE(to_model(m).unreadable) << "of two places one is meant, or both";
 }
 
+TEST(ConvertServices, TraceRequests) {
+  auto r = with_id<v1::TraceRequest>();
+  r.set_name("why");
+  r.set_port(id("port"));
+  EXPECT_EQ(to_model(r).limit, 10u) << "unless it says otherwise";
+  EXPECT_TRUE(to_model(r).admin_up);
+  EXPECT_EQ(to_model(r).match, model::Rule{}) << "every packet";
+  r.set_limit(3);
+  r.set_admin_up(false);
+  r.set_ethertype(std::string("\x08\0", 2));
+  r.set_src_mac(std::string("\2\0\0\0\0\1\xff\xff\xff\xff\xff\xff", 12));
+  r.set_source(network("10.0.0.0/8"));
+  r.set_destination(network("10.1.0.0/16"));
+  r.set_protocol(std::string("\6", 1));
+  r.add_source_ports(std::string("\0\1\0\2", 4));
+  r.add_destination_ports(std::string("\0\x50\0\x50", 4));
+  const auto request = to_model(r);
+  EXPECT_FALSE(request.unreadable);
+  EXPECT_EQ(request.name, "why");
+  EXPECT_EQ(std::get<PortId>(request.at).uuid.raw(), id("port"));
+  EXPECT_EQ(request.limit, 3u);
+  EXPECT_FALSE(request.admin_up);
+  EXPECT_EQ(request.match.ethertype, 0x0800);
+  EXPECT_EQ(request.match.src_mac->mac.str(), "02:00:00:00:00:01");
+  EXPECT_EQ(request.match.source->str(), "10.0.0.0/8");
+  EXPECT_EQ(request.match.destination->str(), "10.1.0.0/16");
+  EXPECT_EQ(request.match.protocol, 6);
+  EXPECT_EQ(request.match.source_ports, (std::vector<model::PortRange>{{1, 2}}));
+  EXPECT_EQ(request.match.destination_ports, (std::vector<model::PortRange>{{80, 80}}));
+  expect_newer_is_unreadable(r);
+  r.set_router(id("router"));
+  EXPECT_TRUE(to_model(r).unreadable) << "one place";
+}
+
 TEST(ConvertServices, PortsBridgesRoutersAndGroups) {
   auto p = with_id<v1::Port>();
   p.set_bridge(id("bridge"));

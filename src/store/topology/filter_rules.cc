@@ -122,7 +122,7 @@ Result<void> check_family(const Message& m) {
 }
 
 /// Frames that are not IP have no IP header.
-Result<void> check_headers(const v1::Rule& rule) {
+Result<void> check_headers(const Message& rule) {
   const auto type = wanted_ethertype(rule);
   if (!type || *type == kIpv4 || *type == kIpv6) return Ok{};
   for (const char* field : {"protocol", "dscp", "fragment", "inner_source", "inner_destination",
@@ -214,12 +214,17 @@ Result<void> check_rule(const v1::Rule& rule) {
                          field + " is not given: set it, or take it out of the list");
     }
   }
-  for (const auto check : {&check_headers, &check_fragment}) {
-    if (auto ok = check(rule); !ok.ok()) return ok;
-  }
+  if (auto ok = check_headers(rule); !ok.ok()) return ok;
+  if (auto ok = check_fragment(rule); !ok.ok()) return ok;
   if (auto ok = check_protocol(rule); !ok.ok()) return ok;
   if (auto ok = check_to_ports(rule); !ok.ok()) return ok;
   return check_family(rule);
+}
+
+Result<void> check_trace_request(const v1::TraceRequest& request) {
+  if (auto ok = check_headers(request); !ok.ok()) return ok;
+  if (auto ok = check_protocol(request); !ok.ok()) return ok;
+  return check_family(request);
 }
 
 Result<void> check_security_rule(const v1::SecurityRule& rule) {

@@ -15,6 +15,7 @@ inline constexpr int kMaxMemberAddresses =
 
 /// The resource by itself. invalid: names field and remedy.
 Result<void> check_rule(const v1::Rule& rule);
+Result<void> check_trace_request(const v1::TraceRequest& request);
 Result<void> check_security_rule(const v1::SecurityRule& rule);
 Result<void> check_port_filters(const v1::Port& port);
 

@@ -38,6 +38,7 @@ struct ModelView {
   std::map<PoolMemberId, model::PoolMember> pool_members;
   std::map<DhcpSubnetId, model::DhcpSubnet> dhcp_subnets;
   std::map<MirrorId, model::Mirror> mirrors;
+  std::map<TraceRequestId, model::TraceRequest> trace_requests;
   std::map<SnatPoolId, std::vector<model::PortBlock>> port_blocks;
   bool operator==(const ModelView&) const = default;
 
@@ -72,6 +73,7 @@ struct ModelView {
     if (const auto* c = std::get_if<model::PoolMemberChange>(&change)) set(pool_members, *c);
     if (const auto* c = std::get_if<model::DhcpSubnetChange>(&change)) set(dhcp_subnets, *c);
     if (const auto* c = std::get_if<model::MirrorChange>(&change)) set(mirrors, *c);
+    if (const auto* c = std::get_if<model::TraceRequestChange>(&change)) set(trace_requests, *c);
     if (const auto* part = std::get_if<model::GroupMembersChange>(&change)) {
       if (part->now.empty()) {
         members.erase({part->group, part->part});

@@ -66,6 +66,8 @@ std::optional<ModelName> model_of(const ClosureKey& name) {
         case Index::bridge_subnets:
         case Index::bridge_mirrors:
         case Index::router_mirrors:
+        case Index::bridge_trace_requests:
+        case Index::router_trace_requests:
         case Index::sub_ports:
         case Index::none:
           return std::nullopt;
@@ -106,6 +108,9 @@ Kind listed_by(Index index) {
     case Index::bridge_mirrors:
     case Index::router_mirrors:
       return Kind::mirror;
+    case Index::bridge_trace_requests:
+    case Index::router_trace_requests:
+      return Kind::trace_request;
     default:
       return Kind::port;
   }
@@ -330,7 +335,8 @@ std::vector<ClosureKey> ClosureReader::Closure::next_of(const Entry& key) const 
       const auto bridge = decode<v1::Bridge>(key).first;
       add(Kind::chain, uuid_of(bridge.in_chain()));
       add(Kind::chain, uuid_of(bridge.out_chain()));
-      for (const Index index : {Index::bridge_ports, Index::bridge_subnets, Index::bridge_mirrors})
+      for (const Index index : {Index::bridge_ports, Index::bridge_subnets, Index::bridge_mirrors,
+                                Index::bridge_trace_requests})
         add_index(index);
       break;
     }
@@ -340,7 +346,8 @@ std::vector<ClosureKey> ClosureReader::Closure::next_of(const Entry& key) const 
       add(Kind::chain, uuid_of(router.out_chain()));
       for (const Index index :
            {Index::router_ports, Index::router_routes, Index::router_floating_ips,
-            Index::router_snat_pools, Index::router_balancers, Index::router_mirrors})
+            Index::router_snat_pools, Index::router_balancers, Index::router_mirrors,
+            Index::router_trace_requests})
         add_index(index);
       break;
     }
@@ -626,6 +633,9 @@ std::optional<model::Change> ClosureReader::Closure::change_of(const ModelName& 
       return device(v1::DhcpSubnet(), model::DhcpSubnetChange{DhcpSubnetId{name.id}, std::nullopt});
     case Kind::mirror:
       return device(v1::Mirror(), model::MirrorChange{MirrorId{name.id}, std::nullopt});
+    case Kind::trace_request:
+      return device(v1::TraceRequest(),
+                    model::TraceRequestChange{TraceRequestId{name.id}, std::nullopt});
     case Kind::bucket: {
       model::GroupMembersChange change{SecurityGroupId{name.id}, name.part, {}};
       if (present) change.now = to_members(decode<v1::RefBucket>(*key).first);

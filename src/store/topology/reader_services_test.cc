@@ -137,6 +137,16 @@ TEST_F(ReaderServicesTest, SubnetsMirrorsAndWhereTheyLead) {
   // The copies must find their way.
   EXPECT_TRUE(followed.view().ports.contains(id<PortId>(tap)));
   EXPECT_TRUE(followed.view().bridges.contains(id<BridgeId>(far_)));
+  const auto request_at = [&](const char* name, auto edit) {
+    return create(made<v1::TraceRequest>(name, edit));
+  };
+  std::vector<v1::TraceRequest> requests = {
+      request_at("port", [&](auto& r) { r.set_port(vm_.id()); }),
+      request_at("bridge", [&](auto& r) { r.set_bridge(blue_.id()); }),
+      request_at("router", [&](auto& r) { r.set_router(edge_.id()); })};
+  EXPECT_THAT(settle(followed).trace_requests, SizeIs(3));
+  for (const v1::TraceRequest& request : requests) remove<v1::TraceRequest>(request.id());
+  EXPECT_THAT(settle(followed).trace_requests, IsEmpty());
   for (const v1::Mirror& mirror : mirrors) remove<v1::Mirror>(mirror.id());
   EXPECT_THAT(settle(followed).mirrors, IsEmpty());
   EXPECT_FALSE(followed.view().bridges.contains(id<BridgeId>(far_)));

@@ -326,7 +326,7 @@ class Rover {
     const auto port = any<v1::Port>(), other = any<v1::Port>();
     if (!router || !port) return;
     const std::string address = network().addr.raw();
-    switch (pick(8)) {
+    switch (pick(9)) {
       case 0: {
         v1::FloatingIp floating;
         at_router(floating, *router);
@@ -371,6 +371,12 @@ class Rover {
         mirror.set_to_port(other->id());
         return outcome("create mirror", writer_.create(mirror));
       }
+      case 6: {
+        v1::TraceRequest request;
+        request.set_name(name());
+        request.set_port(port->id());
+        return outcome("create trace request", writer_.create(request));
+      }
       default: {
         v1::Port sub_port;
         sub_port.set_name("p" + std::to_string(pick(60)));
@@ -382,7 +388,7 @@ class Rover {
     }
   }
   void stop_serving() {
-    switch (pick(5)) {
+    switch (pick(6)) {
       case 0:
         return remove_any<v1::FloatingIp>("remove floating address");
       case 1:
@@ -391,6 +397,8 @@ class Rover {
         return remove_any<v1::Vip>("remove virtual address");
       case 3:
         return remove_any<v1::PoolMember>("remove member");
+      case 4:
+        return remove_any<v1::TraceRequest>("remove trace request");
       default:
         return remove_any<v1::Mirror>("remove mirror");
     }

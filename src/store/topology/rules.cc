@@ -285,6 +285,9 @@ Result<void> apply_rules(ChangeSet& changes, ChangeSet::Object& object) {
   if (const auto* rule = dynamic_cast<const v1::SecurityRule*>(object.now.get())) {
     return check_security_rule(*rule);
   }
+  if (const auto* request = dynamic_cast<const v1::TraceRequest*>(object.now.get())) {
+    return check_trace_request(*request);
+  }
   return Ok{};
 }
 

@@ -269,6 +269,7 @@ class NewerSchemaTest : public TopologyTest {
       w.set_which(v1::Mirror::IN);
       w.set_to_port(create(port_on(home, "probe")).id());
     }));
+    keep(made<v1::TraceRequest>("t", [&](auto& t) { t.set_router(core.id()); }));
   }
   void overwrite(const Message& with) {
     const std::string path = object_path(options_of(*with.GetDescriptor()).singular(), id_of(with));

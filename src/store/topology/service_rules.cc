@@ -314,21 +314,29 @@ Result<void> check_parent(ChangeSet& changes, const ChangeSet::Object& object) {
   return Ok{};
 }
 
-}  // namespace
-
-Result<void> complete_service(ChangeSet& changes, const ChangeSet::Object& object) {
-  auto* mirror = dynamic_cast<v1::Mirror*>(object.now.get());
-  if (mirror == nullptr || object.before) return Ok{};
-  std::string bridge = mirror->bridge(), router = mirror->router();
-  if (mirror->has_port()) {
-    auto port = load<v1::Port>(changes, mirror->port());
+/// Of a mirror or a trace request: at which device it is.
+template <typename Record>
+Result<void> complete(ChangeSet& changes, Record& record) {
+  std::string bridge = record.bridge(), router = record.router();
+  if (record.has_port()) {
+    auto port = load<v1::Port>(changes, record.port());
     if (!port.ok()) return port.error();
     if (*port == nullptr) return Ok{};  // the reference check says so
     bridge = (*port)->bridge();
     router = (*port)->router();
   }
-  if (!bridge.empty()) mirror->set_at_bridge(bridge);
-  if (!router.empty()) mirror->set_at_router(router);
+  if (!bridge.empty()) record.set_at_bridge(bridge);
+  if (!router.empty()) record.set_at_router(router);
+  return Ok{};
+}
+
+}  // namespace
+
+Result<void> complete_service(ChangeSet& changes, const ChangeSet::Object& object) {
+  if (object.before) return Ok{};
+  if (auto* mirror = dynamic_cast<v1::Mirror*>(object.now.get())) return complete(changes, *mirror);
+  if (auto* request = dynamic_cast<v1::TraceRequest*>(object.now.get()))
+    return complete(changes, *request);
   return Ok{};
 }
 

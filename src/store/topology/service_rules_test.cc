@@ -316,6 +316,46 @@ TEST_F(ServiceRulesTest, MirrorsKnowTheirDevice) {
               HasSubstr("takes copies for mirror"));
 }
 
+TEST_F(ServiceRulesTest, TraceRequestsKnowTheirDeviceAndAskForPacketsThatCanBe) {
+  const auto tap = create(port_on(blue_, "tap"));
+  auto request = named<v1::TraceRequest>("why");
+  EXPECT_THAT(refusal(request), HasSubstr("port, bridge, router: one of them is required"));
+  request.set_port(tap.id());
+  const struct {
+    std::function<void(v1::TraceRequest&)> edit;
+    const char* says;
+  } cases[] = {
+      {[](auto& r) { r.add_destination_ports(std::string("\0\1\0\1", 4)); },
+       "destination_ports: needs protocol tcp, udp or sctp"},
+      {[](auto& r) {
+         r.set_source(prefix_raw("10.0.0.0/8"));
+         r.set_destination(prefix_raw("fd00::/8"));
+       },
+       "destination: is for IPv6, but source is for IPv4"},
+      {[](auto& r) {
+         r.set_ethertype(std::string("\x08\x06", 2));
+         r.set_protocol(kTcp);
+       },
+       "protocol: is for IP packets"},
+      {[](auto& r) { r.set_limit(0); }, "limit: 0 is not within 1 to 1000"},
+      {[](auto& r) { r.set_limit(1001); }, "limit: 1001 is not within 1 to 1000"},
+      {[&](auto& r) { r.set_bridge(blue_.id()); }, "exclude each other"},
+  };
+  for (const auto& c : cases) {
+    auto bad = request;
+    c.edit(bad);
+    EXPECT_THAT(refusal(bad), HasSubstr(c.says));
+  }
+  EXPECT_EQ(create(request).at_bridge(), blue_.id());
+  auto at_router = named<v1::TraceRequest>("routed");
+  at_router.set_router(edge_.id());
+  const auto made = create(at_router);
+  EXPECT_EQ(made.at_router(), edge_.id());
+  // It goes with what it is at.
+  remove<v1::Port>(tap.id());
+  EXPECT_FALSE(exists<v1::TraceRequest>(request.id()));
+}
+
 TEST_F(ServiceRulesTest, RulesSayWhatTheirActionNeeds) {
   const auto chain = create(named<v1::Chain>("chain"));
   const auto pool = create(snat_pool("out", "192.0.2.9"));

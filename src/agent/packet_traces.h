@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// PacketTraces: what became of the packets that trace requests asked for, at this host. So many of each request, then no
+// more until the request changes; the newest are kept for whoever asks, and each is a line of the log.
+//
+// One thread: the worker's.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "codec/node.h"
+#include "model/snapshot.h"
+#include "sim/simulate.h"
+
+namespace plexus::agent {
+
+class PacketTraces {
+ public:
+  static constexpr size_t kKept = 256;          ///< traces, of all requests
+  static constexpr size_t kMaxSteps = 256;      ///< of one; the others are counted
+  static constexpr size_t kMaxBytes = 1 << 20;  ///< of all texts
+
+  struct Entry {
+    uint64_t number = 0;  ///< since the agent's start, from 1
+    TraceRequestId request;
+    std::string name;  ///< the request's
+    MonoTime at;
+    std::string packet;
+    std::string outcome;             ///< "forward", "drop no_route", "postpone"
+    std::vector<std::string> steps;  ///< as `plexus trace` shows them
+  };
+
+  /// A new version of the topology: requests that are gone or changed count from nothing again. Traces stay.
+  void publish(const model::Snapshot& snapshot);
+  /// Follows a packet that `outcome.traced` asks for; `view` as for its own simulation, before anything came of it.
+  void follow(const sim::Packet& packet, const sim::Outcome& outcome,
+              const model::Snapshot& snapshot, const sim::ConnectionView& view, MonoTime now);
+
+  /// Requests that have had their packets; sorted.
+  [[nodiscard]] const std::vector<TraceRequestId>& spent() const { return spent_; }
+  /// Oldest first.
+  [[nodiscard]] const std::deque<Entry>& kept() const { return kept_; }
+
+ private:
+  struct OfRequest {
+    model::TraceRequest record;  ///< as it was when its first packet came
+    uint32_t packets = 0;
+  };
+  std::map<TraceRequestId, OfRequest> requests_;
+  std::vector<TraceRequestId> spent_;
+  std::deque<Entry> kept_;
+  size_t bytes_ = 0;  ///< of the texts of kept_
+  uint64_t number_ = 0;
+};
+
+/// {"traces": [{"number", "request", "request_id", "age_ms", "packet", "outcome", "steps": [text, ...]}, ...]}, oldest first.
+[[nodiscard]] codec::Node traces_document(const PacketTraces& traces, MonoTime now);
+
+}  // namespace plexus::agent
