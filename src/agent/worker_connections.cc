@@ -10,7 +10,9 @@ namespace {
 constexpr int kMaxSimulations = 3;
 
 void refuse(sim::Outcome& outcome, sim::DropReason reason) {
+  const bool leads = outcome.leads_fragments;
   outcome.clear();
+  outcome.leads_fragments = leads;  // the others are refused with it
   outcome.verdict = sim::Verdict::drop;
   outcome.reason = reason;  // of this moment: never a flow
 }
