@@ -2,6 +2,7 @@
 #include "agent/connections.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/log.h"
 
@@ -349,14 +350,28 @@ void Connections::receive_answer(HostId from, const Connection& c, bool refused,
 /// connection goes on to its member and from its port, and whether those are still there the next simulation finds out. Where it
 /// cannot be taken (another connection has its port by now), ours begins above it.
 void Connections::settle_choice(Number number, const Connection& there, HostId from, MonoTime now) {
-  Connection ours = table_.connection(number);
-  const bool may_adopt = is_answered_at(from, there, now);
   if (there.stamp.epoch == UINT32_MAX) return;  // nothing is above it
-  if (may_adopt) {
+  Connection ours = table_.connection(number), theirs = there;
+  // Others may keep to ours by now, or to a third one. Of two choices with one stamp each host would stay with its own, and we would
+  // go from one to the other for ever: so this one begins above them all, and everybody is told.
+  Hosts others;
+  if (const auto told = told_.find(number); told != told_.end()) {
+    for (const Hosts* hosts : {&told->second.know, &told->second.waiting})
+      std::copy_if(hosts->begin(), hosts->end(), std::back_inserter(others),
+                   [&](const HostId& host) { return host != from; });
+  }
+  if (!others.empty()) theirs.stamp = {there.stamp.epoch + 1, snapshot_->self()};
+  if (is_answered_at(from, there, now)) {
     erase({number});
-    if (take_in(there, now).refusal == Refusal::none) {
+    if (const auto done = take_in(theirs, now); done.refusal == Refusal::none) {
       ++counters_.adopted;
-      return;
+      if (others.empty()) return;
+      others.push_back(from);
+      Told& told = told_[done.number];
+      told.waiting = others;
+      told.handed_over = told.holding = true;  // answered or not
+      tell_those_waiting(done.number, told, now);
+      return set_due(done.number, told, now + options_.hold);
     }
   }
   ours.stamp.epoch = there.stamp.epoch + 1;

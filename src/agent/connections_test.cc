@@ -497,6 +497,67 @@ TEST_F(ConnectionsTest, WhatCannotBeTakenBackGivesWayToTheNewChoice) {
   EXPECT_EQ(h2->table().connection(there->number).final_tuple().dst, state::ip("10.0.0.21"));
 }
 
+TEST_F(ConnectionsTest, GatewaysThatKeptDifferentChoicesComeToOne) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
+  // Two uplinks of one router.
+  const RouterId edge = cloud_.router("edge");
+  const PortId up2 = cloud_.router_port("up2", edge, "02:00:00:00:02:01", {"198.51.100.1/24"});
+  const PortId up3 = cloud_.router_port("up3", edge, "02:00:00:00:02:02", {"198.51.100.2/24"});
+  cloud_.bind(up2, h2.id);
+  cloud_.bind(up3, h3.id);
+  cloud_.routers[edge].ports = {std::min(up2, up3), std::max(up2, up3)};
+  publish();
+  const auto leased = [&](const state::Tuple& tuple, uint16_t port) {
+    Connection c = record(tuple);
+    c.reply_zone = state::Zone{edge.uuid};
+    c.reply_port = up2;
+    state::Tuple after = c.original;
+    after.src = state::ip("198.51.100.80");
+    after.src_port = port;
+    c.translations.push_back(
+        {edge.uuid, Uuid::derived("pool", "shared"), state::TranslationKind::source, after});
+    return c;
+  };
+  for (const bool answered : {false, true}) {
+    const state::Tuple tuple = state::udp("10.0.0.1", answered ? 4001 : 4000, "203.0.113.7", 53);
+    const uint16_t first = answered ? 1025 : 1024, second = answered ? 2049 : 2048;
+    const auto at = [&](HostEnd& end) {
+      const auto found = end->table().find(state::Zone{blue_.uuid}, tuple, now_);
+      return found ? end->table().connection(found->number) : Connection{};
+    };
+    // h3 has not been there.
+    const HostId only[] = {h2.id}, both[] = {h2.id, h3.id};
+    (void)h1->tell(h1->begin(beginning(leased(tuple, first)), now_).number, only, now_);
+    carry();
+    if (answered) {
+      const auto there = h2->table().find(state::Zone{blue_.uuid}, tuple, now_);
+      ASSERT_TRUE(there);
+      h2->saw({there->number, Direction::reply, std::nullopt}, up2, now_);
+      lose();
+    }
+    h1.connections = std::make_unique<Connections>(options_, 7);
+    h1->publish(nullptr, *h1.snapshot, {}, now_);
+    auto number = h1->begin(beginning(leased(tuple, second)), now_).number;
+    ASSERT_EQ(h1->tell(number, both, now_), Telling::wait);
+    // As often as a packet that is let go comes again.
+    for (int i = 0; i < 6; ++i) {
+      carry();
+      const auto found = h1->table().find(state::Zone{blue_.uuid}, tuple, now_);
+      ASSERT_TRUE(found);
+      number = found->number;
+      if (h1->tell(number, both, now_) == Telling::done) break;
+    }
+    EXPECT_EQ(h1->counters().adopted, 1u) << "not to and fro";
+    EXPECT_EQ(h1->tell(number, both, now_), Telling::done);
+    carry();
+    for (HostEnd& end : ends_) {
+      EXPECT_EQ(at(end).final_tuple().src_port, first);
+      EXPECT_EQ(at(end).stamp.epoch, 2u);
+      EXPECT_EQ(at(end).replied(), answered);
+    }
+  }
+}
+
 TEST_F(ConnectionsTest, APortThatFloodsLeavesRoomForMessagesOfOthers) {
   ConnectionOptions few = options_;
   few.messages = 16;

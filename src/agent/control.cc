@@ -95,6 +95,7 @@ std::vector<std::pair<const char*, uint64_t>> counters_of(const Counted& c) {
           {"packets_parked", c.worker.parked},
           {"packets_held", c.worker.held},
           {"fragments_followed", c.worker.fragments_followed},
+          {"fragments_early", c.worker.fragments_early},
           {"connections_begun", c.told.begun},
           {"connections_taken_over", c.told.taken_over},
           {"connections_expired", c.told.expired},

@@ -4,60 +4,149 @@
 #include <algorithm>
 
 #include "packet/fragment.h"
+#include "sim/fragments.h"
 
 namespace plexus::agent {
+namespace {
 
-FragmentMemory::Key FragmentMemory::key_of(const sim::Packet& packet, uint32_t id) {
-  return {packet.key.tunnel_key, id, packet.key.ip_proto, packet.key.src_ip(), packet.key.dst_ip()};
+constexpr uint16_t kTagAndId =
+    0x1fff;  ///< of a TCI: there is one, and its id; the priority may differ
+
+/// What a first fragment has at least, or it is no packet (truncated_l4). What begins before is no honest fragment's, and meant to
+/// take the place of flags, say, that have been looked at (RFC 1858 3.2.2).
+uint32_t least_header(uint8_t protocol) {
+  switch (protocol) {
+    case ip_proto::kTcp:
+      return 20;
+    case ip_proto::kSctp:
+      return 12;
+    default:
+      return 8;
+  }
+}
+
+bool may_be_cut(const sim::Packet& packet) {
+  constexpr uint8_t kDontFragment = 0x40;
+  return packet.key.is_ipv4() && (packet.frame[packet.parsed.l3_offset + 6u] & kDontFragment) == 0;
+}
+
+}  // namespace
+
+std::optional<FragmentKey> FragmentKey::of(const sim::Packet& packet) {
+  const auto place = fragment_of(packet.parsed, packet.frame);
+  if (!place) return std::nullopt;
+  return FragmentKey{.in_port = packet.key.in_port,
+                     .tunnel_key = packet.key.tunnel_key,
+                     .vlan = static_cast<uint16_t>(packet.key.vlan_tci.host() & kTagAndId),
+                     .id = place->id,
+                     .protocol = packet.key.is_ipv6() ? uint8_t{0} : packet.key.ip_proto,
+                     .src = packet.key.src_ip(),
+                     .dst = packet.key.dst_ip()};
+}
+
+/// False: nothing of it is for others.
+bool FragmentMemory::note_ways(const sim::Outcome& outcome, Done& done) {
+  switch (outcome.verdict) {
+    case sim::Verdict::drop:
+      done.reason = outcome.reason;
+      return true;
+    case sim::Verdict::postpone:
+      done.parked = true;
+      return true;
+    case sim::Verdict::forward:
+      done.ways.push_back(outcome.actions);
+      break;
+    case sim::Verdict::consumed:
+      break;
+  }
+  for (const sim::Generated& made : outcome.generated) {
+    if (made.kind == sim::GeneratedKind::fragment &&
+        std::find(done.ways.begin(), done.ways.end(), made.actions) == done.ways.end())
+      done.ways.push_back(made.actions);
+  }
+  return !done.ways.empty();
 }
 
 void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outcome, uint64_t epoch,
-                              MonoTime now) {
+                              MonoTime now, const Waits& waits) {
   const auto place = fragment_of(first.parsed, first.frame);
   if (!place) return;
   if (now >= next_look_) forget(now);
-  const Key key = key_of(first, place->id);
-  const auto known = ports_.find(first.key.in_port);
-  if (known != ports_.end())
+  const FragmentKey key = *FragmentKey::of(first);
+  const std::pair at{key.in_port, key.tunnel_key};
+  if (const auto known = ports_.find(at); known != ports_.end())
     std::erase_if(known->second, [&](const auto& packet) { return packet.first == key; });
-  // What a router has to cut further, say, is another thing for each fragment.
-  if (!outcome.leads_fragments ||
-      (outcome.verdict != sim::Verdict::forward && outcome.verdict != sim::Verdict::drop))
-    return;
-  OfPort& port = ports_[first.key.in_port];
-  if (port.size() == kOfOnePort) port.pop_front();
-  Done& done = port.emplace_back(key, Done{}).second;
+  // Those that follow one that waits may wait for the same, whatever was asked.
+  if (!outcome.leads_fragments && outcome.verdict != sim::Verdict::postpone) return;
+  Done done;
+  if (!note_ways(outcome, done)) return;
+  for (Actions& way : done.ways)
+    for (Copy& copy : way.copies) copy.rewrite.tp_src.reset(), copy.rewrite.tp_dst.reset();
   done.end = place->offset + place->length;
   done.mask = outcome.mask;
   done.mask.ip_frag = done.mask.tcp_flags = 0;
   done.mask.tp_src = done.mask.tp_dst = Be16();
+  if (first.key.is_ipv6()) done.mask.ip_proto = 0;
   done.key = first.key & done.mask;
-  done.actions = outcome.actions;
-  done.verdict = outcome.verdict;
-  done.reason = outcome.reason;
+  done.waits = waits;
   done.epoch = epoch;
   done.until = now + kKept;
-  for (Copy& copy : done.actions.copies) copy.rewrite.tp_src.reset(), copy.rewrite.tp_dst.reset();
+  OfPort& port = ports_[at];
+  if (port.size() == kOfOnePort) port.pop_front();
+  port.emplace_back(key, std::move(done));
 }
 
-bool FragmentMemory::follow(const sim::Packet& later, sim::Outcome& outcome, uint64_t epoch,
-                            MonoTime now) {
-  const auto place = fragment_of(later.parsed, later.frame);
-  const auto port = ports_.find(later.key.in_port);
-  if (!place || port == ports_.end()) return false;
-  const Key key = key_of(later, place->id);
+const FragmentMemory::Done* FragmentMemory::find(const FragmentKey& key, MonoTime now) const {
+  const auto port = ports_.find({key.in_port, key.tunnel_key});
+  if (port == ports_.end()) return nullptr;
   const auto found = std::find_if(port->second.rbegin(), port->second.rend(),
                                   [&](const auto& known) { return known.first == key; });
-  if (found == port->second.rend()) return false;
-  const Done& done = found->second;
-  if (done.epoch != epoch || now >= done.until || place->offset < done.end ||
-      !((later.key & done.mask) == done.key) ||
-      !fits(done.actions, later.parsed, later.frame, later.offload.gso_size))
-    return false;
+  return found == port->second.rend() || now >= found->second.until ? nullptr : &found->second;
+}
+
+FragmentMemory::Followed FragmentMemory::follow(const sim::Packet& later, sim::Outcome& outcome,
+                                                uint64_t epoch, MonoTime now) {
+  const auto place = fragment_of(later.parsed, later.frame);
+  if (!place) return {Answer::by_itself, {}};
+  if (outcome.follows_first && place->offset < least_header(later.key.ip_proto))
+    return {Answer::refused, {}};
+  const Done* done = find(*FragmentKey::of(later), now);
+  if (done == nullptr) return {};
+  if (done->parked) return {Answer::waits, done->waits};
+  if (!outcome.follows_first || done->epoch != epoch || !((later.key & done->mask) == done->key))
+    return {Answer::by_itself, {}};
+  if (place->offset < done->end) return {Answer::refused, {}};
+  if (!take_ways(*done, later, outcome)) return {Answer::by_itself, {}};
+  return {Answer::followed, done->waits};
+}
+
+bool FragmentMemory::take_ways(const Done& done, const sim::Packet& later, sim::Outcome& outcome) {
+  std::vector<Copy> copies;
+  std::vector<sim::Generated> pieces;
+  uint32_t storm_limit = 0;
+  for (Actions way : done.ways) {
+    const uint32_t mtu = std::exchange(way.mtu, uint16_t{0});
+    if (!fits(way, later.parsed, later.frame, later.offload.gso_size)) return false;
+    if (mtu == 0 || later.size <= mtu) {
+      copies.insert(copies.end(), way.copies.begin(), way.copies.end());
+      storm_limit = std::max(storm_limit, way.storm_limit);
+      continue;
+    }
+    if (!may_be_cut(later)) return false;
+    std::vector<Frame> cut = sim::fragments_of(later.parsed, later.frame, later.offload, mtu);
+    if (cut.empty()) return false;
+    for (Frame& piece : cut)
+      pieces.push_back({std::move(piece), way, sim::GeneratedKind::fragment, RouterId{}});
+  }
   outcome.clear();
-  outcome.actions = done.actions;
-  outcome.verdict = done.verdict;
   outcome.reason = done.reason;
+  if (!copies.empty())
+    outcome.verdict = sim::Verdict::forward;
+  else if (!pieces.empty())
+    outcome.verdict = sim::Verdict::consumed;
+  outcome.actions.copies = std::move(copies);
+  outcome.actions.storm_limit = storm_limit;
+  outcome.generated = std::move(pieces);
   return true;
 }
 

@@ -4,7 +4,7 @@
 // something about the first one only (RFC 1858, 3128; RFC 4787 REQ-14).
 //
 // Only where they enter, for a moment, and under the topology of that moment. A port that sends many has its oldest
-// forgotten, not those of others.
+// forgotten, not those of others. A first one that waits is remembered as that: those that follow wait behind it.
 //
 // Threads: none; the worker's.
 #pragma once
@@ -14,11 +14,27 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "sim/simulate.h"
+#include "state/connection_table.h"
 
 namespace plexus::agent {
+
+/// What all fragments of one packet have in common, and no other packet's have at the same time.
+struct FragmentKey {
+  uint32_t in_port = 0, tunnel_key = 0;
+  uint16_t vlan = 0;  ///< there may be several networks behind one interface
+  uint32_t id = 0;
+  uint8_t protocol = 0;  ///< of IPv6 none: they may name different ones (RFC 8200 4.5)
+  IpAddr src, dst;
+  auto operator<=>(const FragmentKey&) const = default;
+
+  /// Nothing: the packet is no fragment.
+  [[nodiscard]] static std::optional<FragmentKey> of(const sim::Packet& packet);
+};
 
 class FragmentMemory {
  public:
@@ -26,41 +42,60 @@ class FragmentMemory {
   static constexpr Duration kKept = std::chrono::seconds(30);
   static constexpr size_t kOfOnePort = 64;  ///< packets
 
+  /// Where a first fragment waits, if it does.
+  struct Waits {
+    uint64_t ticket = 0;  ///< in the parking, when it is postponed
+    /// Whose packets are held as long as others have to be told of it.
+    std::optional<state::ConnectionNumber> connection = {};
+  };
   /// What became of a first fragment; `epoch` is of the topology that it was asked of. With what leads no others an earlier packet
   /// of the same identification is forgotten.
+  void remember(const sim::Packet& first, const sim::Outcome& outcome, uint64_t epoch, MonoTime now,
+                const Waits& waits);
   void remember(const sim::Packet& first, const sim::Outcome& outcome, uint64_t epoch,
-                MonoTime now);
-  /// Makes the outcome of a later fragment that of its first one, ports aside. False: nobody knows it (any more); or the
-  /// fragment is another one's in more than the ports (MACs, tags, TTL), or too large for what was done; or it overlaps with the
-  /// first one, and would put other ports or flags in place of those that were looked at.
-  [[nodiscard]] bool follow(const sim::Packet& later, sim::Outcome& outcome, uint64_t epoch,
-                            MonoTime now);
+                MonoTime now) {
+    remember(first, outcome, epoch, now, Waits{});
+  }
+
+  enum class Answer : uint8_t {
+    unknown,    ///< nobody knows its first one (yet, or any more)
+    by_itself,  ///< that one is another's in more than the ports (MACs, tags, TTL), of an earlier topology, or no way for this one
+    followed,   ///< the outcome is that of its first one, ports aside; cut, where that asks for it
+    refused,  ///< it would put other ports or flags in place of those that were, or will be, looked at: dropped
+    waits,  ///< its first one is parked
+  };
+  struct Followed {
+    Answer answer = Answer::unknown;
+    Waits waits;
+  };
+  /// Of a later fragment, with its outcome as the simulation has it: for follows_first, or postponed.
+  [[nodiscard]] Followed follow(const sim::Packet& later, sim::Outcome& outcome, uint64_t epoch,
+                                MonoTime now);
   /// Of all ports.
   [[nodiscard]] size_t size() const;
 
  private:
-  struct Key {
-    uint32_t tunnel_key = 0;
-    uint32_t id = 0;
-    uint8_t protocol = 0;
-    IpAddr src, dst;
-    auto operator<=>(const Key&) const = default;
-  };
   struct Done {
     FlowKey key, mask;  ///< of the first one's class, without what it alone has
     uint32_t end = 0;   ///< of the first one's part
-    Actions actions;
-    sim::Verdict verdict = sim::Verdict::drop;
+    /// Copies, and how large packets may be for them: as it was, or as each of the pieces was that it was cut into. None: dropped.
+    std::vector<Actions> ways;
     sim::DropReason reason = sim::DropReason::none;
+    bool parked = false;
+    Waits waits;
     uint64_t epoch = 0;
     MonoTime until;
   };
   /// The newest at the end.
-  using OfPort = std::deque<std::pair<Key, Done>>;
-  [[nodiscard]] static Key key_of(const sim::Packet& packet, uint32_t id);
+  using OfPort = std::deque<std::pair<FragmentKey, Done>>;
+  [[nodiscard]] static bool note_ways(const sim::Outcome& outcome, Done& done);
+  [[nodiscard]] const Done* find(const FragmentKey& key, MonoTime now) const;
+  [[nodiscard]] static bool take_ways(const Done& done, const sim::Packet& later,
+                                      sim::Outcome& outcome);
   void forget(MonoTime now);
 
-  std::map<uint32_t, OfPort> ports_;  ///< by number
+  /// By number and tunnel key: of floods of a bridge.
+  std::map<std::pair<uint32_t, uint32_t>, OfPort> ports_;
   MonoTime next_look_;
 };
 

@@ -26,6 +26,8 @@ std::vector<Frame> fragments(const PacketSpec& to, uint32_t id = 77) {
   return fragment(udp_packet(to, 1000, 53, payload), 120, id);
 }
 
+using Answer = FragmentMemory::Answer;
+
 sim::Packet packet(const Frame& frame, DpPort port = kPort) {
   return sim::packet_of(frame, port);
 }
@@ -57,14 +59,19 @@ class FragmentMemoryTest : public testing::TestWithParam<bool> {
     const sim::Packet first = packet(all_[0]);
     memory_.remember(first, translated(first), 1, kNow);
   }
+  FragmentMemory::Answer answer(const Frame& later, uint64_t epoch = 1, MonoTime now = kNow,
+                                DpPort port = kPort) {
+    outcome_.clear();
+    outcome_.follows_first = true;
+    const auto out = memory_.follow(packet(later, port), outcome_, epoch, now).answer;
+    EXPECT_FALSE(outcome_.cacheable);
+    return out;
+  }
   bool follows(const Frame& later, uint64_t epoch = 1, MonoTime now = kNow, DpPort port = kPort) {
-    sim::Outcome out;
-    out.follows_first = true;
-    if (!memory_.follow(packet(later, port), out, epoch, now)) return false;
-    EXPECT_EQ(out.verdict, sim::Verdict::forward);
-    EXPECT_FALSE(out.cacheable);
-    EXPECT_EQ(out.actions.copies.size(), 1u);
-    const Rewrite& rewrite = out.actions.copies.at(0).rewrite;
+    if (answer(later, epoch, now, port) != Answer::followed) return false;
+    EXPECT_EQ(outcome_.verdict, sim::Verdict::forward);
+    EXPECT_EQ(outcome_.actions.copies.size(), 1u);
+    const Rewrite& rewrite = outcome_.actions.copies.at(0).rewrite;
     EXPECT_TRUE(rewrite.ip_src);
     EXPECT_FALSE(rewrite.tp_src) << "it has no ports";
     return true;
@@ -72,6 +79,7 @@ class FragmentMemoryTest : public testing::TestWithParam<bool> {
 
   std::vector<Frame> all_;
   FragmentMemory memory_;
+  sim::Outcome outcome_;
 };
 
 TEST_P(FragmentMemoryTest, LaterOnesGoTheWayOfTheirFirst) {
@@ -108,8 +116,148 @@ TEST_P(FragmentMemoryTest, NotOneThatOverlapsWithTheFirst) {
   // Cut smaller, the second piece lies within the first one of the others.
   const std::vector<uint8_t> payload(200, 0xaa);
   const auto smaller = fragment(udp_packet(spec(GetParam()), 1000, 53, payload), 72, 77);
-  EXPECT_FALSE(follows(smaller.at(1)));
+  EXPECT_EQ(answer(smaller.at(1)), Answer::refused);
   EXPECT_TRUE(follows(smaller.back()));
+}
+
+TEST_P(FragmentMemoryTest, NotOneThatWouldBringOtherFlags) {
+  PacketSpec other = spec(GetParam());
+  other.ipv4_id = 78;
+  const auto all =
+      fragment(tcp_packet(other, 1000, 80, 0x10, 1, std::vector<uint8_t>(200, 0xaa)), 60, 78);
+  Frame later = all.back();
+  const size_t at = GetParam() ? 14 + 40 + 2 : 14 + 6;  // where the offset stands, in IPv6 in bytes
+  const auto put_offset = [&](size_t bytes) {
+    later.at(at) = 0;
+    later.at(at + 1) = static_cast<uint8_t>(GetParam() ? bytes : bytes / 8);
+  };
+  // Whether the first one is known or not: the one that brings them might come before it.
+  put_offset(8);
+  EXPECT_EQ(answer(later), Answer::refused);
+  put_offset(16);
+  EXPECT_EQ(answer(later), Answer::refused);
+  put_offset(24);
+  EXPECT_EQ(answer(later), Answer::unknown);
+}
+
+TEST_P(FragmentMemoryTest, OneLargerThanItsFirstIsCutForTheWay) {
+  PacketSpec other = spec(GetParam());
+  other.ipv4_id = 78;
+  const auto all = fragments(other, 78);
+  const sim::Packet first = packet(all[0]);
+  sim::Outcome outcome = translated(first);
+  outcome.actions.mtu = 100;
+  memory_.remember(first, outcome, 1, kNow);
+  const auto later = answer(all[1]);
+  if (GetParam()) {
+    EXPECT_EQ(later, Answer::by_itself) << "nobody cuts IPv6 on its way";
+    return;
+  }
+  ASSERT_EQ(later, Answer::followed);
+  EXPECT_EQ(outcome_.verdict, sim::Verdict::consumed);
+  EXPECT_GE(outcome_.generated.size(), 2u);
+  size_t bytes = 0;
+  for (const sim::Generated& made : outcome_.generated) {
+    const ParsedPacket piece = parse_packet(made.frame);
+    EXPECT_LE(made.frame.size(), 14u + 100);
+    EXPECT_EQ(piece.key.ip_frag, static_cast<uint8_t>(FragKind::later));
+    EXPECT_EQ(made.kind, sim::GeneratedKind::fragment);
+    EXPECT_FALSE(made.actions.copies.at(0).rewrite.tp_src);
+    bytes += made.frame.size() - 34;
+  }
+  EXPECT_EQ(bytes, all[1].size() - 34);
+  Frame whole = all[1];
+  whole[14 + 6] |= 0x40;
+  EXPECT_EQ(answer(whole), Answer::by_itself) << "not to be cut";
+}
+
+TEST_P(FragmentMemoryTest, WhatWasCutFurtherLeadsTheOthersInPieces) {
+  PacketSpec other = spec(GetParam());
+  other.ipv4_id = 78;
+  const auto all = fragments(other, 78);
+  const sim::Packet first = packet(all[0]);
+  sim::Outcome outcome = translated(first);
+  outcome.verdict = sim::Verdict::consumed;
+  Actions way = outcome.actions;
+  way.mtu = 120;
+  outcome.actions = {};
+  for (int piece = 0; piece < 2; ++piece)
+    outcome.generated.push_back({all[0], way, sim::GeneratedKind::fragment, RouterId{}});
+  memory_.remember(first, outcome, 1, kNow);
+  EXPECT_TRUE(follows(all[1])) << "as it is: small enough, and once";
+}
+
+TEST_P(FragmentMemoryTest, AFirstThatWaitsHasTheOthersWait) {
+  PacketSpec other = spec(GetParam());
+  other.ipv4_id = 78;
+  const auto all = fragments(other, 78);
+  const sim::Packet first = packet(all[0]);
+  sim::Outcome outcome = translated(first);
+  outcome.verdict = sim::Verdict::postpone;
+  outcome.actions = {};
+  outcome.leads_fragments = false;
+  memory_.remember(first, outcome, 1, kNow, {.ticket = 5});
+  for (const bool asked : {true, false}) {
+    outcome_.clear();
+    outcome_.verdict = sim::Verdict::postpone;
+    outcome_.follows_first = asked;
+    const auto there = memory_.follow(packet(all[1]), outcome_, 2, kNow);
+    EXPECT_EQ(there.answer, Answer::waits) << "under whatever topology";
+    EXPECT_EQ(there.waits.ticket, 5u);
+  }
+  // Which of those that wait by themselves does nothing for others.
+  memory_.remember(first, translated(first), 1, kNow);
+  outcome_.clear();
+  outcome_.verdict = sim::Verdict::postpone;
+  EXPECT_EQ(memory_.follow(packet(all[1]), outcome_, 1, kNow).answer, Answer::by_itself);
+}
+
+TEST_P(FragmentMemoryTest, TwoNetworksBehindOneInterface) {
+  const auto tagged = [](Frame frame) {
+    const std::vector<uint8_t> tag{0x81, 0x00, 0x00, 0x05};
+    frame.insert(frame.begin() + 12, tag.begin(), tag.end());
+    return frame;
+  };
+  const Frame other = tagged(all_[0]);
+  const sim::Packet first = packet(other);
+  sim::Outcome outcome = translated(first);
+  outcome.actions.copies[0].output = LocalOutput{DpPort{10}};
+  memory_.remember(first, outcome, 1, kNow);
+  ASSERT_TRUE(follows(all_[1]));
+  EXPECT_EQ(outcome_.actions.copies[0].output, Output(LocalOutput{DpPort{9}}));
+  ASSERT_TRUE(follows(tagged(all_[1])));
+  EXPECT_EQ(outcome_.actions.copies[0].output, Output(LocalOutput{DpPort{10}}));
+}
+
+TEST(FragmentMemory, IPv6FragmentsMayNameDifferentProtocols) {
+  FragmentMemory memory;
+  // The destination options of the first one stand behind its fragment header: the later one names those, not UDP.
+  const auto all = fragments(spec(true));
+  const sim::Packet first = packet(all[0]);
+  memory.remember(first, translated(first), 1, kNow);
+  Frame later = all[1];
+  later[14 + 40] = 60;
+  sim::Outcome outcome;
+  outcome.follows_first = true;
+  EXPECT_EQ(memory.follow(packet(later), outcome, 1, kNow).answer, Answer::followed);
+}
+
+TEST(FragmentMemory, FloodsOfOneBridgeForgetNothingOfAnother) {
+  FragmentMemory memory;
+  const auto remember = [&](uint32_t key, uint16_t id) {
+    PacketSpec one = spec(false);
+    one.ipv4_id = id;
+    const auto all = fragments(one, id);
+    const sim::Packet first = sim::packet_of(all[0], kTunnelPort, key);
+    memory.remember(first, translated(first), 1, kNow);
+    return all[1];
+  };
+  const Frame quiet = remember(5, 1);
+  for (uint16_t id = 0; id < 2 * FragmentMemory::kOfOnePort; ++id) (void)remember(6, id);
+  sim::Outcome outcome;
+  outcome.follows_first = true;
+  EXPECT_EQ(memory.follow(sim::packet_of(quiet, kTunnelPort, 5), outcome, 1, kNow).answer,
+            Answer::followed);
 }
 
 TEST_P(FragmentMemoryTest, AnIdentificationThatIsUsedAgainIsAnotherPackets) {
@@ -126,17 +274,15 @@ TEST_P(FragmentMemoryTest, NotForLongAndNotUnderAnotherTopology) {
   EXPECT_FALSE(follows(all_[1], 1, kNow + FragmentMemory::kKept));
 }
 
-TEST_P(FragmentMemoryTest, WhatWaitsOrIsCutFurtherIsNotRemembered) {
+TEST_P(FragmentMemoryTest, WhatDevicesTakeIsNotRemembered) {
   PacketSpec other = spec(GetParam());
   other.ipv4_id = 78;
   const auto waiting = fragments(other, 78);
   const sim::Packet first = packet(waiting[0]);
   sim::Outcome outcome = translated(first);
-  for (const auto verdict : {sim::Verdict::postpone, sim::Verdict::consumed}) {
-    outcome.verdict = verdict;
-    memory_.remember(first, outcome, 1, kNow);
-    EXPECT_FALSE(follows(waiting[1]));
-  }
+  outcome.verdict = sim::Verdict::consumed;
+  memory_.remember(first, outcome, 1, kNow);
+  EXPECT_FALSE(follows(waiting[1]));
   EXPECT_EQ(memory_.size(), 1u);
 }
 

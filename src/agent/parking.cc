@@ -5,8 +5,13 @@
 
 namespace plexus::agent {
 
-Parking::Answer Parking::park(Parked&& newcomer) {
-  const size_t bytes = newcomer.packet.frame.size();
+size_t Parked::bytes() const {
+  size_t out = packet.frame.size();
+  for (const datapath::Upcall& one : later) out += one.frame.size();
+  return out;
+}
+
+Parking::Answer Parking::park(Parked&& newcomer, size_t* gone) {
   const uint32_t port = newcomer.packet.in_port.number;
   Answer answer = Answer::parked;
   Place goes = parked_.end();  // makes room
@@ -22,49 +27,78 @@ Parking::Answer Parking::park(Parked&& newcomer) {
   if (goes != parked_.end()) {
     newcomer.tries = std::max(newcomer.tries, goes->tries);
     newcomer.retry_at = goes->retry_at;
+    if (gone != nullptr) *gone = goes->packets();
     forget(goes);
     parked_.erase(goes);
     answer = Answer::instead_of_another;
   }
   for (Account* account : {&ports_[port], &tenants_[newcomer.tenant]}) {
-    ++account->packets;
-    account->bytes += bytes;
+    account->packets += newcomer.packets();
+    account->bytes += newcomer.bytes();
   }
+  size_ += newcomer.packets();
   parked_.push_back(std::move(newcomer));
   const Place place = std::prev(parked_.end());
   by_missing_[place->missing].push_back(place);
+  if (place->ticket != 0) by_ticket_[place->ticket] = place;
   return answer;
+}
+
+Parking::Answer Parking::join(uint64_t ticket, datapath::Upcall&& later) {
+  const auto first = by_ticket_.find(ticket);
+  if (first == by_ticket_.end()) return Answer::refused;
+  Parked& behind = *first->second;
+  Account& port = ports_[behind.packet.in_port.number];
+  Account& tenant = tenants_[behind.tenant];
+  const size_t bytes = later.frame.size();
+  if (!has_room({1, bytes}, {size_, 0}, port, tenant)) return Answer::refused;
+  for (Account* account : {&port, &tenant}) {
+    ++account->packets;
+    account->bytes += bytes;
+  }
+  ++size_;
+  behind.later.push_back(std::move(later));
+  return Answer::parked;
 }
 
 /// Whether there is room for a newcomer when `goes` (or nobody: the end) has gone.
 bool Parking::fits(const Parked& newcomer, Place goes) {
-  const bool one_goes = goes != parked_.end();
-  Account port, tenant;
+  Account all{size_, 0}, port, tenant;
   if (const auto it = ports_.find(newcomer.packet.in_port.number); it != ports_.end())
     port = it->second;
   if (const auto it = tenants_.find(newcomer.tenant); it != tenants_.end()) tenant = it->second;
-  if (one_goes && goes->packet.in_port == newcomer.packet.in_port) {
-    --port.packets;
-    port.bytes -= goes->packet.frame.size();
+  if (goes != parked_.end()) {
+    all.packets -= goes->packets();
+    if (goes->packet.in_port == newcomer.packet.in_port) {
+      port.packets -= goes->packets();
+      port.bytes -= goes->bytes();
+    }
+    if (goes->tenant == newcomer.tenant) tenant.packets -= goes->packets();
   }
-  if (one_goes && goes->tenant == newcomer.tenant) --tenant.packets;
+  return has_room({newcomer.packets(), newcomer.bytes()}, all, port, tenant);
+}
+
+bool Parking::has_room(const Account& newcomer, const Account& all, const Account& port,
+                       const Account& tenant) const {
   // The first packet of a port may be as large as it likes.
-  return parked_.size() - (one_goes ? 1 : 0) < limits_.packets &&
-         port.packets < limits_.packets_of_port &&
-         (port.packets == 0 ||
-          port.bytes + newcomer.packet.frame.size() <= limits_.bytes_of_port) &&
-         tenant.packets < limits_.packets_of_tenant;
+  return all.packets + newcomer.packets <= limits_.packets &&
+         port.packets + newcomer.packets <= limits_.packets_of_port &&
+         (port.packets == 0 || port.bytes + newcomer.bytes <= limits_.bytes_of_port) &&
+         tenant.packets + newcomer.packets <= limits_.packets_of_tenant;
 }
 
 /// Takes it out of the indexes; in the list it stays.
 void Parking::forget(Place place) {
   const auto leave = [&](auto& accounts, auto key) {
     const auto it = accounts.find(key);
-    it->second.bytes -= place->packet.frame.size();
-    if (--it->second.packets == 0) accounts.erase(it);
+    it->second.bytes -= place->bytes();
+    it->second.packets -= place->packets();
+    if (it->second.packets == 0) accounts.erase(it);
   };
   leave(ports_, place->packet.in_port.number);
   leave(tenants_, place->tenant);
+  size_ -= place->packets();
+  by_ticket_.erase(place->ticket);
   const auto same = by_missing_.find(place->missing);
   same->second.erase(std::find(same->second.begin(), same->second.end(), place));
   if (same->second.empty()) by_missing_.erase(same);
@@ -72,8 +106,10 @@ void Parking::forget(Place place) {
 
 std::list<Parked> Parking::take_all() {
   by_missing_.clear();
+  by_ticket_.clear();
   ports_.clear();
   tenants_.clear();
+  size_ = 0;
   return std::exchange(parked_, {});
 }
 

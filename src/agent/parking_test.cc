@@ -102,5 +102,66 @@ TEST(Parking, SomebodyWaitsAsLongAsSomebodyDoes) {
   EXPECT_FALSE(parking.somebody_waits_for(neighbour(1)));
 }
 
+datapath::Upcall later(uint32_t port, size_t bytes = 60) {
+  datapath::Upcall out;
+  out.in_port = DpPort{port};
+  out.frame.resize(bytes);
+  return out;
+}
+Parked first(uint32_t port, uint32_t waits_for, uint64_t ticket, uint64_t tenant = 1) {
+  Parked out = packet(port, waits_for, tenant);
+  out.ticket = ticket;
+  return out;
+}
+
+TEST(Parking, WhoJoinsComesAndGoesWithThePacketThatItJoined) {
+  Parking parking(kLimits);
+  EXPECT_EQ(parking.park(first(16, 1, 7)), Answer::parked);
+  for (uint8_t n = 1; n <= 3; ++n) {
+    datapath::Upcall one = later(16);
+    one.frame[0] = n;
+    EXPECT_EQ(parking.join(7, std::move(one)), Answer::parked);
+  }
+  EXPECT_EQ(parking.join(8, later(16)), Answer::refused) << "nobody has this ticket";
+  EXPECT_EQ(parking.size(), 4u);
+  // Of those that wait for the same it is one.
+  EXPECT_EQ(parking.park(packet(17, 1, 2)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(17, 1, 2)), Answer::parked);
+  auto due = parking.take_due(MonoTime{100});
+  ASSERT_EQ(due.size(), 3u);
+  ASSERT_EQ(due.front().later.size(), 3u);
+  for (uint8_t n = 1; n <= 3; ++n) EXPECT_EQ(due.front().later[n - 1u].frame[0], n);
+  EXPECT_EQ(parking.join(7, later(16)), Answer::refused) << "gone";
+  EXPECT_EQ(parking.size(), 0u);
+  // And back, with all of them, under its ticket.
+  EXPECT_EQ(parking.park(std::move(due.front())), Answer::parked);
+  EXPECT_EQ(parking.size(), 4u);
+  EXPECT_EQ(parking.join(7, later(16)), Answer::parked);
+  EXPECT_EQ(parking.take_all().front().later.size(), 4u);
+  EXPECT_EQ(parking.join(7, later(16)), Answer::refused);
+}
+
+TEST(Parking, ThoseThatJoinCount) {
+  Parking parking(kLimits);
+  EXPECT_EQ(parking.park(first(16, 1, 7)), Answer::parked);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(parking.join(7, later(16)), Answer::parked);
+  EXPECT_EQ(parking.join(7, later(16)), Answer::refused) << "the port";
+  EXPECT_EQ(parking.park(packet(16, 2)), Answer::refused);
+  EXPECT_EQ(parking.park(first(17, 1, 8)), Answer::parked);
+  EXPECT_EQ(parking.join(8, later(17, 941)), Answer::refused) << "the port's bytes";
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(parking.join(8, later(17)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(18, 1, 1)), Answer::refused) << "the tenant";
+  EXPECT_EQ(parking.park(first(18, 1, 9, 2)), Answer::parked);
+  // With the oldest of its port go those behind it, and leave their room.
+  size_t gone = 0;
+  EXPECT_EQ(parking.park(first(16, 1, 10), &gone), Answer::instead_of_another);
+  EXPECT_EQ(gone, 5u);
+  EXPECT_EQ(parking.size(), 7u);
+  EXPECT_EQ(parking.join(7, later(16)), Answer::refused);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(parking.join(10, later(16)), Answer::parked);
+  EXPECT_EQ(parking.take_all().size(), 3u);
+  EXPECT_EQ(parking.size(), 0u);
+}
+
 }  // namespace
 }  // namespace plexus::agent

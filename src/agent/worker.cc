@@ -88,6 +88,7 @@ size_t Worker::run_once(MonoTime now) {
                                             });
   finish_batch();
   run_connections(now);
+  release_early(now);
   if (busy()) go_on_beside(now, counters_.installed - installed_before);
   return received;
 }
@@ -109,7 +110,7 @@ uint64_t Worker::tenant_of(DpPort port) const {
   return it == tenants_.end() ? uint64_t{1} << 63 | port.number : it->second;
 }
 
-void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now, bool followed) {
+void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now, From from) {
   if (!snapshot_) return drop(sim::DropReason::unknown_port);
   if (slots_used_ == slots_.size()) finish_batch();
   Slot& slot = slots_[slots_used_++];
@@ -128,13 +129,22 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now, boo
   sim::simulate(parsed, *snapshot_, view(), now, outcome);
   // Who waits for a neighbour is heard of at first, and when it goes on.
   const bool waits_on = tries > 1 && outcome.verdict == sim::Verdict::postpone;
-  if (!outcome.traced.empty() && !followed && !waits_on)
+  if (!outcome.traced.empty() && from == From::datapath && !waits_on)
     traces_.follow(parsed, outcome, *snapshot_, view(), now);
-  if (outcome.follows_first && fragments_.follow(parsed, outcome, epoch_, now))
-    ++counters_.fragments_followed;
+  const auto fragment = static_cast<FragKind>(parsed.key.ip_frag);
+  if (fragment == FragKind::later &&
+      follow_first(parsed, slot, tries, now, from == From::early_in_vain))
+    return;
   const auto connection = settle_connection(parsed, outcome, now);
-  if (parsed.key.ip_frag == static_cast<uint8_t>(FragKind::first))
-    fragments_.remember(parsed, outcome, epoch_, now);
+  std::vector<datapath::Upcall> early;
+  if (fragment == FragKind::first) early = note_first(parsed, outcome, connection, now);
+  act(slot, parsed, connection, tries, now);
+  for (datapath::Upcall& later : early) handle(std::move(later), 1, now, From::held);
+}
+
+void Worker::act(Slot& slot, const sim::Packet& parsed,
+                 std::optional<state::ConnectionNumber> connection, unsigned tries, MonoTime now) {
+  sim::Outcome& outcome = slot.outcome;
   if (!outcome.logged.empty()) rule_log_.write(parsed, outcome, *snapshot_, now);
   std::move(outcome.writes.begin(), outcome.writes.end(), std::back_inserter(writes_));
   switch (outcome.verdict) {
@@ -155,7 +165,12 @@ void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now, boo
       // What asks for the missing thing (an ARP request) goes out once for all packets that wait for it, and
       // again at each timed try.
       if (!parked_.somebody_waits_for(outcome.missing)) send_generated(outcome.generated, now);
-      park(std::move(slot.packet), outcome.missing, tries, now + options_.retry_interval);
+      park({.packet = std::move(slot.packet),
+            .missing = outcome.missing,
+            .tries = tries,
+            .retry_at = now + options_.retry_interval,
+            .ticket =
+                parsed.key.ip_frag == static_cast<uint8_t>(FragKind::first) ? next_ticket_++ : 0});
       return;
   }
   send_generated(outcome.generated, now);
@@ -299,19 +314,14 @@ void Worker::send_made(const sim::Generated& made) {
   sends_.push_back({made.frame, {}, &made.actions});
 }
 
-void Worker::park(datapath::Upcall&& packet, const std::vector<sim::Missing>& missing,
-                  unsigned tries, MonoTime retry_at) {
-  const uint64_t tenant = tenant_of(packet.in_port);
-  switch (parked_.park({std::move(packet), tenant, missing, tries, retry_at})) {
-    case Parking::Answer::refused:
-      return drop(sim::DropReason::too_many_waiting);
-    case Parking::Answer::instead_of_another:
-      drop(sim::DropReason::too_many_waiting);
-      break;
-    case Parking::Answer::parked:
-      break;
-  }
-  ++counters_.parked;
+void Worker::park(Parked&& packet) {
+  packet.tenant = tenant_of(packet.packet.in_port);
+  const size_t packets = packet.packets();
+  size_t gone = 0;
+  if (parked_.park(std::move(packet), &gone) == Parking::Answer::refused)
+    return drop(sim::DropReason::too_many_waiting, packets);
+  if (gone > 0) drop(sim::DropReason::too_many_waiting, gone);
+  counters_.parked += packets;
 }
 
 void Worker::retry_parked(MonoTime now, bool all) {
@@ -321,25 +331,35 @@ void Worker::retry_parked(MonoTime now, bool all) {
       // Something changed: ask again, without counting a try and without asking the neighbour once more.
       sim::Outcome outcome;
       sim::simulate(packet_of(p.packet), *snapshot_, view(), now, outcome);
-      if (outcome.verdict != sim::Verdict::postpone || outcome.missing != p.missing)
-        handle(std::move(p.packet), p.tries, now);
-      else if (parked_.park(std::move(p)) != Parking::Answer::parked)
-        drop(sim::DropReason::too_many_waiting);
+      if (outcome.verdict == sim::Verdict::postpone && outcome.missing == p.missing) {
+        const size_t packets = p.packets();
+        if (parked_.park(std::move(p)) != Parking::Answer::parked)
+          drop(sim::DropReason::too_many_waiting, packets);
+        continue;
+      }
     } else if (p.tries >= options_.max_tries) {
       give_up(p, now);
-    } else {
-      handle(std::move(p.packet), p.tries + 1, now);
+      continue;
     }
+    const unsigned tries = all ? p.tries : p.tries + 1;
+    handle(std::move(p.packet), tries, now);
+    // It is known by now what became of their first one.
+    for (datapath::Upcall& later : p.later) handle(std::move(later), tries, now);
   }
   finish_batch();
 }
 
 /// Nobody answered: the sender is told (RFC 1812 5.2.7.1, RFC 4861 7.2.2).
 void Worker::give_up(const Parked& p, MonoTime now) {
+  const sim::Packet packet = packet_of(p.packet);
   const sim::Outcome outcome =
-      sim::simulate_last_try(packet_of(p.packet), *snapshot_, now, nullptr, view());
+      sim::simulate_last_try(packet, *snapshot_, now, nullptr, view());
   drop(outcome.verdict == sim::Verdict::drop ? outcome.reason
-                                             : sim::DropReason::neighbour_unresolved);
+                                             : sim::DropReason::neighbour_unresolved,
+       p.packets());
+  // Those that are still to come follow it.
+  if (p.ticket != 0 && outcome.verdict == sim::Verdict::drop)
+    fragments_.remember(packet, outcome, epoch_, now);
   send_generated(outcome.generated, now);
   finish_batch();  // before the outcome goes
 }

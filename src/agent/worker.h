@@ -17,6 +17,7 @@
 
 #include "agent/connection_flows.h"
 #include "agent/connections.h"
+#include "agent/early_fragments.h"
 #include "agent/fragment_memory.h"
 #include "agent/held_packets.h"
 #include "agent/icmp_limiter.h"
@@ -62,6 +63,7 @@ struct WorkerCounters {
   uint64_t repaired = 0;        ///< what others had taken away from the datapath and is back
   uint64_t repairs_failed = 0;
   uint64_t fragments_followed = 0;  ///< later ones that went the way of their first
+  uint64_t fragments_early = 0;     ///< later ones that waited for their first
   uint64_t held = 0;  ///< packets that waited until another host knew of their connection
   std::map<sim::DropReason, uint64_t> drops;
 };
@@ -106,8 +108,8 @@ class Worker {
   void receive(const IpAddr& source, std::span<const uint8_t> bytes, MonoTime now);
   /// What is to be sent to other agents, since the last call.
   [[nodiscard]] std::vector<PeerMessage> take_messages() { return connections_.take_messages(); }
-  /// When run_once() has something to do about connections; nothing: not before something comes.
-  [[nodiscard]] std::optional<MonoTime> next_due() const { return connections_.next_due(); }
+  /// When run_once() has something to do about connections or fragments; nothing: not before something comes.
+  [[nodiscard]] std::optional<MonoTime> next_due() const;
 
   /// The answer for one packet on this worker's snapshot, changing nothing.
   [[nodiscard]] sim::Outcome ask(DpPort in_port, uint32_t tunnel_key,
@@ -137,6 +139,8 @@ class Worker {
   }
   /// Packets that wait until another host knows of their connection.
   [[nodiscard]] size_t held() const { return held_.size(); }
+  /// Fragments that wait for their first one.
+  [[nodiscard]] size_t early() const { return early_.size(); }
 
  private:
   /// A packet of the batch at work, with what must live until finish_batch().
@@ -149,14 +153,28 @@ class Worker {
   /// Packets are handled in batches: handle() finds a packet's answer, finish_batch() puts the new flows into the datapath and sends
   /// what is to be sent, in the order of the handling. A flow is in `flows_` from handle() on, so that a later packet of the same
   /// batch finds it.
-  /// `followed`: what trace requests want of it is written down already.
-  void handle(datapath::Upcall&& packet, unsigned tries, MonoTime now, bool followed = false);
+  /// Where a packet has been until now. What trace requests want of those from elsewhere is written down already.
+  enum class From : uint8_t { datapath, held, early_in_vain };
+  void handle(datapath::Upcall&& packet, unsigned tries, MonoTime now, From from = From::datapath);
+  /// Does what the slot's outcome says.
+  void act(Slot& slot, const sim::Packet& packet, std::optional<state::ConnectionNumber> connection,
+           unsigned tries, MonoTime now);
   void finish_batch();
   /// Keeps a flow that the datapath has.
   void remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now);
   [[nodiscard]] bool renew(const Match& match, MonoTime now);
   void install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now);
   void take_out_of_batch(const Match& match);
+  // worker_fragments.cc
+  /// Of a later fragment: makes its outcome that of its first one. True: it waits, or is dropped, and is not in the slot any more.
+  [[nodiscard]] bool follow_first(const sim::Packet& later, Slot& slot, unsigned tries,
+                                  MonoTime now, bool waited);
+  /// Keeps what becomes of a first fragment. Those of its packet that have come before it are to be handled behind it.
+  [[nodiscard]] std::vector<datapath::Upcall> note_first(
+      const sim::Packet& first, const sim::Outcome& outcome,
+      std::optional<state::ConnectionNumber> connection, MonoTime now);
+  /// Fragments whose first one has not come in time.
+  void release_early(MonoTime now);
   // worker_connections.cc
   /// Does what the outcome says of connections, simulating again where another record came first. The number of the record;
   /// nothing: the packet is of none, or refused.
@@ -189,10 +207,9 @@ class Worker {
   /// What is referred to must live until finish_batch().
   void send_generated(std::span<const sim::Generated> generated, MonoTime now);
   void send_made(const sim::Generated& made);
-  void park(datapath::Upcall&& packet, const std::vector<sim::Missing>& missing, unsigned tries,
-            MonoTime retry_at);
+  void park(Parked&& packet);
   void retry_parked(MonoTime now, bool all);
-  void drop(sim::DropReason reason) { ++counters_.drops[reason]; }
+  void drop(sim::DropReason reason, size_t packets = 1) { counters_.drops[reason] += packets; }
 
   datapath::Datapath& datapath_;
   const WorkerOptions options_;
@@ -215,6 +232,8 @@ class Worker {
   RuleLog rule_log_;
   PacketTraces traces_;
   FragmentMemory fragments_;
+  EarlyFragments early_;
+  uint64_t next_ticket_ = 1;  ///< of the next first fragment that is parked
   Parking parked_;
   std::vector<sim::StateWrite> writes_;
   WorkerCounters counters_;

@@ -10,7 +10,9 @@ namespace {
 constexpr int kMaxSimulations = 3;
 
 void refuse(sim::Outcome& outcome, sim::DropReason reason) {
+  const bool leads = outcome.leads_fragments;
   outcome.clear();
+  outcome.leads_fragments = leads;  // the others are refused with it
   outcome.verdict = sim::Verdict::drop;
   outcome.reason = reason;  // of this moment: never a flow
 }
@@ -100,7 +102,7 @@ void Worker::touch_connection(const Match& match, MonoTime used, MonoTime now) {
 void Worker::release_held(MonoTime now) {
   for (const state::ConnectionNumber number : connections_.take_released())
     for (HeldPacket& held : held_.take(number))
-      handle(std::move(held.packet), held.tries, now, true);
+      handle(std::move(held.packet), held.tries, now, From::held);
   finish_batch();
 }
 

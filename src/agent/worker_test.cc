@@ -508,6 +508,179 @@ TEST_F(WorkerTest, AStreamToASilentNeighbourNeitherFillsMemoryNorWaitsForEver) {
   EXPECT_GE(worker_.counters().drops.at(sim::DropReason::too_many_waiting), 400u);
 }
 
+/// Fragments of UDP from vm1 to vm5, each of 16 bytes: the first one with the ports 1 and `port`.
+std::string fragment_to_vm5(unsigned n, unsigned id = 7, unsigned port = 2) {
+  const std::string head =
+      "eth 02:00:00:00:00:01 > 02:00:00:00:01:00 | ipv4 10.1.0.1 > 10.2.0.5 id " +
+      std::to_string(id) + " frag off " + std::to_string(16 * n) + " more";
+  if (n == 0) return head + " | udp 1 > " + std::to_string(port) + " len 900 | payload 8 bytes";
+  return head + " proto 17 | payload 16 bytes";
+}
+
+TEST_F(WorkerTest, AllFragmentsOfAPacketWaitForTheNeighbourBehindTheFirst) {
+  // More than wait for the same otherwise.
+  constexpr unsigned kAll = 20;
+  for (unsigned n = 0; n < kAll; ++n) (void)send(17, fragment_to_vm5(n));
+  EXPECT_EQ(worker_.parked(), kAll);
+  learn("core-green", "10.2.0.5", "02:00:00:00:00:05");
+  const auto sent = datapath_.take_sent();
+  ASSERT_EQ(sent.size(), kAll);
+  for (unsigned n = 0; n < kAll; ++n)
+    EXPECT_EQ(sent[n].frame[14 + 7], 2 * n) << "the first one first, and all in their order";
+  EXPECT_EQ(worker_.parked(), 0u);
+}
+
+TEST_F(WorkerTest, FragmentsOfASilentNeighbourAreGivenUpWithTheFirst) {
+  size_t errors = 0;
+  for (unsigned n = 0; n < 4; ++n) (void)send(17, fragment_to_vm5(n));
+  for (int i = 0; i < 3; ++i) {
+    now_ = now_ + 1s;
+    worker_.tick(now_);
+    for (const auto& sent : datapath_.take_sent())
+      errors += parse_packet(sent.frame).key.is_arp() ? 0u : 1u;
+  }
+  EXPECT_EQ(worker_.parked(), 0u);
+  EXPECT_EQ(worker_.counters().drops.at(sim::DropReason::neighbour_unresolved), 4u);
+  EXPECT_EQ(errors, 1u) << "about the first";
+}
+
+/// vm1 may send UDP to port 2, and nothing else: of later fragments the rule says nothing.
+class FragmentsTest : public WorkerTest {
+ protected:
+  FragmentsTest() {
+    const ChainId chain{Uuid::derived("chain", "door")};
+    pending_.push_back(model::ChainChange{
+        chain, model::Chain{.id = chain, .name = "door", .unreadable = false, .rules = {}}});
+    const auto rule = [&](const char* name, uint32_t position, model::RuleAction action) {
+      model::Rule r;
+      r.id = RuleId{Uuid::derived("rule", name)};
+      r.chain = chain;
+      r.position = position;
+      r.action = action;
+      return r;
+    };
+    model::Rule names = rule("names", 1, model::RuleAction::accept);
+    names.protocol = ip_proto::kUdp;
+    names.destination_ports = {{2, 2}};
+    pending_.push_back(model::RuleChange{names.id, names});
+    const model::Rule rest = rule("rest", 2, model::RuleAction::drop);
+    pending_.push_back(model::RuleChange{rest.id, rest});
+    model::Port vm1 = *topology_.snapshot()->port(port_id("vm1"));
+    vm1.in_chain = chain;
+    pending_.push_back(model::PortChange{vm1.id, vm1});
+    publish();
+  }
+  /// As they come, in one batch.
+  std::vector<unsigned> send_all(const std::vector<std::string>& texts) {
+    for (const std::string& text : texts) datapath_.inject(DpPort{17}, frame(text));
+    while (worker_.run_once(now_) > 0) {
+    }
+    return sent();
+  }
+  /// Which fragments have left, in their order.
+  std::vector<unsigned> sent() {
+    std::vector<unsigned> out;
+    for (const auto& one : datapath_.take_sent())
+      if (!parse_packet(one.frame).key.is_arp()) out.push_back(one.frame[14 + 7] / 2u);
+    return out;
+  }
+  uint64_t drops(sim::DropReason reason) {
+    const auto at = worker_.counters().drops.find(reason);
+    return at == worker_.counters().drops.end() ? 0 : at->second;
+  }
+  using All = std::vector<unsigned>;
+};
+
+TEST_F(FragmentsTest, ThoseThatWouldBeRefusedByThemselvesWaitBehindTheFirst) {
+  EXPECT_EQ(send_all({fragment_to_vm5(0), fragment_to_vm5(1), fragment_to_vm5(2)}), All{});
+  EXPECT_EQ(worker_.parked(), 3u);
+  // Something else changes: all go on waiting.
+  learn("core-green", "10.2.0.9", "02:00:00:00:00:09");
+  EXPECT_EQ(worker_.parked(), 3u);
+  EXPECT_EQ(send_all({fragment_to_vm5(3)}), All{});
+  now_ = now_ + 1s;
+  worker_.tick(now_);
+  EXPECT_EQ(send_all({fragment_to_vm5(4)}), All{});
+  EXPECT_EQ(worker_.parked(), 5u);
+  learn("core-green", "10.2.0.5", "02:00:00:00:00:05");
+  EXPECT_EQ(sent(), (All{0, 1, 2, 3, 4}));
+  EXPECT_EQ(send_all({fragment_to_vm5(5)}), All{5});
+  EXPECT_EQ(drops(sim::DropReason::filtered_by_rule), 0u);
+}
+
+TEST_F(FragmentsTest, WhatIsPushedOutTakesThoseBehindItAlong) {
+  // Eight packets wait for one neighbour; the ninth pushes out the oldest, and its fragments.
+  (void)send_all({fragment_to_vm5(0), fragment_to_vm5(1), fragment_to_vm5(2)});
+  for (unsigned id = 100; id < 108; ++id) (void)send_all({fragment_to_vm5(0, id)});
+  EXPECT_EQ(worker_.parked(), 8u);
+  EXPECT_EQ(drops(sim::DropReason::too_many_waiting), 3u);
+  (void)send_all({fragment_to_vm5(3)});
+  EXPECT_EQ(drops(sim::DropReason::too_many_waiting), 4u) << "of no use without its first";
+  EXPECT_EQ(worker_.parked(), 8u);
+}
+
+TEST_F(FragmentsTest, ThoseThatComeLateToASilentNeighbourAreGivenUpLikeTheFirst) {
+  (void)send_all({fragment_to_vm5(0)});
+  for (int i = 0; i < 3; ++i) {
+    now_ = now_ + 1s;
+    worker_.tick(now_);
+  }
+  EXPECT_EQ(drops(sim::DropReason::neighbour_unresolved), 1u);
+  (void)send_all({fragment_to_vm5(1)});
+  EXPECT_EQ(drops(sim::DropReason::neighbour_unresolved), 2u);
+}
+
+TEST_F(FragmentsTest, OneThatOvertakesItsFirstWaitsAMoment) {
+  learn("core-green", "10.2.0.5", "02:00:00:00:00:05");
+  EXPECT_EQ(
+      send_all({fragment_to_vm5(1), fragment_to_vm5(2), fragment_to_vm5(0), fragment_to_vm5(3)}),
+      (All{0, 1, 2, 3}));
+  EXPECT_EQ(worker_.early(), 0u);
+  EXPECT_EQ(worker_.counters().fragments_early, 2u);
+  // In another batch, too; those of the others wait on.
+  EXPECT_EQ(send_all({fragment_to_vm5(1, 8), fragment_to_vm5(1, 9)}), All{});
+  EXPECT_EQ(send_all({fragment_to_vm5(0, 8)}), (All{0, 1}));
+  EXPECT_EQ(worker_.early(), 1u);
+  EXPECT_EQ(worker_.next_due(), now_ + EarlyFragments::kWait);
+  now_ = now_ + EarlyFragments::kWait;
+  EXPECT_EQ(send_all({}), All{});
+  EXPECT_EQ(worker_.early(), 0u);
+  EXPECT_EQ(drops(sim::DropReason::filtered_by_rule), 1u) << "by itself";
+  // What the first one is refused for, the others are.
+  EXPECT_EQ(send_all({fragment_to_vm5(1, 10), fragment_to_vm5(0, 10, 3)}), All{});
+  EXPECT_EQ(drops(sim::DropReason::filtered_by_rule), 3u);
+}
+
+TEST_F(FragmentsTest, OneThatOvertakesAFirstThatWaitsWaitsWithIt) {
+  EXPECT_EQ(send_all({fragment_to_vm5(1), fragment_to_vm5(0)}), All{});
+  EXPECT_EQ(worker_.parked(), 2u);
+  learn("core-green", "10.2.0.5", "02:00:00:00:00:05");
+  EXPECT_EQ(sent(), (All{0, 1}));
+}
+
+TEST_F(FragmentsTest, ThoseOfAFirstThatIsHeldAreHeldBehindIt) {
+  // Connections: the host of vm3 has to know of one before its first packet goes.
+  const auto bit = [](model::ConnectionCondition c) {
+    return static_cast<uint8_t>(1u << static_cast<unsigned>(c));
+  };
+  model::Rule names = *topology_.snapshot()->rule(RuleId{Uuid::derived("rule", "names")});
+  names.destination_ports.clear();
+  names.connection = static_cast<uint8_t>(bit(model::ConnectionCondition::new_) |
+                                          bit(model::ConnectionCondition::established));
+  pending_.push_back(model::RuleChange{names.id, names});
+  publish();
+  const auto to_vm3 = [](unsigned n) {
+    std::string text = fragment_to_vm5(n);
+    text.replace(text.find("01:00"), 5, "00:03");
+    return text.replace(text.find("10.2.0.5"), 8, "10.1.0.3");
+  };
+  EXPECT_EQ(send_all({to_vm3(0), to_vm3(1), to_vm3(2)}), All{});
+  EXPECT_EQ(worker_.held(), 3u);
+  now_ = now_ + ConnectionOptions{}.hold;
+  EXPECT_EQ(send_all({}), (All{0, 1, 2}));
+  EXPECT_EQ(send_all({to_vm3(3)}), All{3}) << "nobody waits any more";
+}
+
 TEST_F(WorkerTest, IdleFlowsExpireUsedOnesStay) {
   (void)send(17, kVm1ToVm2);
   (void)send(17, kVm1ToVm3);

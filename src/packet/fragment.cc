@@ -18,7 +18,7 @@ std::optional<Fragment> fragment_of(const ParsedPacket& parsed, std::span<const 
   if (parsed.key.is_ipv4()) {
     const size_t header = size_t{ip[0] & 0x0fu} * 4;
     return Fragment{be16_at(ip, 4), (be16_at(ip, 6) & 0x1fffu) * 8,
-                    static_cast<uint32_t>(ip.size() - header)};
+                    static_cast<uint32_t>(ip.size() - header), parsed.key.ip_proto};
   }
   if (!parsed.key.is_ipv6()) return std::nullopt;
   uint8_t next = ip[kNextHeader];
@@ -26,7 +26,7 @@ std::optional<Fragment> fragment_of(const ParsedPacket& parsed, std::span<const 
   for (int n = 0; n < kMostHeaders && at + kFragmentHeader <= ip.size(); ++n) {
     if (next == kFragment) {
       return Fragment{static_cast<uint32_t>(be32_at(ip, at + 4)), be16_at(ip, at + 2) & 0xfff8u,
-                      static_cast<uint32_t>(ip.size() - at - kFragmentHeader)};
+                      static_cast<uint32_t>(ip.size() - at - kFragmentHeader), ip[at]};
     }
     next = ip[at];
     at += (size_t{ip[at + 1]} + 1) * 8;

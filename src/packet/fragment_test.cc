@@ -27,6 +27,7 @@ TEST(FragmentOf, TellsAllOfAPacketApartAndTogether) {
       ASSERT_TRUE(place);
       EXPECT_EQ(place->id, v6 ? 0xdeadbeef : 0xbeefu);
       EXPECT_EQ(place->offset, end);
+      EXPECT_EQ(place->protocol, ip_proto::kUdp);
       end += place->length;
     }
     EXPECT_EQ(end, 8 + payload.size());
@@ -44,6 +45,19 @@ TEST(FragmentOf, BehindOtherExtensionHeaders) {
   const ParsedPacket parsed = parse_packet(one);
   ASSERT_EQ(parsed.error, ParseError::none);
   EXPECT_EQ(fragment_of(parsed, one).value().id, 0xdeadbeef);
+}
+
+TEST(FragmentOf, BeforeOtherExtensionHeaders) {
+  const std::vector<uint8_t> payload(300, 1);
+  Frame first = fragment(udp_packet(spec(true), 1, 2, payload), 200, 0xdeadbeef).at(0);
+  const std::vector<uint8_t> options{17, 0, 1, 4, 0, 0, 0, 0};
+  first.insert(first.begin() + 14 + 40 + 8, options.begin(), options.end());
+  first[14 + 40] = 60;
+  first[14 + 5] = static_cast<uint8_t>(first[14 + 5] + options.size());
+  const ParsedPacket parsed = parse_packet(first);
+  ASSERT_EQ(parsed.error, ParseError::none);
+  EXPECT_EQ(parsed.key.ip_proto, ip_proto::kUdp);
+  EXPECT_EQ(fragment_of(parsed, first).value().protocol, 60);
 }
 
 TEST(FragmentOf, NoneOfWhatIsNoFragment) {

@@ -90,6 +90,13 @@ void note_address_bits(uint8_t* mask, IpFamily family, unsigned bits) {
     set_bits<4>(mask, bits);
 }
 
+/// Whole packets and first fragments have the protocol behind these.
+bool is_extension(uint8_t ipv6_next_header) {
+  constexpr uint8_t kHopByHop = 0, kRouting = 43, kDestination = 60;
+  return ipv6_next_header == kHopByHop || ipv6_next_header == kRouting ||
+         ipv6_next_header == kDestination;
+}
+
 bool masked_agrees(const uint8_t* value, const model::MaskedMac& wanted, uint8_t* mask) {
   bool same = true;
   for (size_t i = 0; i < 6; ++i) {
@@ -227,6 +234,8 @@ std::optional<uint16_t> Journey::vlan() {
 
 uint8_t Journey::ip_proto() {
   if (mask != nullptr) mask->ip_proto = 0xff;
+  // Behind which the first one has its protocol (RFC 8200 4.5).
+  if (key.is_ipv6() && is_extension(key.ip_proto)) ask_header();
   return key.ip_proto;
 }
 

@@ -65,8 +65,8 @@ struct Journey {
   std::span<const uint8_t> bytes;        ///< as it started
   const ParsedPacket* parsed = nullptr;  ///< of `bytes`
   FlowKey* mask = nullptr;  ///< where reads are noted; null for frames that a device made
-  /// Where it is noted that a later fragment was asked for what its first one has; null: nobody wants to know.
-  bool* header_missed = nullptr;
+  /// Where it is noted that a fragment was asked for what only a first one has; null: nobody wants to know.
+  bool* header_asked = nullptr;
   Fate* fate = nullptr;
   bool from_tunnel = false;  ///< must not leave by a tunnel again
   uint32_t size = 0;         ///< what an MTU limits: see Packet::size
@@ -89,10 +89,10 @@ struct Journey {
   uint8_t stages = 0;        ///< of the new connection's commit, that it has met
   uint8_t translations = 0;  ///< of its connection's path, that it has behind it
 
-  /// Somebody asks for ports, types, or a connection. A later fragment has none.
+  /// Somebody asks for ports, types, flags, or a connection. A later fragment has none: it follows a first one that was asked, too.
   void ask_header() const {
-    if (header_missed != nullptr && key.ip_frag == static_cast<uint8_t>(FragKind::later))
-      *header_missed = true;
+    if (header_asked != nullptr && key.ip_frag != static_cast<uint8_t>(FragKind::none))
+      *header_asked = true;
   }
 
   // Fields read whole.

@@ -5,6 +5,7 @@
 
 #include "flow/match.h"
 #include "flow/match_text.h"
+#include "packet/fragment.h"
 #include "packet/headers.h"
 #include "packet/text.h"
 #include "sim/simulation.h"
@@ -36,6 +37,12 @@ void run_until_settled(const Packet& packet, const model::Snapshot& snapshot,
                          : "once more: what its connection was translated to is gone"});
   }
   out.reason = DropReason::translation_failed;  // it does not end
+}
+
+/// A first fragment whose protocol stands behind an extension header that was cut with the rest: the others do not say it.
+bool hides_protocol(const Packet& first) {
+  const auto place = first.key.is_ipv6() ? fragment_of(first.parsed, first.frame) : std::nullopt;
+  return place && place->protocol != first.key.ip_proto;
 }
 
 }  // namespace
@@ -121,7 +128,7 @@ void Simulation::run() {
   j.bytes = packet_.frame;
   j.parsed = &packet_.parsed;
   j.mask = &mask_;
-  j.header_missed = &header_missed_;
+  j.header_asked = &header_asked_;
   j.size = packet_.size;
   j.fate = &fate;
   if (trace_ != nullptr) note(j, DeviceKind::packet, {}, {}, "{}", format_frame(packet_.frame));
@@ -157,11 +164,16 @@ void Simulation::run() {
                     out.writes.empty() && !(fate.consumed && fate.mirrored > 0);
   }
   const auto fragment = static_cast<FragKind>(packet_.key.ip_frag);
-  out.follows_first = fragment == FragKind::later && header_missed_;
-  out.leads_fragments = fragment == FragKind::first && mask_.ip_frag != 0 &&
-                        (tracked_ || mask_.tp_src != Be16() || mask_.tp_dst != Be16());
+  const bool of_connection = tracked_ && sighting_.kind != state::SightingKind::untracked;
+  out.follows_first = fragment == FragKind::later && header_asked_;
+  // Not the bits that were read: a rule over all ports reads none, and still holds for no later fragment.
+  out.leads_fragments =
+      fragment == FragKind::first &&
+      (header_asked_ || of_connection || (mask_.ip_proto != 0 && hides_protocol(packet_)));
   if (out.follows_first || out.leads_fragments) out.cacheable = false;
-  if (out.cacheable && limit_ != kNoLimit) out.actions.mtu = static_cast<uint16_t>(limit_);
+  // Those that follow may be larger than their first one.
+  if ((out.cacheable || out.leads_fragments) && limit_ != kNoLimit)
+    out.actions.mtu = static_cast<uint16_t>(limit_);
 
   if (trace_ != nullptr) {
     j.depth = 0;

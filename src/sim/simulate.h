@@ -176,10 +176,12 @@ struct Outcome {
   std::vector<LoggedRule> logged;  ///< met, in order
   /// Trace requests that the packet is for, and that have not had their packets yet; not cacheable then.
   std::vector<TraceRequestId> traced;
-  /// A first fragment whose ports, or connection, were asked for: others may follow that have none.
+  /// A first fragment whose ports, or connection, were asked for: others may follow that have none. Its actions have their MTU: what
+  /// follows may be larger. Where it was cut itself, each piece has the actions of all, and the MTU that it was cut for.
   bool leads_fragments = false;
-  /// A later fragment that was asked for what only the first one has. What was done with that one is to be done with it, ports
-  /// aside; all else here is for when nobody knows. Neither it nor one that leads is cacheable.
+  /// A later fragment that was asked for what only the first one has (of IPv6 also the protocol, when it names an extension header).
+  /// What was done with that one is to be done with it, ports aside; all else here is for when nobody knows. Neither it nor one that
+  /// leads is cacheable.
   bool follows_first = false;
 
   /// Empties it; the memory of its lists stays.

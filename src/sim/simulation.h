@@ -504,8 +504,8 @@ class Simulation {
   /// It was so before port security looked into a question for a neighbour. Whoever answers the plain ones in place answers
   /// for nothing that port security would have refused.
   bool cacheable_if_answered_ = false;
-  bool header_missed_ = false;  ///< by a later fragment
-  bool too_many_ = false;       ///< a limit was hit: the answer would be partial
+  bool header_asked_ = false;  ///< of a fragment
+  bool too_many_ = false;      ///< a limit was hit: the answer would be partial
   unsigned visits_ = 0, made_ = 0;
   PortId entered_;               ///< whose machine sent the packet; nil: none here
   std::optional<uint16_t> tag_;  ///< of the sub-port that it entered by

@@ -192,6 +192,8 @@ std::optional<bool> Simulation::member_stays(const model::Router& router, bool o
     const model::PoolMember* member = snapshot_.pool_member(PoolMemberId{t.choice});
     if (member == nullptr) return false;
     depend(pool_tag(member->pool));
+    // One that is at another address now is another machine.
+    if (member->address != t.after.dst) return false;
     return member->admin_up && !member->unreadable && (member->up || !original || c.replied());
   }
   return std::nullopt;

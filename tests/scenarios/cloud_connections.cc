@@ -24,8 +24,9 @@ bool ScenarioCloud::carry_messages() {
 }
 
 bool ScenarioCloud::end_waiting() {
-  const bool some = std::any_of(hosts_.begin(), hosts_.end(),
-                                [](const auto& h) { return h.second->worker->held() > 0; });
+  const bool some = std::any_of(hosts_.begin(), hosts_.end(), [](const auto& h) {
+    return h.second->worker->held() + h.second->worker->early() > 0;
+  });
   if (some) now_ = now_ + agent::ConnectionOptions{}.hold;
   return some;
 }

@@ -5,7 +5,9 @@ import socket
 
 import pytest
 
+from frames import IP, UDP, Ether, IPv6, IPv6ExtHdrFragment, Raw
 from test_filters import server
+from test_router import ROUTER_MAC
 from test_translations import BALANCED, FAMILIES, OUTSIDE, SHARED, _outside  # noqa: F401  pylint: disable=unused-import
 
 SIZES = (2000, 4000, 8000)
@@ -81,3 +83,30 @@ def test_as_answers_into_a_stateful_group(cloud, outside, family):
     finally:
         cloud.cli("port", "update", "vm6", "--clear", "security_groups", "--wait")
         cloud.cli("security-group", "delete", "asks")
+
+
+def pieces(machine, target, family, payload, size, number):
+    """A datagram from port 4000 to 53, in frames to the router of so many bytes of UDP each."""
+    ip = (IP if family == "v4" else IPv6)(src=getattr(machine, family), dst=target)
+    whole = bytes(ip / UDP(sport=4000, dport=53) / Raw(payload))[20 if family == "v4" else 40:]
+    frames = []
+    for at in range(0, len(whole), size):
+        more, part = at + size < len(whole), Raw(whole[at:at + size])
+        if family == "v4":
+            packet = IP(src=machine.v4, dst=target, id=number, proto=17, flags="MF" if more else 0, frag=at // 8) / part
+        else:
+            packet = IPv6(src=machine.v6, dst=target, nh=44) / IPv6ExtHdrFragment(nh=17, offset=at // 8, m=more, id=number) / part
+        frames.append(Ether(src=machine.mac, dst=ROUTER_MAC) / packet)
+    return frames
+
+
+@FAMILIES
+def test_in_whatever_order(cloud, outside, family):
+    with server(outside, OUTSIDE[family], 53, socket.SOCK_DGRAM) as service, cloud.vm3.raw() as raw:
+        for number, order in enumerate([(0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0)], 77):
+            payload = bytes([number]) * 3000
+            frames = pieces(cloud.vm3, OUTSIDE[family], family, payload, 1200, number)
+            for n in order:
+                raw.send(frames[n])
+            words, source = heard(service)
+            assert words == payload and source[0] == SHARED[family], order

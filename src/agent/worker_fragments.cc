@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of the worker that is about fragments: later ones go where their first one went, wait with it when it waits, and a
+// moment for it when they come before it. docs/design/services.md.
+#include <algorithm>
+
+#include "agent/worker.h"
+
+namespace plexus::agent {
+
+bool Worker::follow_first(const sim::Packet& later, Slot& slot, unsigned tries, MonoTime now,
+                          bool waited) {
+  sim::Outcome& outcome = slot.outcome;
+  if (!outcome.follows_first && outcome.verdict != sim::Verdict::postpone) return false;
+  const auto first = fragments_.follow(later, outcome, epoch_, now);
+  switch (first.answer) {
+    case FragmentMemory::Answer::by_itself:
+      return false;
+    case FragmentMemory::Answer::refused:
+      drop(sim::DropReason::fragment_refused);
+      return true;
+    case FragmentMemory::Answer::waits:
+      if (parked_.join(first.waits.ticket, std::move(slot.packet)) == Parking::Answer::parked)
+        ++counters_.parked;
+      else
+        drop(sim::DropReason::too_many_waiting);
+      return true;
+    case FragmentMemory::Answer::followed: {
+      ++counters_.fragments_followed;
+      const auto& connection = first.waits.connection;
+      if (outcome.verdict == sim::Verdict::drop || !connection ||
+          !connections_.is_waiting(*connection) || !held_.has_room(slot.packet.in_port))
+        return false;
+      // Not before its first one, which may go another way when it is let go.
+      ++counters_.held;
+      held_.hold(*connection, {std::move(slot.packet), tries});
+      return true;
+    }
+    case FragmentMemory::Answer::unknown:
+      if (waited || !outcome.follows_first) return false;
+      if (!early_.wait(*FragmentKey::of(later), slot.packet, now)) return false;
+      ++counters_.fragments_early;
+      return true;
+  }
+  return false;
+}
+
+std::vector<datapath::Upcall> Worker::note_first(const sim::Packet& first,
+                                                 const sim::Outcome& outcome,
+                                                 std::optional<state::ConnectionNumber> connection,
+                                                 MonoTime now) {
+  // The ticket is that of the parking which follows, when it is postponed.
+  fragments_.remember(first, outcome, epoch_, now,
+                      {.ticket = next_ticket_, .connection = connection});
+  if (early_.size() == 0) return {};
+  const auto key = FragmentKey::of(first);
+  return key ? early_.take(*key) : std::vector<datapath::Upcall>{};
+}
+
+void Worker::release_early(MonoTime now) {
+  if (!snapshot_) return;
+  for (datapath::Upcall& packet : early_.take_due(now)) 
+    handle(std::move(packet), 1, now, From::early_in_vain);
+  finish_batch();
+}
+
+std::optional<MonoTime> Worker::next_due() const {
+  const auto connections = connections_.next_due(), fragments = early_.next_due();
+  if (!connections || !fragments) return connections ? connections : fragments;
+  return std::min(*connections, *fragments);
+}
+
+}  // namespace plexus::agent
