@@ -141,6 +141,7 @@ class Worker {
   /// what is to be sent, in the order of the handling. A flow is in `flows_` from handle() on, so that a later packet of the same
   /// batch finds it.
   void handle(datapath::Upcall&& packet, unsigned tries, MonoTime now);
+  void handle(datapath::Upcall&& packet, const sim::Packet& parsed, unsigned tries, MonoTime now);
   void finish_batch();
   /// Keeps a flow that the datapath has.
   void remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now);
@@ -208,6 +209,8 @@ class Worker {
   std::vector<sim::StateWrite> writes_;
   WorkerCounters counters_;
   // The batch at work. Its lists keep their memory.
+  std::vector<datapath::Upcall> arrived_;
+  std::vector<sim::Packet> arrived_parsed_;
   std::vector<Slot> slots_;
   size_t slots_used_ = 0;
   std::vector<datapath::Flow> new_flows_;  ///< the first new_flow_count_
