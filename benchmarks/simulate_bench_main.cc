@@ -10,6 +10,7 @@
 #include <memory>
 #include <random>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ namespace {
 
 constexpr int kMachines = 200;  // on each bridge, half of them on each of two hosts
 constexpr size_t kFlows = 4096;
+constexpr size_t kBatch = 64;  // packets that a worker takes at once
+static_assert(kFlows % kBatch == 0);
 
 // What the router makes of the destination or source of packets.
 enum class Translated : uint8_t { no, floating_ip, snat, load_balancer };
@@ -331,6 +334,9 @@ void simulate_flows(benchmark::State& bench_state, Way way, bool v6, Filters fil
   size_t next = 0;
   const uint64_t allocated = bench::allocations;
   for (auto _ : bench_state) {
+    // As the worker does with what arrives together.
+    if (next % kBatch == 0)
+      look_ahead(std::span(packets).subspan(next).first(kBatch), cloud.snapshot(), known);
     simulate(packets[next], cloud.snapshot(), known, now, outcome);
     benchmark::DoNotOptimize(outcome);
     if (++next == packets.size()) next = 0;

@@ -84,8 +84,14 @@ size_t Worker::run_once(MonoTime now) {
   const size_t received = datapath_.receive({options_.batch, options_.batch_of_one_port},
                                             [&](datapath::Upcall&& upcall) {
                                               ++counters_.upcalls;
-                                              handle(std::move(upcall), 1, now);
+                                              arrived_.push_back(std::move(upcall));
                                             });
+  for (const datapath::Upcall& upcall : arrived_) arrived_parsed_.push_back(packet_of(upcall));
+  if (snapshot_) sim::look_ahead(arrived_parsed_, *snapshot_, view());
+  for (size_t i = 0; i < arrived_.size(); ++i)
+    handle(std::move(arrived_[i]), arrived_parsed_[i], 1, now);
+  arrived_.clear();
+  arrived_parsed_.clear();
   finish_batch();
   run_connections(now);
   release_early(now);
@@ -111,12 +117,18 @@ uint64_t Worker::tenant_of(DpPort port) const {
 }
 
 void Worker::handle(datapath::Upcall&& packet, unsigned tries, MonoTime now, From from) {
+  const sim::Packet parsed = packet_of(packet);
+  handle(std::move(packet), parsed, tries, now, from);
+}
+
+/// `parsed`: of the packet; the bytes of its frame stay where they are when it moves.
+void Worker::handle(datapath::Upcall&& packet, const sim::Packet& parsed, unsigned tries,
+                    MonoTime now, From from) {
   if (!snapshot_) return drop(sim::DropReason::unknown_port);
   if (slots_used_ == slots_.size()) finish_batch();
   Slot& slot = slots_[slots_used_++];
   slot.packet = std::move(packet);
   sim::Outcome& outcome = slot.outcome;
-  const sim::Packet parsed = packet_of(slot.packet);
   // An earlier packet may have brought the answer already.
   const auto known = flows_.lookup(parsed.key);
   if (known &&

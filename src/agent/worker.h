@@ -156,6 +156,8 @@ class Worker {
   /// Where a packet has been until now. What trace requests want of those from elsewhere is written down already.
   enum class From : uint8_t { datapath, held, early_in_vain };
   void handle(datapath::Upcall&& packet, unsigned tries, MonoTime now, From from = From::datapath);
+  void handle(datapath::Upcall&& packet, const sim::Packet& parsed, unsigned tries, MonoTime now,
+              From from = From::datapath);
   /// Does what the slot's outcome says.
   void act(Slot& slot, const sim::Packet& packet, std::optional<state::ConnectionNumber> connection,
            unsigned tries, MonoTime now);
@@ -238,6 +240,8 @@ class Worker {
   std::vector<sim::StateWrite> writes_;
   WorkerCounters counters_;
   // The batch at work. Its lists keep their memory.
+  std::vector<datapath::Upcall> arrived_;
+  std::vector<sim::Packet> arrived_parsed_;
   std::vector<Slot> slots_;
   size_t slots_used_ = 0;
   std::vector<datapath::Flow> new_flows_;  ///< the first new_flow_count_

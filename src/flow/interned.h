@@ -6,6 +6,7 @@
 #include <boost/unordered/unordered_flat_set.hpp>
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -13,10 +14,11 @@
 
 namespace plexus {
 
-/// Rows in blocks that never move: growing copies nothing, and a reference is good as long as its row.
+/// Rows in blocks that never move: growing copies nothing, and a reference is good as long as its row. The standard
+/// allocator keeps to the alignment of rows that fill cache lines.
 template <typename Row>
 using Rows =
-    boost::container::deque<Row, void,
+    boost::container::deque<Row, std::allocator<Row>,
                             boost::container::deque_options_t<boost::container::block_size<1024>>>;
 
 /// A search by hash and by a question to each candidate, for sets of numbers of rows.

@@ -2,6 +2,7 @@
 // What a packet is to the connections that are known, and what its path makes of a new one. Asked by the first stage that wants
 // to know; from then on the packet's class is one connection's direction. docs/design/connections.md has the whole picture.
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 #include "packet/headers.h"
@@ -95,24 +96,27 @@ state::Standing Simulation::standing_of_made(const Journey& j) const {
 
 /// Reads what says which connection it is, of the packet as it came in, in a fixed order.
 void Simulation::note_connection_bits() {
-  Journey came;
-  came.key = packet_.key;
-  came.mask = &mask_;
-  const uint16_t type = came.eth_type();
-  if (type != eth_type::kIpv4 && type != eth_type::kIpv6) return;
-  if (came.ip_frag() == FragKind::later || came.dst_in(kGroups4) || came.dst_in(kGroups6)) return;
-  const IpAddr src = came.src_ip();
-  const uint8_t protocol = came.ip_proto();
-  const bool icmp = protocol == (came.key.is_ipv4() ? ip_proto::kIcmp : ip_proto::kIcmpv6);
-  if (icmp) (void)came.tp_src();
-  if (src.is_unspecified()) return;
-  (void)came.dst_ip();
-  if (!state::has_ports(protocol)) return;
-  (void)came.tp_src();
-  (void)came.tp_dst();
+  const FlowKey& key = packet_.key;
+  mask_.eth_type = Be16(0xffff);
+  const bool v6 = key.is_ipv6();
+  if (!v6 && !key.is_ipv4()) return;
+  mask_.ip_frag = 0xff;
+  if (key.ip_frag == static_cast<uint8_t>(FragKind::later)) return;
+  const size_t size = v6 ? 16 : 4;
+  const IpPrefix& groups = v6 ? kGroups6 : kGroups4;
+  uint8_t* const addresses = mask_.nw.data();
+  const Journey::FieldBits destination{key.nw.data() + size, addresses + size, size};
+  if (destination.starts_with(groups.addr.bytes.data(), groups.length)) return;
+  std::memset(addresses, 0xff, size);
+  mask_.ip_proto = 0xff;
+  if (key.ip_proto == (v6 ? ip_proto::kIcmpv6 : ip_proto::kIcmp)) mask_.tp_src = Be16(0xffff);
+  if (key.src_ip().is_unspecified()) return;
+  std::memset(addresses + size, 0xff, size);
+  if (!state::has_ports(key.ip_proto)) return;
+  mask_.tp_src = mask_.tp_dst = Be16(0xffff);
   // ACK, too: without any of these flags a segment is none of TCP's.
-  if (protocol == ip_proto::kTcp)
-    (void)came.tcp_flags_match({.set = 0, .looked_at = kChangesFacts | state::tcp_flag::kAck});
+  if (key.ip_proto == ip_proto::kTcp)
+    mask_.tcp_flags = static_cast<uint8_t>(mask_.tcp_flags | kChangesFacts | state::tcp_flag::kAck);
 }
 
 void Simulation::track() {
@@ -144,6 +148,11 @@ const state::Connection* Simulation::connection() {
   if (!tracked_ || !standing_.number || standing_.opens_anew) return nullptr;
   if (!record_) record_ = connections_.table->connection(*standing_.number);
   return &*record_;
+}
+
+bool Simulation::of_untranslated_connection() const {
+  return tracked_ && sighting_.kind == state::SightingKind::tracked && standing_.number &&
+         !standing_.opens_anew && !connections_.table->is_translated(*standing_.number);
 }
 
 bool Simulation::begins_connection() const {
@@ -392,16 +401,16 @@ bool Simulation::begin_connection() {
   commit_.tenant =
       entered_by_->tenant.empty() ? Uuid() : Uuid::derived("tenant", entered_by_->tenant);
   commit_.delivery = delivery_;
-  const state::Instance instance = instantiate();
+  state::Instance instance = instantiate();
   if (instance.reason != state::NoInstance::none) return fail(reason_of(instance.reason));
-  const state::Connection& made = instance.connection;
+  state::Connection& made = instance.connection;
   if (made.final_tuple() != tuple_here(end)) {
     // With all stages and the way back in view another choice was made than the stages thought. Once more, with that.
     if (preset_ != nullptr) return fail(DropReason::translation_failed);
     chosen_ = made;
     again_ = Again::with_choice;
   }
-  out_.begins = NewConnection{.commit = commit_, .record = made};
+  out_.begins.emplace(NewConnection{.commit = std::move(commit_), .record = std::move(made)});
   return true;
 }
 

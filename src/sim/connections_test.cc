@@ -86,7 +86,10 @@ class Connections : public testing::Test {
   }
   Outcome at_host(HostId host, const Packet& packet, Trace* trace = nullptr) {
     Outcome o;
-    simulate(packet, *cloud.snapshot(host), {&table(host), midstream}, at(now), o, trace);
+    const auto snapshot = cloud.snapshot(host);
+    const ConnectionView known{&table(host), midstream};
+    look_ahead({&packet, 1}, *snapshot, known);
+    simulate(packet, *snapshot, known, at(now), o, trace);
     last_host = host;
     return o;
   }

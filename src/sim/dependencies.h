@@ -25,15 +25,10 @@ class Dependencies {
     const uint64_t mixed = (words.high ^ tag.sub * 0x8bb84b93962eacc9ULL ^
                             static_cast<uint64_t>(tag.kind) << 1 ^ (rewritten ? 1 : 0)) *
                            0x9e3779b97f4a7c15ULL;
-    uint8_t& place = places_[mixed >> 58];
-    if (place != 0) {
-      // Most often it is the very one that stands there; else it may stand anywhere.
-      if (same(list_[place - 1u], tag, words, rewritten)) return;
-      const size_t size = list_.size();
-      for (size_t i = size, stop = size - std::min(size, kLookedBack); i-- > stop;)
-        if (same(list_[i], tag, words, rewritten)) return;
-    }
-    if (list_.size() < 0xff) place = static_cast<uint8_t>(list_.size() + 1);
+    size_t at = mixed >> (64 - kPlaceBits);
+    for (; places_[at] != 0; at = (at + 1) % places_.size())
+      if (same(list_[places_[at] - 1u], tag, words, rewritten)) return;
+    if (list_.size() < kKnown) places_[at] = static_cast<uint8_t>(list_.size() + 1);
     Dependency& added = list_.emplace_back();
     added.tag.kind = tag.kind;
     std::memcpy(added.tag.id.bytes.data(), &words.high, sizeof words.high);
@@ -42,9 +37,9 @@ class Dependencies {
     added.rewritten = rewritten;
   }
 
-  /// Takes out what got in twice; their order is another one then.
+  /// Takes out what got in twice, which only long lists have; their order is another one then.
   void settle() {
-    if (list_.size() <= kLookedBack) return;
+    if (list_.size() <= kKnown) return;
     std::sort(list_.begin(), list_.end());
     list_.erase(std::unique(list_.begin(), list_.end()), list_.end());
   }
@@ -62,12 +57,13 @@ class Dependencies {
     return ((have.high ^ words.high) | (have.low ^ words.low) | (d.tag.sub ^ tag.sub)) == 0 &&
            d.tag.kind == tag.kind && d.rewritten == rewritten;
   }
-  /// How many are looked at to find out whether another one is new.
-  static constexpr size_t kLookedBack = 32;
+  static constexpr unsigned kPlaceBits = 7;
+  /// Those that come first are known again for sure; the places of more would be long to search.
+  static constexpr size_t kKnown = 80;
 
   std::vector<Dependency>& list_;
-  /// By hash: the number of one in the list, counted from 1; 0: none with this hash.
-  std::array<uint8_t, 64> places_{};
+  /// By hash, from there on: the number of one in the list, counted from 1; 0: nothing.
+  std::array<uint8_t, size_t{1} << kPlaceBits> places_{};
 };
 
 }  // namespace plexus::sim

@@ -88,7 +88,6 @@ void Simulation::ingress_tunnel(Journey& j) {
 }
 
 void Simulation::enter(Journey& j, const model::Port& port) {
-  depend(port_tag(port.id));
   if (++j.devices > kMaxDevices || ++visits_ > kMaxVisits) {
     too_many_ = true;
     return drop_at(j, DropReason::too_many_devices, DeviceKind::port, port,

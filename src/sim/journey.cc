@@ -2,54 +2,16 @@
 #include "sim/journey.h"
 
 #include <bit>
-#include <cstring>
-#include <type_traits>
 
 #include "packet/bytes.h"
 #include "packet/headers.h"
+#include "sim/field_bits.h"
 
 namespace plexus::sim {
 namespace {
 
 constexpr uint16_t kVlanPresent = 0x1000, kVlanId = 0x0fff;
 constexpr size_t kBehindFirstTag = 16;  ///< the ethertype there
-
-/// `N` bytes as a number whose first bit is the first of the bytes, with zeros behind them.
-template <size_t N>
-struct Field {
-  using Bits = std::conditional_t<(N > 8), unsigned __int128, uint64_t>;
-  static constexpr unsigned kWidth = sizeof(Bits) * 8;
-
-  static Bits load(const uint8_t* from) {
-    uint64_t high = 0;
-    std::memcpy(&high, from, N < 8 ? N : 8);
-    high = __builtin_bswap64(high);
-    if constexpr (N <= 8) {
-      return high;
-    } else {
-      uint64_t low = 0;
-      std::memcpy(&low, from + 8, N - 8);
-      return static_cast<Bits>(high) << 64 | __builtin_bswap64(low);
-    }
-  }
-  static void store(uint8_t* to, Bits bits) {
-    uint64_t first = static_cast<uint64_t>(bits >> (kWidth - 64));
-    first = __builtin_bswap64(first);
-    std::memcpy(to, &first, N < 8 ? N : 8);
-    if constexpr (N > 8) {
-      const uint64_t second = __builtin_bswap64(static_cast<uint64_t>(bits));
-      std::memcpy(to + 8, &second, N - 8);
-    }
-  }
-  /// The first `count` bits set.
-  static Bits leading(unsigned count) { return count == 0 ? 0 : ~Bits{0} << (kWidth - count); }
-  /// How many zeros there are before the first one; there is a one.
-  static unsigned zeros_before(Bits bits) {
-    const auto high = static_cast<uint64_t>(bits >> (kWidth - 64));
-    if (N <= 8 || high != 0) return static_cast<unsigned>(std::countl_zero(high));
-    return 64 + static_cast<unsigned>(std::countl_zero(static_cast<uint64_t>(bits)));
-  }
-};
 
 template <size_t N>
 void set_bits(uint8_t* mask, unsigned count) {

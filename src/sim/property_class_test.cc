@@ -92,6 +92,7 @@ TEST(Property, EveryPacketOfAClassGetsItsAnswer) {
       const Packet packet = packet_of(frame, entry.port, entry.tunnel_key);
       ASSERT_EQ(packet.parsed.error, ParseError::none) << format_frame(frame);
       Outcome o;
+      look_ahead({&packet, 1}, *snapshot, view);
       simulate(packet, *snapshot, view, now, o);
       ++packets;
       routed += std::any_of(o.actions.copies.begin(), o.actions.copies.end(),

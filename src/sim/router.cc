@@ -144,7 +144,8 @@ void Simulation::route(Journey& j, const model::Router& router, const model::Por
 void Simulation::translate_and_route(Journey& j, const model::Router& router,
                                      const model::Port& in) {
   depend(translation_kinds_tag(router.id));
-  if (snapshot_.translations(router.id) == nullptr && translating_ == nullptr && !tracked_) {
+  if (snapshot_.translations(router.id) == nullptr && translating_ == nullptr &&
+      (!tracked_ || (j.mask != nullptr && of_untranslated_connection()))) {
     depend_on_translation(router, j.key.dst_ip(), j.rewrite.ip_dst.has_value());
     return route_on(j, router, in);
   }

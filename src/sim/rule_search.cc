@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "flow/port_range.h"
 #include "packet/headers.h"
 #include "sim/delta_tags.h"
+#include "sim/field_bits.h"
 
 namespace plexus::sim {
 
@@ -84,19 +86,28 @@ const model::Port* RuleReader::port(RuleField field) const {
   return field == RuleField::in_port || field == RuleField::in_port_group ? ports_.in : ports_.out;
 }
 
+namespace {
+
+template <size_t N>
+bool leads_to_value(const model::AddressSet::Trie::Node* node, const Journey::FieldBits& address) {
+  FieldReading<N> reading(address);
+  while (node != nullptr) {
+    const unsigned length = node->prefix.length;
+    if (!reading.starts_with(node->prefix.bytes.data(), length)) return false;
+    if (!node->value.empty()) return true;
+    if (length == N * 8) return false;
+    node = node->child[reading.bit(length)].get();
+  }
+  return false;
+}
+
+}  // namespace
+
 bool RuleReader::in_set(const model::AddressSet* set, bool source) {
   if (set == nullptr || !has_addresses()) return false;
   const Journey::FieldBits address = j_.bits_of(source ? BitField::src_ip : BitField::dst_ip);
-  const IpFamily family = j_.key.is_ipv6() ? IpFamily::v6 : IpFamily::v4;
-  const unsigned bits = family == IpFamily::v6 ? 128 : 32;
-  for (const auto* node = set->root(family); node != nullptr;) {
-    const unsigned length = node->prefix.length;
-    if (!address.starts_with(node->prefix.bytes.data(), length)) return false;
-    if (!node->value.empty()) return true;
-    if (length == bits) return false;
-    node = node->child[address.bit(length)].get();
-  }
-  return false;
+  return j_.key.is_ipv6() ? leads_to_value<16>(set->root(IpFamily::v6), address)
+                          : leads_to_value<4>(set->root(IpFamily::v4), address);
 }
 
 Holds RuleReader::in_port_group(const model::Port* port, bool known, PortGroupId group) {
@@ -353,8 +364,15 @@ bool RuleSearch::later(const Branch& a, const Branch& b) {
 }
 
 void RuleSearch::push_behind_best(const Branch& branch) {
+  if (has_best_ && later(best_, branch)) {
+    push_to_heap(std::exchange(best_, branch));
+    return;
+  }
+  push_to_heap(branch);
+}
+
+void RuleSearch::push_to_heap(const Branch& branch) {
   heap_.push_back(branch);
-  if (has_best_ && later(best_, branch)) std::swap(best_, heap_.back());
   std::push_heap(heap_.begin(), heap_.end(), later);
 }
 
@@ -380,11 +398,8 @@ void RuleSearch::open_level(const Table::Level& level, Below below) {
     push({.first = level.first, .at = &level, .kind = Kind::rules, .unknown = below.unknown});
     return;
   }
-  push({.first = level.first,
-        .at = level.trie.root(),
-        .fields = below.fields,
-        .kind = Kind::node,
-        .unknown = below.unknown});
+  // It begins with the level's first rule: nothing comes before it.
+  open_node(*level.trie.root(), below);
 }
 
 void RuleSearch::open_node(const Table::Trie::Node& node, Below below) {
@@ -404,17 +419,54 @@ void RuleSearch::open_node(const Table::Trie::Node& node, Below below) {
   if (is_port(field)) {
     const model::Port* port = reader_.port(field);
     if (port == nullptr || !same_start(port->id.uuid, node.prefix)) return;
-  } else {
-    const Journey::FieldBits& bits = bits_asked(field);
-    if (bits.value == nullptr || !bits.starts_with(node.prefix.bytes.data(), node.prefix.length))
-      return;
+    if (!node.value.empty()) push_value(node, below);
+    return push_children(node, below);
   }
-  if (!node.value.empty())
-    push({.first = node.value.level->first,
-          .at = node.value.level.get(),
-          .fields = below.fields & (below.fields - 1),
-          .kind = Kind::level,
-          .unknown = below.unknown});
+  const Journey::FieldBits& bits = bits_asked(field);
+  if (bits.value == nullptr) return;
+  switch (bits.bytes) {
+    case 1:
+      return descend<1>(&node, below, bits);
+    case 2:
+      return descend<2>(&node, below, bits);
+    case 4:
+      return descend<4>(&node, below, bits);
+    case 6:
+      return descend<6>(&node, below, bits);
+    default:
+      return descend<16>(&node, below, bits);
+  }
+}
+
+template <size_t N>
+void RuleSearch::descend(const Table::Trie::Node* node, Below below,
+                         const Journey::FieldBits& bits) {
+  FieldReading<N> reading(bits);
+  while (reading.starts_with(node->prefix.bytes.data(), node->prefix.length)) {
+    if (!node->value.empty()) {
+      push_value(*node, below);
+      return push_children(*node, below);
+    }
+    // One of the two children begins with the node's first rule, so it is still their turn.
+    node = node->child[reading.bit(node->prefix.length)].get();
+    if (!heap_.empty() && asked_before(*heap_.front().first, *node->summary.rule))
+      return push_to_heap({.first = node->summary.rule,
+                           .at = node,
+                           .fields = below.fields,
+                           .kind = Kind::node,
+                           .unknown = below.unknown});
+  }
+}
+
+void RuleSearch::push_value(const Table::Trie::Node& node, Below below) {
+  push({.first = node.value.level->first,
+        .at = node.value.level.get(),
+        .fields = below.fields & (below.fields - 1),
+        .kind = Kind::level,
+        .unknown = below.unknown});
+}
+
+void RuleSearch::push_children(const Table::Trie::Node& node, Below below) {
   if (!node.child[0] && !node.child[1]) return;
   const model::TableRule* first = nullptr;
   for (const auto& child : node.child)
@@ -448,10 +500,11 @@ RuleSearch::Found RuleSearch::next() {
       case Kind::shape: {
         const auto& shapes = table_.shapes();
         const Table::Shape& shape = shapes[branch.index];
+        // Behind this one: what is opened now looks into the heap for what comes before it.
         if (branch.index + 1 < shapes.size())
-          push({.first = shapes[branch.index + 1].level->first,
-                .index = branch.index + 1,
-                .kind = Kind::shape});
+          push_to_heap({.first = shapes[branch.index + 1].level->first,
+                        .index = branch.index + 1,
+                        .kind = Kind::shape});
         open_level(*shape.level, {shape.fields, false});
         break;
       }

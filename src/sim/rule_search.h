@@ -119,6 +119,7 @@ class RuleSearch {
     has_best_ = true;
   }
   void push_behind_best(const Branch& branch);
+  void push_to_heap(const Branch& branch);
   /// Makes the first of the heap the best; false: there are no more.
   [[nodiscard]] bool pop_from_heap();
   /// The packet's bits that the field's trie is about; no value: a packet without them.
@@ -131,6 +132,11 @@ class RuleSearch {
   };
   void open_level(const Table::Level& level, Below below);
   void open_node(const Table::Trie::Node& node, Below below);
+  /// From the node on as long as the earliest rule may be there, along the packet's bits.
+  template <size_t N>
+  void descend(const Table::Trie::Node* node, Below below, const Journey::FieldBits& bits);
+  void push_value(const Table::Trie::Node& node, Below below);
+  void push_children(const Table::Trie::Node& node, Below below);
   void open_children(const Table::Trie::Node& node, Below below);
   void push_node(const std::shared_ptr<const Table::Trie::Node>& node, Below below);
 

@@ -153,7 +153,8 @@ bool Simulation::groups_allow(Journey& j, const model::Port& port, bool ingress,
     if (group == nullptr || group->unreadable ||
         (asked != GroupsAsked::all && group->stateful != (asked == GroupsAsked::stateful)))
       continue;
-    depend(security_tag(id, ingress), read_elsewhere(j));
+    // Who asks all, or the stateless ones, has named them already.
+    if (asked == GroupsAsked::stateful) depend(security_tag(id, ingress), read_elsewhere(j));
     const model::RuleTable* table = snapshot_.rules_of(id, ingress);
     if (table == nullptr) continue;
     RuleSearch search(*table, reader);

@@ -198,6 +198,11 @@ void simulate(const Packet& packet, const model::Snapshot& snapshot,
               const ConnectionView& connections, MonoTime now, Outcome& out,
               Trace* trace = nullptr);
 
+/// Of packets that are going to be simulated one after another: what is looked up first is brought near, so that they need not wait
+/// for it one by one. Makes no difference to any outcome.
+void look_ahead(std::span<const Packet> packets, const model::Snapshot& snapshot,
+                const ConnectionView& connections);
+
 /// The same where no connection is known. With `trace`, its steps are appended there.
 [[nodiscard]] Outcome simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime now,
                                Trace* trace = nullptr);

@@ -97,7 +97,7 @@ class Simulation {
   // ingress.cc
   void ingress(Journey& j);
   void ingress_tunnel(Journey& j);
-  /// The frame arrives at the device of `port`.
+  /// The frame arrives at the device of `port`, which has been named as a dependency.
   void enter(Journey& j, const model::Port& port);
 
   // filter.cc: what lets packets in and out of devices; false: dropped
@@ -415,6 +415,8 @@ class Simulation {
   /// The record of the connection that the packet belongs to, or, an error, is about; null: none, or it begins anew. After
   /// standing().
   [[nodiscard]] const state::Connection* connection();
+  /// It is of a connection whose record nothing on the way has to read: no router translates that connection. After standing().
+  [[nodiscard]] bool of_untranslated_connection() const;
   /// The packet opens a connection: translations may be chosen for it. After standing().
   [[nodiscard]] bool begins_connection() const;
   /// The present tuple of a packet that is tracked.

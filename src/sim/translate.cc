@@ -129,7 +129,8 @@ Simulation::Translated Simulation::translate_out(Journey& j, const model::Router
   if (j.passing != Passing::forwarded || j.stage == nullptr || !j.key.is_ip())
     return Translated::goes_on;
   const bool floats = out.outside || j.stage->hairpin;
-  if (!j.stage->error_translated && !is_error_about_connection(j) &&
+  const bool nothing_to_do = rule == nullptr && j.mask != nullptr && of_untranslated_connection();
+  if (!nothing_to_do && !j.stage->error_translated && !is_error_about_connection(j) &&
       (tracked_ || rule != nullptr || is_member(j, router, Side::source))) {
     (void)standing(j);
     j.ask_header();

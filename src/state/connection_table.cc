@@ -13,8 +13,6 @@ namespace {
 
 /// Seconds that the wheel goes round in: more than the longest timeout that is usual.
 constexpr uint32_t kWheelSlots = 8192;
-/// Beyond so many records the set of keys grows as it fills.
-constexpr size_t kReserved = 1'000'000;
 
 constexpr int64_t kSecond = 1'000'000'000;
 int64_t second_before(MonoTime t) {
@@ -59,13 +57,7 @@ std::string_view to_string(Refusal refusal) {
 
 ConnectionTable::ConnectionTable(const ConnectionLimits& limits, const Timeouts& timeouts,
                                  uint64_t hash_seed)
-    : limits_(limits),
-      timeouts_(timeouts),
-      seed_(hash_seed),
-      keys_(HashOfKey{this}),
-      wheel_(kWheelSlots) {
-  keys_.reserve(2 * std::min(limits.total, kReserved));
-}
+    : limits_(limits), timeouts_(timeouts), seed_(hash_seed), wheel_(kWheelSlots) {}
 
 // ---- keys and ids
 
@@ -87,10 +79,16 @@ uint64_t ConnectionTable::hash(uint32_t zone, const Tuple& t) const {
   return h.value();
 }
 
+const Tuple& ConnectionTable::final_of(const Row& r) const {
+  const Tuple* last = &r.original;
+  for (uint32_t t = r.translations; t != kNone; t = translations_[t].next)
+    last = &translations_[t].after;
+  return *last;
+}
+
 uint64_t ConnectionTable::hash_of_key(uint32_t key) const {
   const Row& r = rows_[key / 2];
-  const auto d = static_cast<Direction>(key % 2);
-  return hash(r.zone[key % 2], entering(r, d));
+  return hash(r.zone[key % 2], key % 2 == 0 ? r.original : final_of(r).reversed());
 }
 
 uint64_t ConnectionTable::hash_of_id(const Uuid& id) const {
@@ -103,7 +101,7 @@ uint32_t ConnectionTable::key_of(uint32_t zone, const Tuple& t) const {
   return keys_.find(hash(zone, t), [&](uint32_t key) {
     const Row& r = rows_[key / 2];
     if (r.zone[key % 2] != zone) return false;
-    return key % 2 == 0 ? r.original == t : r.final.reversed() == t;
+    return key % 2 == 0 ? r.original == t : final_of(r) == t.reversed();
   });
 }
 
@@ -154,6 +152,20 @@ std::optional<ConnectionTable::Found> ConnectionTable::find(const Zone& zone, co
   const auto found = find_any(zone, entering);
   if (!found || expired(rows_[found->number], now)) return std::nullopt;
   return found;
+}
+
+ConnectionTable::Sought ConnectionTable::look_ahead(const Zone& zone, const Tuple& entering) const {
+  const uint32_t number = number_of(zone.device);
+  if (number == kNone) return {};
+  const Sought sought{hash(number, entering), true};
+  keys_.prefetch(sought.hash);
+  return sought;
+}
+
+void ConnectionTable::look_ahead(const Sought& sought) const {
+  if (!sought.somewhere) return;
+  if (const uint32_t key = keys_.candidate(sought.hash); key != KeyIndex::kNone)
+    __builtin_prefetch(&rows_[key / 2]);
 }
 
 // ---- lists
@@ -272,7 +284,6 @@ ConnectionNumber ConnectionTable::insert(const Connection& c, MonoTime now) {
   r = Row{};
   r.used = true;
   r.original = c.original;
-  r.final = c.final_tuple();
   r.zone = {use_id(c.zone.device), use_id(c.reply_zone.device)};
   r.port = {use_port(c.port), use_port(c.reply_port)};
   r.tenant = use_tenant(c.tenant);
@@ -289,14 +300,13 @@ ConnectionNumber ConnectionTable::insert(const Connection& c, MonoTime now) {
       place = free_translations_.back();
       free_translations_.pop_back();
     }
-    translations_[place] = {use_id(t->device), use_id(t->choice), r.translations, t->kind,
-                            t->after};
+    translations_[place] = {t->after, use_id(t->device), use_id(t->choice), r.translations,
+                            t->kind};
     r.translations = place;
   }
   const uint32_t key = number * 2;
-  keys_.insert(key);
-  // A machine that talks to itself from a port to the same port: one tuple is both.
-  if (r.zone[0] != r.zone[1] || r.original != r.final.reversed()) keys_.insert(key + 1);
+  keys_.insert(hash_of_key(key), key);
+  if (!has_one_key(r)) keys_.insert(hash_of_key(key + 1), key + 1);
 
   OfPort& port = ports_[r.port[0]];
   link<&Row::by_begin>(r.seen[1] == 0 ? port.embryonic : port.answered, number);
@@ -311,8 +321,8 @@ ConnectionNumber ConnectionTable::insert(const Connection& c, MonoTime now) {
 void ConnectionTable::erase(ConnectionNumber number) {
   Row& r = row(number);
   const uint32_t key = number * 2;
-  if (r.zone[0] != r.zone[1] || r.original != r.final.reversed()) keys_.erase(key + 1);
-  keys_.erase(key);
+  if (!has_one_key(r)) keys_.erase(hash_of_key(key + 1), key + 1);
+  keys_.erase(hash_of_key(key), key);
   unlink<&Row::by_due>(wheel_[r.slot], number);
   OfPort& port = ports_[r.port[0]];
   unlink<&Row::by_begin>(r.seen[1] == 0 ? port.embryonic : port.answered, number);

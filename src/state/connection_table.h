@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "flow/interned.h"
 #include "state/connection.h"
+#include "state/key_index.h"
 
 namespace plexus::state {
 
@@ -64,6 +65,16 @@ class ConnectionTable {
   [[nodiscard]] std::optional<Found> find(const Zone& zone, const Tuple& entering,
                                           MonoTime now) const;
 
+  /// What a search will need.
+  struct Sought {
+    uint64_t hash = 0;
+    bool somewhere = false;  ///< else nothing is in the zone
+  };
+  /// Somebody is going to search for such a packet: where its record is said to stand is brought near, and then, by the second
+  /// call, the record itself. Both take as good as no time.
+  [[nodiscard]] Sought look_ahead(const Zone& zone, const Tuple& entering) const;
+  void look_ahead(const Sought& sought) const;
+
   struct Committed {
     Refusal refusal = Refusal::none;
     ConnectionNumber number = 0;
@@ -93,6 +104,10 @@ class ConnectionTable {
   void touch(ConnectionNumber number, MonoTime used);
 
   [[nodiscard]] Connection connection(ConnectionNumber number) const;
+  /// Something on its path changes its packets.
+  [[nodiscard]] bool is_translated(ConnectionNumber number) const {
+    return row(number).translations != kNone;
+  }
   [[nodiscard]] SeenBits seen(ConnectionNumber number) const { return row(number).seen; }
   [[nodiscard]] MonoTime last_seen(ConnectionNumber number) const { return row(number).last_seen; }
   [[nodiscard]] Stamp stamp(ConnectionNumber number) const;
@@ -139,26 +154,29 @@ class ConnectionTable {
     uint32_t first = kNone, last = kNone;
     size_t count = 0;
   };
-  struct Row {
-    Tuple original, final;
+  /// What a search and its caller look at fills the first cache line.
+  struct alignas(64) Row {
+    Tuple original;
     /// Numbers of interned ids.
-    std::array<uint32_t, 2> zone{kNone, kNone}, port{kNone, kNone};
-    uint32_t tenant = kNone, origin = kNone;
+    std::array<uint32_t, 2> zone{kNone, kNone};
+    MonoTime last_seen;
     uint32_t translations = kNone;  ///< the first
+    SeenBits seen{};
+    bool used = false;
+
+    std::array<uint32_t, 2> port{kNone, kNone};
+    uint32_t tenant = kNone, origin = kNone;
     uint32_t epoch = 0;
+    uint32_t slot = 0;  ///< of the wheel
     Links by_due;       ///< in the wheel
     Links by_age;       ///< without an answer, in the order of arrival
     Links by_begin;     ///< begun at the port, with or without an answer
     Links by_end;       ///< of those that end at the port
-    uint32_t slot = 0;  ///< of the wheel
-    bool used = false;
-    SeenBits seen{};
-    MonoTime last_seen;
   };
   struct StoredTranslation {
+    Tuple after;
     uint32_t device = kNone, choice = kNone, next = kNone;
     TranslationKind kind{};
-    Tuple after;
   };
   struct OfPort {
     PortId id;
@@ -168,19 +186,17 @@ class ConnectionTable {
     Uuid id;
     size_t count = 0;
   };
-  /// Numbers of keys: twice the row's number, plus the direction.
-  struct HashOfKey {
-    const ConnectionTable* self;
-    size_t operator()(uint32_t key) const { return self->hash_of_key(key); }
-  };
-
   [[nodiscard]] Row& row(ConnectionNumber number);
   [[nodiscard]] const Row& row(ConnectionNumber number) const;
-  [[nodiscard]] static Tuple entering(const Row& r, Direction d) {
-    return d == Direction::original ? r.original : r.final.reversed();
-  }
+  /// The original direction's tuple as it is delivered.
+  [[nodiscard]] const Tuple& final_of(const Row& r) const;
   [[nodiscard]] uint64_t hash(uint32_t zone, const Tuple& entering) const;
+  /// Of keys: twice the row's number, plus the direction.
   [[nodiscard]] uint64_t hash_of_key(uint32_t key) const;
+  /// A machine that talks to itself from a port to the same port: one tuple is both.
+  [[nodiscard]] bool has_one_key(const Row& r) const {
+    return r.zone[0] == r.zone[1] && r.original == final_of(r).reversed();
+  }
   [[nodiscard]] uint64_t hash_of_id(const Uuid& id) const;
   [[nodiscard]] uint32_t key_of(uint32_t zone, const Tuple& entering) const;
   /// As find(), also what has expired.
@@ -224,7 +240,7 @@ class ConnectionTable {
   std::vector<uint32_t> free_;
   Rows<StoredTranslation> translations_;
   std::vector<uint32_t> free_translations_;
-  NumberSet<HashOfKey> keys_;
+  KeyIndex keys_;
   Interned<Uuid> ids_;
   Interned<OfPort> ports_;
   Interned<OfTenant> tenants_;

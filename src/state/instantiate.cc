@@ -194,9 +194,6 @@ Instance instantiate(const Commit& commit, const Sighting& first, const Stamp& s
   c.seen = seen_at_first(first);
   c.last_seen = now;
   out.reason = Chooser(commit, is_free, c, out.crowded).run(0);
-  if (out.reason != NoInstance::none) return out;
-  out.rewrite = rewrite_of(c, Direction::original);
-  out.reply_rewrite = rewrite_of(c, Direction::reply);
   return out;
 }
 

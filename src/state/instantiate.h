@@ -107,14 +107,12 @@ struct Instance {
   /// Of a LeasePort's last block several ports were tried that are taken: the next connections may find none. Also when
   /// this one has found none.
   bool crowded = false;
-  /// Of the original direction's packets from how they enter to how they leave; of the answers, likewise.
-  Rewrite rewrite, reply_rewrite;
 };
 
 [[nodiscard]] Instance instantiate(const Commit& commit, const Sighting& first, const Stamp& stamp,
                                    MonoTime now, const IsFree& is_free);
 
-/// Of a record that is there already: what its packets' rewrite is.
+/// Of a direction's packets, from how they enter to how they leave.
 [[nodiscard]] Rewrite rewrite_of(const Connection& c, Direction d);
 
 }  // namespace plexus::state

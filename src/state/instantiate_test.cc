@@ -66,8 +66,8 @@ Tuple sent_through(const Rewrite& r, const Tuple& t) {
 TEST(Instantiate, WithoutStagesTheTupleStays) {
   const Instance made = make(plain(), tcp("10.0.0.1", 5, "10.0.0.2", 80));
   ASSERT_EQ(made.reason, NoInstance::none);
-  EXPECT_TRUE(made.rewrite.empty());
-  EXPECT_TRUE(made.reply_rewrite.empty());
+  EXPECT_TRUE(rewrite_of(made.connection, Direction::original).empty());
+  EXPECT_TRUE(rewrite_of(made.connection, Direction::reply).empty());
   EXPECT_TRUE(made.connection.translations.empty());
   EXPECT_EQ(made.connection.seen, (SeenBits{seen::kPacket | seen::kSyn, 0}));
   EXPECT_EQ(made.connection.reply_zone, zone_named("outside"));
@@ -395,7 +395,8 @@ TEST(Instantiate, NatIsABijectionAndAnswersComeBackToTheSender) {
       }
       ++made_count;
       const Connection& c = made.connection;
-      ASSERT_EQ(sent_through(made.rewrite, t), c.final_tuple()) << seed << " " << t.str();
+      ASSERT_EQ(sent_through(rewrite_of(made.connection, Direction::original), t), c.final_tuple())
+          << seed << " " << t.str();
       const Tuple answer = c.final_tuple().reversed();
       const auto found = table.find(c.reply_zone, answer, at(100));
       ASSERT_TRUE(found);

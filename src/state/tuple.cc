@@ -92,10 +92,11 @@ Sighting sighting_of(const ParsedPacket& parsed, std::span<const uint8_t> frame)
   const FlowKey& key = parsed.key;
   Sighting s;
   if (parsed.error != ParseError::none || !key.is_ip() ||
-      key.ip_frag == static_cast<uint8_t>(FragKind::later) || key.dst_ip().is_multicast() ||
-      key.dst_ip() == IpAddr::v4(0xffffffff) || key.src_ip().is_unspecified()) {
+      key.ip_frag == static_cast<uint8_t>(FragKind::later))
     return s;
-  }
+  const IpAddr src = key.src_ip(), dst = key.dst_ip();
+  if (dst.is_multicast() || (dst.is_v4() && dst.v4_value() == 0xffffffff) || src.is_unspecified())
+    return s;
   if (key.is_ipv6() && key.ip_proto == ip_proto::kIcmpv6 && concerns_the_link(key)) return s;
   if (is_icmp_error(parsed)) {
     s.kind = SightingKind::error;
@@ -103,8 +104,8 @@ Sighting sighting_of(const ParsedPacket& parsed, std::span<const uint8_t> frame)
     return s;
   }
   s.kind = SightingKind::tracked;
-  s.tuple.src = key.src_ip();
-  s.tuple.dst = key.dst_ip();
+  s.tuple.src = src;
+  s.tuple.dst = dst;
   s.tuple.protocol = key.ip_proto;
   s.tuple.echo = echo_role_of(key);
   if (s.tuple.echo != EchoRole::none) {
