@@ -209,6 +209,10 @@ Result<void> ChangeSet::finish(const Author& author) {
   const std::vector<Object*> all = touched();
   for (Object* object : all) {
     blamed_ = object->operation;
+    if (auto ok = complete_link(*this, *object); !ok.ok()) return ok;
+  }
+  for (Object* object : all) {
+    blamed_ = object->operation;
     if (auto ok = complete_service(*this, *object); !ok.ok()) return ok;
     if (auto ok = check_references(*object); !ok.ok()) return ok;
   }
