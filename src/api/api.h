@@ -73,7 +73,7 @@ class Api {
     const Request& request;
     Caller caller;
     std::string id;
-    [[nodiscard]] store::Author author() const { return {caller.who, id}; }
+    [[nodiscard]] store::Author author() const { return {caller.who, id, caller.tenant}; }
   };
   struct BatchParts;
 

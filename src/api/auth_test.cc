@@ -452,6 +452,36 @@ TEST_F(TenantTest, WhatAnAdministratorTiedAcrossTenantsIsNotLoosened) {
   EXPECT_EQ(in_use.body.find("guest"), std::string::npos) << in_use.body;
 }
 
+/// Two tenants' routers at one provider's bridge.
+TEST_F(TenantTest, WhoHasAnOutsideAddressIsToldToAdministratorsOnly) {
+  const std::string provider = created("bridges", R"({"name":"provider-net"})");
+  std::map<std::string, std::string> routers;
+  for (const std::string tenant : {"blue", "red"}) {
+    const std::string of = R"(,"tenant":")" + tenant + "\"";
+    const std::string to =
+        created("ports", R"({"name":"to-)" + tenant + R"(","bridge":")" + provider + "\"}");
+    routers[tenant] = created("routers", R"({"name":"edge-of-)" + tenant + "\"" + of + "}");
+    created("ports", R"({"name":"up-of-)" + tenant + R"(","networks":["203.0.113.)" +
+                         (tenant == "red" ? "1" : "2") + R"(/24"],"peer":")" + to +
+                         R"(","router":")" + routers[tenant] + "\"" + of + "}");
+  }
+  created("floating-ips", R"({"name":"secret","tenant":"red","address":"203.0.113.10","router":")" +
+                              routers["red"] + "\"}");
+  const std::string wanted =
+      R"({"tenant":"blue","address":"203.0.113.10","router":")" + routers["blue"] + "\"}";
+  const Response to_tenant = as(token_, "POST", "/v1/floating-ips", wanted);
+  EXPECT_EQ(to_tenant.status, 409);
+  for (const char* told : {"203.0.113.10", "up-of-blue", "choose another"})
+    EXPECT_NE(to_tenant.body.find(told), std::string::npos) << to_tenant.body;
+  for (const std::string& hidden : {std::string("secret"), std::string("red"),
+                                    std::string("provider"), routers["red"], provider})
+    EXPECT_EQ(to_tenant.body.find(hidden), std::string::npos) << to_tenant.body;
+  const Response to_admin = ask("POST", "/v1/floating-ips", wanted);
+  EXPECT_EQ(to_admin.status, 409);
+  for (const char* told : {"floating-ip secret", "router edge-of-red", "bridge provider-net"})
+    EXPECT_NE(to_admin.body.find(told), std::string::npos) << to_admin.body;
+}
+
 TEST_F(TenantTest, WatchAuditAndStatusShowItsOwn) {
   const Response r = as(token_, "GET", "/v1/watch", {}, {{"since", "0"}});
   ASSERT_EQ(r.status, 200) << r.body;

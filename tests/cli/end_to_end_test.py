@@ -307,6 +307,27 @@ class EndToEnd(unittest.TestCase):
             self.good(*words[1:])
         self.assertRegex(self.good("port", "list", "--parent", "mail"), "(?m)^mail-voice ")
 
+    def test_outside_addresses_are_one_routers(self):
+        cloud = ("bridges: [{name: provider}]\nrouters: [{name: red}, {name: blue}]\nports:\n"
+                 "  - {name: to-red, bridge: provider}\n  - {name: to-blue, bridge: provider}\n"
+                 "  - {name: red-up, router: red, networks: [203.0.113.1/24], peer: to-red}\n"
+                 "  - {name: blue-up, router: blue, networks: [203.0.113.2/24]}\n"
+                 "floating-ips:\n  - {name: mail, router: red, address: 203.0.113.25}\n  - {name: web, router: blue, address: 203.0.113.25}\n")
+        self.apply(cloud)
+        wired = self.bad("port", "update", "blue-up", "--peer", "to-blue", says="peer: the address 203.0.113.25 of floating-ip web")
+        for words in ("on bridge provider", "belongs to floating-ip mail", "of router red", "change or remove one of the two first"):
+            self.assertIn(words, wired.stderr)
+        self.good("floating-ip", "update", "web", "--address", "203.0.113.26")
+        self.good("port", "update", "blue-up", "--peer", "to-blue")
+        self.bad("floating-ip", "update", "web", "--address", "203.0.113.25", says="belongs to floating-ip mail")
+        self.bad("port", "create", "--name", "vm", "--bridge", "provider", "--addresses", "203.0.113.25", says="belongs to floating-ip mail")
+        self.good("snat-pool", "create", "--name", "out", "--router", "blue", "--addresses", "203.0.113.2")
+        self.good("port", "update", "red-up", "--clear", "peer")
+        self.good("floating-ip", "update", "web", "--address", "203.0.113.25")
+        if (BIN / "plexus-store").exists():
+            self.good("store", "check", "--store", f"embedded:{self.api.store}")
+        self.assertIn(" deleted, 0 absent\n", self.good("delete", "-f", "-", text=cloud))
+
     def test_what_a_watcher_says_of_a_member_is_not_a_files(self):
         cloud = ("routers: [{name: edge}]\nload-balancers: [{name: web, router: edge}]\npools: [{name: servers, load_balancer: web}]\n"
                  "pool-members: [{name: web1, pool: servers, address: 10.1.0.11, weight: WEIGHT}]\n")

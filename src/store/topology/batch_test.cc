@@ -104,6 +104,33 @@ TEST_F(BatchTest, LaterOperationsSeeEarlierOnes) {
   EXPECT_TRUE(writer_->list(*v1::Port::descriptor())->empty());
 }
 
+/// The end that a port is wired to may come after it.
+TEST_F(BatchTest, LinksHaveTwoEndsInAnyOrder) {
+  const auto core = router("core");
+  const auto blue = bridge("blue");
+  const auto inside = with_id(port_on(blue, "inside"));
+  auto foot = with_id(port_on(core, "foot", "10.0.0.1/24"));
+  foot.set_peer(inside.id());
+  done(all(creating(foot), creating(inside)));
+  EXPECT_EQ(get<v1::Port>(inside.id()).peer(), foot.id());
+  // One that is there already, and one that comes after the change.
+  const auto later = with_id(port_on(blue, "later"));
+  done(all(changing<v1::Port>(foot.id(), [&](v1::Port& p) { p.set_peer(later.id()); }),
+           creating(later)));
+  EXPECT_EQ(get<v1::Port>(later.id()).peer(), foot.id());
+  EXPECT_FALSE(get<v1::Port>(inside.id()).has_peer());
+  // Not what cannot be wired.
+  const auto h1 = host("h1");
+  const auto plugged = on_host(with_id(port_on(blue, "plugged")), h1, "tap");
+  const auto wired = [&](v1::Port& p) { p.set_peer(plugged.id()); };
+  refused(all(changing<v1::Port>(foot.id(), wired), creating(plugged)), ErrorCode::invalid, 0,
+          {"has a host"});
+  // Wired and unwired in one.
+  refused(all(changing<v1::Port>(foot.id(), [&](v1::Port& p) { p.set_peer(inside.id()); }),
+              changing<v1::Port>(inside.id(), [](v1::Port& p) { p.clear_peer(); })),
+          ErrorCode::invalid, 0, {"wires port inside"});
+}
+
 TEST_F(BatchTest, UniqueValuesCanBeSwapped) {
   const auto core = router("core");
   auto a = create(port_on(core, "a", "10.1.0.1/24")), b = create(port_on(core, "b", "10.2.0.1/24"));

@@ -18,8 +18,9 @@ namespace plexus::store {
 
 /// Who does it; goes into the log.
 struct Author {
-  std::string who;      ///< "token ops", "root by unix socket", "host h1"
-  std::string request;  ///< id of the request
+  std::string who;          ///< "token ops", "root by unix socket", "host h1"
+  std::string request;      ///< id of the request
+  std::string tenant = {};  ///< is told of this tenant's things only; empty: of all
 };
 
 /// What one resource's change looks like in the log. `before`, `now`: null when it did not or does

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
@@ -11,6 +12,7 @@
 #include "store/topology/index.h"
 #include "store/topology/layout.h"
 #include "store/topology/level.h"
+#include "store/topology/outside_addresses.h"
 #include "store/topology/rules.h"
 #include "store/topology/service_rules.h"
 #include "store/topology/usage.h"
@@ -25,6 +27,23 @@ bool contains(const std::vector<Uuid>& sorted, const Uuid& id) {
 
 std::string index_of(const ReferenceField& reference, const Uuid& target) {
   return index_path(options_of(*reference.target).singular(), target, reference.index_name());
+}
+
+/// One of the translations that a claim is of.
+std::optional<std::pair<const google::protobuf::Descriptor*, Uuid>> part_of(
+    const v1::UniqueClaim& claim) {
+  const auto part = [](const google::protobuf::Descriptor* type, const std::string& id) {
+    return std::pair(type, Uuid::from_bytes(id).value_or(Uuid{}));
+  };
+  if (claim.has_floating_ip()) return part(v1::FloatingIp::descriptor(), claim.floating_ip());
+  if (claim.has_snat_pool()) return part(v1::SnatPool::descriptor(), claim.snat_pool());
+  if (!claim.vips().empty()) return part(v1::Vip::descriptor(), claim.vips(0));
+  return std::nullopt;
+}
+
+/// Whether the author may be told of it: tenants learn nothing of others.
+bool is_told_of(const Author& author, const google::protobuf::Message& object) {
+  return author.tenant.empty() || tenant_of(object) == author.tenant;
 }
 
 }  // namespace
@@ -133,23 +152,105 @@ Result<std::vector<Claim>> ChangeSet::claims(const Message* message) {
   return claims_of(*message, place);
 }
 
-Result<void> ChangeSet::take(const Object& object, const Claim& claim) {
-  auto taken = transaction_.read_message<v1::UniqueClaim>(claim.path);
-  if (!taken.ok()) return taken.error();
-  if (*taken && (*taken)->id() != object.id.raw()) {
-    const auto owner = Uuid::from_bytes((*taken)->id()).value_or(Uuid{});
-    auto other = load(*find_resource_type(claim.owner_type), owner);
-    if (!other.ok()) return other.error();
-    const Message* who = (*other)->either();
-    return Error{ErrorCode::exists,
-                 describe(*object.now) + ": " + claim.field + ": " + claim.text + " belongs to " +
-                     (who != nullptr ? describe(*who) : claim.owner_type + " " + owner.str()) +
-                     ": choose another"};
+Result<void> ChangeSet::give_up(const Claimant& claimant, const Claim& claim) {
+  auto stored = transaction_.read_message<v1::UniqueClaim>(claim.path);
+  if (!stored.ok()) return stored.error();
+  if (!*stored) return Ok{};
+  drop_part(**stored, claim, claimant.id);
+  if (is_empty(**stored)) {
+    transaction_.remove(claim.path);
+  } else {
+    transaction_.write_message(claim.path, **stored);
   }
-  v1::UniqueClaim mine;
-  mine.set_id(object.id.raw());
-  transaction_.write_message(claim.path, mine);
   return Ok{};
+}
+
+Result<void> ChangeSet::take(const Claimant& claimant, const Claim& claim, const Author& author) {
+  auto stored = transaction_.read_message<v1::UniqueClaim>(claim.path);
+  if (!stored.ok()) return stored.error();
+  v1::UniqueClaim record = *stored ? std::move(**stored) : v1::UniqueClaim();
+  Uuid router_of_owner;
+  if (record.has_id() && is_shared(claim)) {
+    auto owner = load(*v1::Port::descriptor(), Uuid::from_bytes(record.id()).value_or(Uuid{}));
+    if (!owner.ok()) return owner.error();
+    if (const auto* port = static_cast<const v1::Port*>((*owner)->either()))
+      router_of_owner = Uuid::from_bytes(port->router()).value_or(Uuid{});
+  }
+  const Obstacle obstacle = store::obstacle(record, claim, claimant.id, router_of_owner);
+  if (obstacle != Obstacle::none) return taken(claimant, claim, record, obstacle, author);
+  if (auto done = stand_on_another_part(record); !done.ok()) return done;
+  add_part(record, claim, claimant.id);
+  transaction_.write_message(claim.path, record);
+  return Ok{};
+}
+
+/// The record may be removed and made again, and then its version tells nothing; not without a change of whoever it is of.
+Result<void> ChangeSet::stand_on_another_part(const v1::UniqueClaim& record) {
+  const auto part = part_of(record);
+  if (!part) return Ok{};
+  auto loaded = load(*part->first, part->second);
+  if (!loaded.ok()) return loaded.error();
+  return Ok{};
+}
+
+/// What the author may be told of an object.
+Result<std::string> ChangeSet::name(const Descriptor& type, const Uuid& id, const Author& author) {
+  auto loaded = load(type, id);
+  if (!loaded.ok()) return loaded.error();
+  const Message* object = (*loaded)->either();
+  const std::string& singular = options_of(type).singular();
+  if (object == nullptr) return singular + " " + id.str();
+  if (is_told_of(author, *object)) return describe(*object);
+  return "a " + singular + " that is not this tenant's";
+}
+
+/// Who has what `claim` is about.
+Result<std::string> ChangeSet::holder(const v1::UniqueClaim& record, const Claim& claim,
+                                      Obstacle obstacle, const Author& author) {
+  if (obstacle == Obstacle::owner) {
+    const std::string type = claim.bridge.is_nil() ? claim.owner_type : "port";
+    return name(*find_resource_type(type), Uuid::from_bytes(record.id()).value_or(Uuid{}), author);
+  }
+  auto router =
+      name(*v1::Router::descriptor(), Uuid::from_bytes(record.router()).value_or(Uuid{}), author);
+  const auto part = part_of(record);
+  if (!router.ok() || !part) return router;
+  auto user = load(*part->first, part->second);
+  if (!user.ok()) return user.error();
+  const Message* translation = (*user)->either();
+  if (translation == nullptr || !is_told_of(author, *translation)) return router;
+  return describe(*translation) + " of " + *router;
+}
+
+Error ChangeSet::taken(const Claimant& claimant, const Claim& claim, const v1::UniqueClaim& record,
+                       Obstacle obstacle, const Author& author) {
+  const auto who = holder(record, claim, obstacle, author);
+  if (!who.ok()) return who.error();
+  const Object& object = *claimant.object;
+  std::string what = claim.text, where, field = claim.field, remedy = "choose another";
+  if (!claim.bridge.is_nil()) {
+    const auto bridge = name(*v1::Bridge::descriptor(), claim.bridge, author);
+    if (!bridge.ok()) return bridge.error();
+    where = " on " + *bridge;
+    if (is_shared(claim) && object.type != v1::Port::descriptor()) {
+      const auto port = name(*v1::Port::descriptor(), claim.port, author);
+      if (!port.ok()) return port.error();
+      where += ", by " + *port + ",";
+    }
+  }
+  if (claimant.id != object.id) {
+    // A port moves, and what its router translates with it.
+    const auto user = name(*find_resource_type(claim.owner_type), claimant.id, author);
+    if (!user.ok()) return user.error();
+    const auto* before = static_cast<const v1::Port*>(object.before.get());
+    const auto* now = static_cast<const v1::Port*>(object.now.get());
+    field =
+        before != nullptr && now != nullptr && before->peer() == now->peer() ? "networks" : "peer";
+    what += " of " + *user;
+    remedy = "change or remove one of the two first";
+  }
+  return {ErrorCode::exists, describe(*object.either()) + ": " + field + ": " + what + where +
+                                 " belongs to " + *who + ": " + remedy};
 }
 
 std::vector<ChangeSet::Object*> ChangeSet::touched() {
@@ -166,30 +267,54 @@ std::vector<ChangeSet::Object*> ChangeSet::touched() {
   return touched;
 }
 
-Result<void> ChangeSet::move_claims(const std::vector<Object*>& touched) {
-  std::vector<std::vector<Claim>> claimed;
-  for (Object* object : touched) {
+Result<std::vector<Claimant>> ChangeSet::claimants(const std::vector<Object*>& touched) {
+  std::vector<Claimant> all;
+  for (const Object* object : touched) {
     blamed_ = object->operation;
     auto before = claims(object->before.get());
     if (!before.ok()) return before.error();
     auto now = claims(object->now.get());
     if (!now.ok()) return now.error();
-    // All that is given up first: two objects may swap values.
-    for (const Claim& claim : *before) {
-      if (std::binary_search(now->begin(), now->end(), claim)) continue;
-      auto taken = transaction_.read_message<v1::UniqueClaim>(claim.path);
-      if (!taken.ok()) return taken.error();
-      if (*taken && (*taken)->id() == object->id.raw()) transaction_.remove(claim.path);
-    }
-    std::vector<Claim> fresh;
-    std::set_difference(now->begin(), now->end(), before->begin(), before->end(),
-                        std::back_inserter(fresh));
-    claimed.push_back(std::move(fresh));
+    all.push_back({object, object->id, std::move(*before), std::move(*now)});
   }
-  for (size_t i = 0; i < touched.size(); ++i) {
-    blamed_ = touched[i]->operation;
+  OutsideAddresses outside(*this);
+  auto translations = outside.claimants(touched);
+  if (!translations.ok()) {
+    if (outside.blamed() != nullptr) blamed_ = outside.blamed()->operation;
+    return translations.error();
+  }
+  all.insert(all.end(), std::make_move_iterator(translations->begin()),
+             std::make_move_iterator(translations->end()));
+  return all;
+}
+
+Result<void> ChangeSet::move_claims(const std::vector<Object*>& touched, const Author& author) {
+  const auto all = claimants(touched);
+  if (!all.ok()) return all.error();
+  std::vector<std::vector<Claim>> given_up(all->size()), claimed(all->size());
+  std::vector<std::string> paths;
+  for (size_t i = 0; i < all->size(); ++i) {
+    const auto& [object, id, before, now] = (*all)[i];
+    std::set_difference(before.begin(), before.end(), now.begin(), now.end(),
+                        std::back_inserter(given_up[i]));
+    std::set_difference(now.begin(), now.end(), before.begin(), before.end(),
+                        std::back_inserter(claimed[i]));
+    for (const auto* claims : {&given_up[i], &claimed[i]}) {
+      for (const Claim& claim : *claims) paths.push_back(claim.path);
+    }
+  }
+  if (auto done = transaction_.prefetch(paths); !done.ok()) return done;
+  // All that is given up first: two objects may swap values.
+  for (size_t i = 0; i < all->size(); ++i) {
+    blamed_ = (*all)[i].object->operation;
+    for (const Claim& claim : given_up[i]) {
+      if (auto done = give_up((*all)[i], claim); !done.ok()) return done;
+    }
+  }
+  for (size_t i = 0; i < all->size(); ++i) {
+    blamed_ = (*all)[i].object->operation;
     for (const Claim& claim : claimed[i]) {
-      if (auto done = take(*touched[i], claim); !done.ok()) return done;
+      if (auto done = take((*all)[i], claim, author); !done.ok()) return done;
     }
   }
   return Ok{};
@@ -209,10 +334,14 @@ Result<void> ChangeSet::finish(const Author& author) {
   const std::vector<Object*> all = touched();
   for (Object* object : all) {
     blamed_ = object->operation;
+    if (auto ok = complete_link(*this, *object); !ok.ok()) return ok;
+  }
+  for (Object* object : all) {
+    blamed_ = object->operation;
     if (auto ok = complete_service(*this, *object); !ok.ok()) return ok;
     if (auto ok = check_references(*object); !ok.ok()) return ok;
   }
-  if (auto done = move_claims(all); !done.ok()) return done;
+  if (auto done = move_claims(all, author); !done.ok()) return done;
   // Networks likewise: given up first, then taken.
   for (auto* const move : {&give_up_router_networks, &take_router_networks}) {
     for (Object* object : all) {

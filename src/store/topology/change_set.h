@@ -9,14 +9,18 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
+#include "plexus/v1/state.pb.h"
 #include "store/topology/change_log.h"
 #include "store/topology/claims.h"
 #include "store/topology/schema.h"
 #include "store/topology/transaction.h"
 
 namespace plexus::store {
+
+struct Claimant;
 
 class ChangeSet {
  public:
@@ -65,16 +69,32 @@ class ChangeSet {
   Result<void> check_references(const Object& object);
   Result<void> check_reference(const Object& object, const ReferenceField& reference,
                                const Uuid& target, bool fresh);
-  Result<void> move_claims(const std::vector<Object*>& touched);
+  Result<std::vector<Claimant>> claimants(const std::vector<Object*>& touched);
+  Result<void> move_claims(const std::vector<Object*>& touched, const Author& author);
   Result<void> move_references(const Object& object);
   Result<std::vector<Claim>> claims(const Message* message);
-  Result<void> take(const Object& object, const Claim& claim);
+  Result<void> give_up(const Claimant& claimant, const Claim& claim);
+  Result<void> take(const Claimant& claimant, const Claim& claim, const Author& author);
+  Result<void> stand_on_another_part(const v1::UniqueClaim& record);
+  Result<std::string> name(const Descriptor& type, const Uuid& id, const Author& author);
+  Result<std::string> holder(const v1::UniqueClaim& record, const Claim& claim, Obstacle obstacle,
+                             const Author& author);
+  Error taken(const Claimant& claimant, const Claim& claim, const v1::UniqueClaim& record,
+              Obstacle obstacle, const Author& author);
   void log(const std::vector<Object*>& touched, const Author& author);
 
   Transaction& transaction_;
   std::map<std::string, std::unique_ptr<Object>> objects_;
   size_t operation_ = 0;
   size_t blamed_ = 0;
+};
+
+/// Who claimed and will claim something.
+struct Claimant {
+  const ChangeSet::Object* object =
+      nullptr;                     ///< that changes: the claimant itself, or why its claims do
+  Uuid id;                         ///< of the claimant
+  std::vector<Claim> before, now;  ///< sorted
 };
 
 }  // namespace plexus::store

@@ -10,7 +10,7 @@
 #include "packet/addr.h"
 #include "plexus/v1/resources.pb.h"
 #include "plexus/v1/state.pb.h"
-#include "store/topology/claims.h"
+#include "store/topology/claims_check.h"
 #include "store/topology/convert.h"
 #include "store/topology/index.h"
 #include "store/topology/layout.h"
@@ -47,7 +47,9 @@ class Check {
     for (const auto& [path, record] : records_) sort_in(path, record.value);
     for (const auto& [path, object] : objects_) check_object(path, *object);
     check_indexes();
-    check_claims();
+    claims_.run(
+        objects_, [this](const Descriptor& type, const Uuid& id) { return find(type, id); },
+        report_.problems, report_.remedies);
     check_router_networks();
     check_what_hosts_wrote();
     for (const std::string& text : port_blocks_.problems(
@@ -59,6 +61,7 @@ class Check {
     check_removals();
     check_circles();
     std::sort(report_.problems.begin(), report_.problems.end());
+    if (report_.foreign) report_.remedies.clear();
     report_.records = records_.size();
     report_.resources = objects_.size();
     return std::move(report_);
@@ -67,6 +70,11 @@ class Check {
  private:
   /// Who refers to an object, and the facts about each.
   using Listed = std::map<Uuid, v1::RefEntry>;
+  struct IndexRecords {
+    bool has_head = false;
+    uint32_t depth = 0;
+    std::map<uint32_t, v1::RefBucket> buckets;
+  };
 
   template <typename... Args>
   void problem(fmt::format_string<Args...> format, Args&&... args) {
@@ -77,6 +85,7 @@ class Check {
   std::optional<M> parse(const std::string& path, const std::string& value) {
     M message;
     if (message.ParseFromString(value)) return message;
+    report_.foreign = true;
     problem("{}: cannot be decoded", path);
     return std::nullopt;
   }
@@ -97,7 +106,8 @@ class Check {
       return;
     }
     if (area == "u" && parts.size() == 6) {
-      if (auto claim = parse<v1::UniqueClaim>(path, value)) claims_[path] = uuid_of(claim->id());
+      if (auto claim = parse<v1::UniqueClaim>(path, value))
+        claims_.sort_in(path, std::move(*claim), version_of(path));
       return;
     }
     if (area == "b" && parts.size() == 4) {
@@ -157,6 +167,11 @@ class Check {
       return;
     }
     if (port_blocks_.sort_in(path, value)) return;
+    unknown(path);
+  }
+
+  void unknown(const std::string& path) {
+    report_.foreign = true;
     problem("{}: no such record is part of the layout", path);
   }
 
@@ -166,7 +181,7 @@ class Check {
     const auto id = Uuid::parse(parts[4]);
     if (type == nullptr || !id ||
         object_path(parts[2], *id) != path.substr(0, object_path(parts[2], *id).size())) {
-      return problem("{}: no such record is part of the layout", path);
+      return unknown(path);
     }
     const bool index = std::any_of(
         references_to(*type).begin(), references_to(*type).end(), [&](const ReferenceField& r) {
@@ -176,9 +191,12 @@ class Check {
       return sort_in_index(path, object_path(parts[2], *id) + "/" + std::string(parts[5]), parts[6],
                            value);
     }
-    if (parts.size() != 5) return problem("{}: no such record is part of the layout", path);
+    if (parts.size() != 5) return unknown(path);
     auto message = new_message(*type);
-    if (!message->ParseFromString(value)) return problem("{}: cannot be decoded", path);
+    if (!message->ParseFromString(value)) {
+      report_.foreign = true;
+      return problem("{}: cannot be decoded", path);
+    }
     if (id_of(*message) != *id) problem("{}: holds the id {}", path, id_of(*message).str());
     objects_[path] = std::move(message);
   }
@@ -208,7 +226,9 @@ class Check {
 
   void check_object(const std::string& path, const Message& object) {
     // Of what a newer schema wrote we can judge the references only.
-    if (fully_known(object)) {
+    if (!fully_known(object)) {
+      report_.foreign = true;
+    } else {
       if (auto ok = validate_resource(object); !ok.ok())
         problem("{}: {}", path, ok.error().message);
     }
@@ -218,7 +238,6 @@ class Check {
       }
     }
     if (const auto* route = dynamic_cast<const v1::Route*>(&object)) check_route(path, *route);
-    expect_claims(path, object);
   }
 
   void check_reference(const std::string& path, const Message& object,
@@ -249,26 +268,6 @@ class Check {
       if (network && network->contains(*hop)) return;
     }
     problem("{}: the next hop {} is in no network of {}", path, hop->str(), describe(*out));
-  }
-
-  void expect_claims(const std::string& path, const Message& object) {
-    Uuid place;
-    if (const auto* vip = dynamic_cast<const v1::Vip*>(&object)) {
-      const auto* balancer = static_cast<const v1::LoadBalancer*>(
-          find(*v1::LoadBalancer::descriptor(), uuid_of(vip->load_balancer())));
-      if (balancer != nullptr) place = uuid_of(balancer->router());
-    }
-    const auto* p = dynamic_cast<const v1::Port*>(&object);
-    if (p != nullptr && p->has_router() && p->has_peer()) {
-      if (const v1::Port* peer = port(uuid_of(p->peer()))) place = uuid_of(peer->bridge());
-    }
-    for (const Claim& claim : claims_of(object, place)) {
-      const auto [taken, fresh] = expected_claims_.emplace(claim.path, id_of(object));
-      if (!fresh) {
-        problem("{}: {} and {} both claim {}", path, describe(object), taken->second.str(),
-                claim.text);
-      }
-    }
   }
 
   void check_indexes() {
@@ -303,6 +302,7 @@ class Check {
         }
       }
       compare(directory, expected_[directory], listed);
+      mend_facts(directory, index, expected_[directory]);
     }
     for (const auto& [directory, ids] : expected_) {
       if (!indexes_.contains(directory)) compare(directory, ids, {});
@@ -323,20 +323,29 @@ class Check {
     }
   }
 
-  void check_claims() {
-    for (const auto& [path, owner] : expected_claims_) {
-      const auto found = claims_.find(path);
-      if (found == claims_.end()) {
-        problem("{}: is missing; {} has the value", path, owner.str());
-      } else if (found->second != owner) {
-        problem("{}: belongs to {}, but {} has the value", path, found->second.str(), owner.str());
+  /// Facts that an earlier program did not write.
+  void mend_facts(const std::string& directory, const IndexRecords& index, const Listed& expected) {
+    for (const auto& [number, bucket] : index.buckets) {
+      v1::RefBucket mended = bucket;
+      for (auto& entry : *mended.mutable_entries()) {
+        const auto facts = expected.find(uuid_of(entry.id()));
+        if (facts == expected.end() || same_facts(entry, facts->second)) continue;
+        *entry.mutable_addresses() = facts->second.addresses();
+        entry.clear_chain();
+        if (facts->second.has_chain()) entry.set_chain(facts->second.chain());
       }
+      const std::string is = mended.SerializeAsString();
+      const std::string path = index_bucket_path(directory, number);
+      if (is != bucket.SerializeAsString())
+        report_.remedies.emplace_back(Set{path, is, version_of(path), {}});
     }
-    for (const auto& [path, owner] : claims_) {
-      if (!expected_claims_.contains(path)) {
-        problem("{}: belongs to {}, which does not have the value", path, owner.str());
-      }
-    }
+  }
+
+  [[nodiscard]] int64_t version_of(const std::string& path) const {
+    const auto found =
+        std::lower_bound(records_.begin(), records_.end(), path,
+                         [](const auto& record, const std::string& p) { return record.first < p; });
+    return found != records_.end() && found->first == path ? found->second.version : 0;
   }
 
   void check_router_networks() {
@@ -500,17 +509,12 @@ class Check {
     if (!fresh) problem("{}: tunnel key {} is also that of {}", path, key, other->second);
   }
 
-  struct IndexRecords {
-    bool has_head = false;
-    uint32_t depth = 0;
-    std::map<uint32_t, v1::RefBucket> buckets;
-  };
   const std::vector<std::pair<std::string, Record>> records_;
   CheckReport report_;
   std::map<std::string, std::unique_ptr<Message>> objects_;
   std::map<std::string, IndexRecords> indexes_;
   std::map<std::string, Listed> expected_;
-  std::map<std::string, Uuid> claims_, expected_claims_;
+  ClaimsCheck claims_;
   std::map<std::string, v1::RouterNetworks> networks_;
   std::map<std::string, v1::HostState> host_states_;
   std::map<std::string, uint32_t> next_keys_;

@@ -11,10 +11,16 @@
 namespace plexus::store {
 namespace {
 
-void add_address(std::vector<Claim>& claims, const Uuid& bridge, const IpAddr& address,
-                 const char* field) {
-  claims.push_back({claim_path("bridge.address", bridge.str(), address.str()), "port", field,
-                    "the address " + address.str() + " on this bridge"});
+void add_address(std::vector<Claim>& claims, const v1::Port& port, const Uuid& bridge,
+                 const IpAddr& address, const char* field) {
+  Claim claim = address_claim(bridge, address.str());
+  claim.owner_type = "port";
+  claim.field = field;
+  if (port.has_router()) {
+    claim.router = Uuid::from_bytes(port.router()).value_or(Uuid{});
+    claim.port = Uuid::from_bytes(port.id()).value_or(Uuid{});
+  }
+  claims.push_back(std::move(claim));
 }
 
 void add_port_claims(std::vector<Claim>& claims, const v1::Port& port, const Uuid& peer_bridge) {
@@ -34,12 +40,12 @@ void add_port_claims(std::vector<Claim>& claims, const v1::Port& port, const Uui
   }
   for (const std::string& raw : port.addresses()) {
     if (const auto address = IpAddr::from_bytes(raw)) {
-      add_address(claims, bridge, *address, "addresses");
+      add_address(claims, port, bridge, *address, "addresses");
     }
   }
   for (const std::string& raw : port.networks()) {
     if (const auto network = IpPrefix::from_bytes(raw)) {
-      add_address(claims, bridge, network->addr, "networks");
+      add_address(claims, port, bridge, network->addr, "networks");
     }
   }
 }
@@ -129,11 +135,70 @@ std::vector<Claim> claims_of(const google::protobuf::Message& resource, const Uu
     }
   }
   add_service_claims(claims, resource, place);
+  sort_claims(claims);
+  return claims;
+}
+
+Claim address_claim(const Uuid& bridge, const std::string& address) {
+  Claim claim;
+  claim.path = claim_path("bridge.address", bridge.str(), address);
+  claim.text = "the address " + address;
+  claim.bridge = bridge;
+  return claim;
+}
+
+void sort_claims(std::vector<Claim>& claims) {
   std::sort(claims.begin(), claims.end());
   claims.erase(std::unique(claims.begin(), claims.end(),
                            [](const Claim& a, const Claim& b) { return a.path == b.path; }),
                claims.end());
-  return claims;
+}
+
+bool is_shared(const Claim& claim) {
+  return !claim.router.is_nil() && claim.owner_type != "port";
+}
+
+Obstacle obstacle(const v1::UniqueClaim& record, const Claim& claim, const Uuid& mine,
+                  const Uuid& router_of_owner) {
+  if (record.has_id()) {
+    const bool free =
+        is_shared(claim) ? router_of_owner == claim.router : record.id() == mine.raw();
+    if (!free) return Obstacle::owner;
+  }
+  if (record.has_router() && record.router() != claim.router.raw()) return Obstacle::router;
+  return Obstacle::none;
+}
+
+void add_part(v1::UniqueClaim& record, const Claim& claim, const Uuid& mine) {
+  const std::string raw = mine.raw();
+  if (!is_shared(claim)) return record.set_id(raw);
+  record.set_router(claim.router.raw());
+  if (claim.owner_type == "floating-ip") return record.set_floating_ip(raw);
+  if (claim.owner_type == "snat-pool") return record.set_snat_pool(raw);
+  auto& vips = *record.mutable_vips();
+  const auto at = std::lower_bound(vips.begin(), vips.end(), raw);
+  if (at != vips.end() && *at == raw) return;
+  const auto index = at - vips.begin();
+  *vips.Add() = raw;
+  std::rotate(vips.begin() + index, vips.end() - 1, vips.end());
+}
+
+void drop_part(v1::UniqueClaim& record, const Claim& claim, const Uuid& mine) {
+  const std::string raw = mine.raw();
+  if (!is_shared(claim)) {
+    if (record.id() == raw) record.clear_id();
+    return;
+  }
+  if (record.router() != claim.router.raw()) return;
+  if (claim.owner_type == "floating-ip" && record.floating_ip() == raw) record.clear_floating_ip();
+  if (claim.owner_type == "snat-pool" && record.snat_pool() == raw) record.clear_snat_pool();
+  auto& vips = *record.mutable_vips();
+  if (claim.owner_type == "vip") vips.erase(std::remove(vips.begin(), vips.end(), raw), vips.end());
+  if (!record.has_floating_ip() && !record.has_snat_pool() && vips.empty()) record.clear_router();
+}
+
+bool is_empty(const v1::UniqueClaim& record) {
+  return !record.has_id() && !record.has_router();
 }
 
 }  // namespace plexus::store

@@ -10,6 +10,7 @@
 #include "store/topology/claims.h"
 #include "store/topology/index.h"
 #include "store/topology/layout.h"
+#include "store/topology/outside_addresses.h"
 #include "store/topology/schema.h"
 #include "store/topology/usage.h"
 
@@ -53,6 +54,17 @@ void Foresight::change(const Message* before, const Message* now) {
     if (port->networks_size() > 0) {
       want(networks_path(Uuid::from_bytes(port->router()).value_or(Uuid{})));
     }
+    if (may_move_addresses(as_port(before), as_port(now))) {
+      for (const std::string& index :
+           translation_indexes(Uuid::from_bytes(port->router()).value_or(Uuid{}))) {
+        want(index_head_path(index));
+        want(index_bucket_path(index, 0));
+      }
+    }
+  }
+  if (const auto outside = outside_of(&either)) {
+    want(outside->router.is_nil() ? object_path("load-balancer", outside->load_balancer)
+                                  : networks_path(outside->router));
   }
   belongings_paths(before, now, wanted_);
   if (before == nullptr || now == nullptr) {

@@ -44,6 +44,7 @@ class Rover {
         &Rover::create_group,  &Rover::create_group, &Rover::join_groups,   &Rover::join_groups,
         &Rover::create_rule,   &Rover::create_rule,  &Rover::change_rule,   &Rover::remove_group,
         &Rover::serve,         &Rover::serve,        &Rover::serve,         &Rover::stop_serving,
+        &Rover::translate,     &Rover::translate,    &Rover::translate,     &Rover::change_outside,
     };
     (this->*kOperations[pick(kOperations.size())])();
   }
@@ -387,8 +388,49 @@ class Rover {
       }
     }
   }
+  /// Addresses that a router has outside, among them its ports' own, in networks that are wired to bridges or not.
+  void translate() {
+    const auto router = any<v1::Router>();
+    if (!router) return;
+    if (pick(3) == 0) {
+      const auto vip = any<v1::Vip>();
+      if (!vip) return;
+      auto made = *vip;
+      made.clear_id();
+      made.set_name(name());
+      made.set_port(static_cast<uint32_t>(1 + pick(9)));
+      return outcome("create another virtual address", writer_.create(made));
+    }
+    if (pick(2) == 0) {
+      v1::FloatingIp floating;
+      at_router(floating, *router);
+      floating.set_address(network().addr.raw());
+      return outcome("create floating address", writer_.create(floating));
+    }
+    v1::SnatPool pool;
+    at_router(pool, *router);
+    pool.add_addresses(network().addr.raw());
+    if (auto more = network().addr.raw(); more != pool.addresses(0)) pool.add_addresses(more);
+    outcome("create pool of sources", writer_.create(pool));
+  }
+  void change_outside() {
+    if (pick(2) == 0) {
+      const auto floating = any<v1::FloatingIp>();
+      if (!floating) return;
+      auto changed = *floating;
+      changed.set_address(network().addr.raw());
+      return outcome("change floating address", writer_.update(changed));
+    }
+    const auto vip = any<v1::Vip>();
+    if (!vip) return;
+    auto changed = *vip;
+    changed.set_address(network().addr.raw());
+    outcome("change virtual address", writer_.update(changed));
+  }
   void stop_serving() {
-    switch (pick(6)) {
+    switch (pick(7)) {
+      case 5:
+        return remove_any<v1::SnatPool>("remove pool of sources");
       case 0:
         return remove_any<v1::FloatingIp>("remove floating address");
       case 1:

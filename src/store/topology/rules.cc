@@ -291,6 +291,22 @@ Result<void> apply_rules(ChangeSet& changes, ChangeSet::Object& object) {
   return Ok{};
 }
 
+Result<void> complete_link(ChangeSet& changes, ChangeSet::Object& object) {
+  const auto* port = dynamic_cast<const v1::Port*>(object.now.get());
+  const auto* before = dynamic_cast<const v1::Port*>(object.before.get());
+  if (port == nullptr || !port->has_peer()) return Ok{};
+  if (before != nullptr && before->peer() == port->peer()) return Ok{};
+  auto other = load_port(changes, port->peer());
+  if (!other.ok()) return other.error();
+  if (!(*other)->now) return Ok{};  // the reference check says so
+  const auto& peer = static_cast<const v1::Port&>(*(*other)->now);
+  if (peer.peer() == object.id.raw()) return Ok{};
+  if (!(*other)->before && !peer.has_peer()) return link(changes, object);
+  return field_error(*port, "peer",
+                     "another operation of the same batch wires " + describe(peer) +
+                         " differently: keep one of them");
+}
+
 void clear_what_follows(Message& resource) {
   auto* port = dynamic_cast<v1::Port*>(&resource);
   if (port != nullptr && !port->has_host()) port->clear_migrating_to();

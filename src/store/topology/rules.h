@@ -14,6 +14,10 @@ void fill_in_defaults(google::protobuf::Message& resource);
 /// Other resources named in errors are called by name and id.
 Result<void> apply_rules(ChangeSet& changes, ChangeSet::Object& object);
 
+/// When all objects of a set have been through that: a link whose other end came after it gets that end, too. invalid: another
+/// operation of the set took it.
+Result<void> complete_link(ChangeSet& changes, ChangeSet::Object& object);
+
 /// A reference of `resource` was cleared because its target goes: clears what makes no sense
 /// without.
 void clear_what_follows(google::protobuf::Message& resource);

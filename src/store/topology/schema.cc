@@ -222,6 +222,14 @@ v1::RefEntry facts_of(const Message* resource, const ReferenceField& reference) 
   } else if (const auto* member = dynamic_cast<const v1::PoolMember*>(resource)) {
     // Of which family a pool is.
     facts.add_addresses(member->address());
+  } else if (const auto* floating = dynamic_cast<const v1::FloatingIp*>(resource)) {
+    // Who wires a router's port needs all addresses that the router has outside.
+    facts.add_addresses(floating->address());
+  } else if (const auto* pool = dynamic_cast<const v1::SnatPool*>(resource)) {
+    *facts.mutable_addresses() = pool->addresses();
+  } else if (const auto* vip = dynamic_cast<const v1::Vip*>(resource)) {
+    if (reference.field->number() == v1::Vip::kLoadBalancerFieldNumber)
+      facts.add_addresses(vip->address());
   } else if (const auto* rule = dynamic_cast<const v1::Rule*>(resource)) {
     // Who looks for circles of chains goes from chain to chain.
     const int field = reference.field->number();

@@ -15,6 +15,7 @@
 #include "store/topology/check.h"
 #include "store/topology/dump.h"
 #include "store/topology/level.h"
+#include "store/topology/mend.h"
 
 namespace plexus::store {
 namespace {
@@ -27,6 +28,7 @@ constexpr char kHelp[] =
   dump [-o FILE] [--without-secrets]   writes all that the store holds to FILE (or standard output)
   load [-f FILE] [--force]             fills an empty store from FILE (or standard input)
   check                                verifies that the topology is whole
+  mend                                 writes what follows from the resources and is missing or wrong
   level [N]                            shows, or raises, the schema level of the cloud
 
   --store ADDRESS     embedded:/DIRECTORY or zookeeper:HOST:PORT[,HOST:PORT...][/CHROOT]
@@ -36,8 +38,8 @@ constexpr char kHelp[] =
   --force             removes what the store holds
   --help, --version
 
-Stop the API servers before a load. Agents go on forwarding, and read everything anew afterwards.
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 the check found something wrong.
+Stop the API servers before a load, and before mend. Agents go on forwarding, and read everything anew afterwards.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 the check (or mend, afterwards) found something wrong.
 )";
 
 struct Options {
@@ -171,6 +173,7 @@ class Command {
     if (verb == "dump") return write_dump(**store);
     if (verb == "load") return load(**store, *dump);
     if (verb == "check") return check(**store);
+    if (verb == "mend") return mend(**store);
     return level(**store);
   }
 
@@ -188,7 +191,7 @@ class Command {
     static const std::vector<std::string> kFlags = {"--store", "--identity",        "--output",
                                                     "--file",  "--without-secrets", "--force",
                                                     "--help",  "--version"};
-    static const std::vector<std::string> kCommands = {"dump", "load", "check", "level"};
+    static const std::vector<std::string> kCommands = {"dump", "load", "check", "mend", "level"};
     for (size_t i = 0; i < arguments.size(); ++i) {
       std::string name = arguments[i];
       if (name.empty() || name[0] != '-') {
@@ -230,7 +233,7 @@ class Command {
       if (name == "--force") options_.force = true;
     }
     auto& words = options_.words;
-    if (words.empty()) return usage("no command; one of dump, load, check, level");
+    if (words.empty()) return usage("no command; one of dump, load, check, mend, level");
     const std::string& verb = words.front();
     if (std::find(kCommands.begin(), kCommands.end(), verb) == kCommands.end()) {
       return usage("unknown command '" + verb + "'; " + suggestion(verb, kCommands));
@@ -291,15 +294,42 @@ class Command {
   int check(Store& store) {
     auto report = check_store(store);
     if (!report.ok()) return failed(report.error());
-    if (report->records == 0) {
+    return show(*report);
+  }
+
+  int mend(Store& store) {
+    auto mended = mend_store(store);
+    if (!mended.ok()) {
+      const bool raced = mended.error().code == ErrorCode::conflict;
+      return failed(
+          {mended.error().code,
+           mended.error().message +
+               (raced ? ": somebody writes; stop the API servers, and run it again" : "")});
+    }
+    fmt::print(err_, "plexus-store: {} records mended\n", mended->records);
+    if (mended->left.foreign) {
+      fmt::print(err_,
+                 "plexus-store: the store holds what this program does not know, so it mends "
+                 "nothing: use a newer one\n");
+    }
+    return show(mended->left);
+  }
+
+  int show(const CheckReport& report) {
+    if (report.records == 0) {
       return failed({ErrorCode::not_found,
                      "the store " + options_.store + " is empty: nothing has ever used it"});
     }
-    for (const std::string& problem : report->problems) fmt::print(out_, "{}\n", problem);
-    fmt::print(out_, "{} records, {} resources: {}\n", report->records, report->resources,
-               report->problems.empty() ? "no problems"
-                                        : fmt::format("{} problems", report->problems.size()));
-    return report->problems.empty() ? kDone : kProblems;
+    for (const std::string& problem : report.problems) fmt::print(out_, "{}\n", problem);
+    const std::string can_mend =
+        report.remedies.empty()
+            ? ""
+            : fmt::format("; plexus-store mend would write {} records", report.remedies.size());
+    fmt::print(out_, "{} records, {} resources: {}{}\n", report.records, report.resources,
+               report.problems.empty() ? "no problems"
+                                       : fmt::format("{} problems", report.problems.size()),
+               can_mend);
+    return report.problems.empty() ? kDone : kProblems;
   }
 
   int level(Store& store) {

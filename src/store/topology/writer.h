@@ -9,7 +9,7 @@
 // another writer was faster it reads again and repeats, a bounded number of times.
 //
 // Errors: invalid (message: field and remedy), not_found, exists (a unique value is taken; names
-// who has it), conflict (the version given is not the stored one), in_use (names who refers to it),
+// who has it, as far as the author may be told), conflict (the version given is not the stored one), in_use (names who refers to it),
 // unsupported (the stored record is of a newer schema), no_space (more than the tenant may have), and
 // what the store reports. What is being removed cannot be changed (conflict).
 //
