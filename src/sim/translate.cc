@@ -158,7 +158,12 @@ Simulation::Translated Simulation::translate_out(Journey& j, const model::Router
       if (done == Translated::ended) return done;
     }
   }
-  return floats ? from_floating(j, router, out) : Translated::goes_on;
+  const Translated left = floats ? from_floating(j, router, out) : Translated::goes_on;
+  // About nothing that is known, so there is nothing to translate it by; it must not show an inside address (RFC 5508 REQ-5).
+  if (left == Translated::goes_on && rule != nullptr && j.mask != nullptr &&
+      !j.stage->error_translated && is_error_about_connection(j) && connection() == nullptr)
+    return by_lease(j, router, *rule);
+  return left;
 }
 
 const model::Rule* Simulation::take_rule(model::RuleAction action) {
@@ -319,10 +324,10 @@ Simulation::Translated Simulation::by_lease(Journey& j, const model::Router& rou
     return Translated::ended;
   };
   if (!begins_connection()) {
-    return refused(standing_.state == state::ConnectionState::invalid
+    return refused(sighting_.kind == state::SightingKind::error ? DropReason::icmp_error_unrelated
+                   : standing_.state == state::ConnectionState::invalid
                        ? DropReason::connection_invalid
-                   : sighting_.kind == state::SightingKind::error ? DropReason::icmp_error_unrelated
-                                                                  : DropReason::fragment_refused,
+                       : DropReason::fragment_refused,
                    "cannot be translated: it begins no connection");
   }
   depend(pool_tag(*rule.snat_pool));

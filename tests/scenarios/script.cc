@@ -103,11 +103,14 @@ Result<void> Run::step(Statement& statement, bool update) {
                                 : what == "lost" ? PeerLink::lost
                                                  : PeerLink::held);
   }
-  if (verb == "limits") {  // limits ALL UNANSWERED OF-PORT UNANSWERED-OF-PORT
+  if (verb == "limits") {  // limits ALL UNANSWERED OF-PORT UNANSWERED-OF-PORT [OF-TENANT]
     std::istringstream words(rest);
     state::ConnectionLimits limits;
     if (!(words >> limits.total >> limits.embryonic >> limits.port >> limits.port_embryonic))
-      return Error{ErrorCode::invalid, "'" + rest + "': write limits 100 50 20 10"};
+      return Error{ErrorCode::invalid,
+                   "'" + rest + "': write limits 100 50 20 10 (and 30: of a tenant)"};
+    if (!(words >> std::ws).eof() && !(words >> limits.tenant))
+      return Error{ErrorCode::invalid, "'" + rest + "': the fifth number is that of a tenant"};
     cloud_.set_limits(limits);
     return {};
   }
