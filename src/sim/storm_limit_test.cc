@@ -95,8 +95,9 @@ TEST_F(StormLimit, ThePortsOwnCountsMore) {
 
 TEST_F(StormLimit, HoldsWhereverTheFloodBegins) {
   // Nobody has the MAC that blue's neighbour table names: the packet is flooded behind the router.
-  cloud.neighbours[rt_blue] = {
-      {.address = *IpAddr::parse("10.0.2.9"), .mac = *MacAddr::parse("02:00:00:00:02:99")}};
+  cloud.neighbours[rt_blue] = {{.port = rt_blue,
+                                .address = *IpAddr::parse("10.0.2.9"),
+                                .mac = *MacAddr::parse("02:00:00:00:02:99")}};
   EXPECT_EQ(
       send(vm1,
            "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 10.0.2.9 ttl 9 | udp 7 > 7")
