@@ -364,8 +364,7 @@ void Worker::retry_parked(MonoTime now, bool all) {
 /// Nobody answered: the sender is told (RFC 1812 5.2.7.1, RFC 4861 7.2.2).
 void Worker::give_up(const Parked& p, MonoTime now) {
   const sim::Packet packet = packet_of(p.packet);
-  const sim::Outcome outcome =
-      sim::simulate_last_try(packet, *snapshot_, now, nullptr, view());
+  const sim::Outcome outcome = sim::simulate_last_try(packet, *snapshot_, now, nullptr, view());
   drop(outcome.verdict == sim::Verdict::drop ? outcome.reason
                                              : sim::DropReason::neighbour_unresolved,
        p.packets());

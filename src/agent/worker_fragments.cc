@@ -58,7 +58,7 @@ std::vector<datapath::Upcall> Worker::note_first(const sim::Packet& first,
 
 void Worker::release_early(MonoTime now) {
   if (!snapshot_) return;
-  for (datapath::Upcall& packet : early_.take_due(now)) 
+  for (datapath::Upcall& packet : early_.take_due(now))
     handle(std::move(packet), 1, now, From::early_in_vain);
   finish_batch();
 }

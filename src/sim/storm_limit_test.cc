@@ -78,8 +78,8 @@ TEST_F(StormLimit, IsForWhatGoesToMany) {
       0u)
       << "its bridge has none";
   const Outcome arp = send(vm1,
-                           "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | arp request 10.0.1.1 "
-                           "02:00:00:00:01:01 > 10.0.1.2");
+                           "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | arp request who 10.0.1.2 "
+                           "tell 10.0.1.1");
   EXPECT_EQ(arp.actions.storm_limit, 0u) << "answered where it came in";
 }
 

@@ -103,12 +103,12 @@ TEST_F(TraceRequests, MeetWhatTheyDescribeAndReadNoMore) {
   const Outcome other = send(vm1, to_vm2);
   EXPECT_THAT(other.traced, IsEmpty());
   EXPECT_TRUE(other.cacheable);
-  EXPECT_EQ(other.mask.tp_dst, Be16()) << "the destination says that it is none";
   const Outcome tcp = send(
       vm1,
       "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 10.0.2.4 ttl 9 | tcp 7 > 53");
   EXPECT_THAT(tcp.traced, IsEmpty());
   EXPECT_EQ(tcp.mask.ip_proto, 0xff) << "a packet that it meets is of another class";
+  EXPECT_EQ(tcp.mask.tp_dst, Be16()) << "the protocol says that it is none";
 }
 
 TEST_F(TraceRequests, AreDoneWhenTheyHaveHadTheirPackets) {
