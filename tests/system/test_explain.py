@@ -204,23 +204,24 @@ def test_trace_requests_follow_real_packets(cloud, address):
     def send(count):
         assert cloud.vm1.ping(address, count=count).ok
 
+    name = "why6" if ":" in address else "why4"  # traces stay when their request goes
     send(1)
-    cloud.cli("trace-request", "create", "--name", "why", "--port", "vm1", "--limit", "3",
+    cloud.cli("trace-request", "create", "--name", name, "--port", "vm1", "--limit", "3",
               "--destination", f"{address}/{128 if ':' in address else 32}", "--wait")
     try:
         send(6)
-        traces = cloud.json("traces", "--host", "h1", "--request", "why")["traces"]
+        traces = cloud.json("traces", "--host", "h1", "--request", name)["traces"]
         assert [t["outcome"] for t in traces] == ["forward"] * 3, traces
         assert any("vm4" in step for step in traces[0]["steps"]), traces[0]
-        text = cloud.cli("traces", "--host", "h1", "--request", "why").out
-        assert text.count("why #") == 3 and "bridge blue" in text, text
-        assert cloud.json("traces", "--host", "h2", "--request", "why")["traces"] == []
+        text = cloud.cli("traces", "--host", "h1", "--request", name).out
+        assert text.count(f"{name} #") == 3 and "bridge blue" in text, text
+        assert cloud.json("traces", "--host", "h2", "--request", name)["traces"] == []
         # Anew after a change, at the host of the port only.
-        cloud.cli("trace-request", "update", "why", "--limit", "2", "--wait")
+        cloud.cli("trace-request", "update", name, "--limit", "2", "--wait")
         send(4)
-        assert len(cloud.json("traces", "--host", "h1", "--request", "why")["traces"]) == 5
+        assert len(cloud.json("traces", "--host", "h1", "--request", name)["traces"]) == 5
     finally:
-        cloud.cli("trace-request", "delete", "why", "--wait")
+        cloud.cli("trace-request", "delete", name, "--wait")
     before = len(cloud.json("traces", "--host", "h1")["traces"])
     send(2)
     assert len(cloud.json("traces", "--host", "h1")["traces"]) == before, "they stay, and no more come"
