@@ -48,17 +48,18 @@ TEST_P(Conformance, FlowsAndTheAgentTakeFromOneStormLimit) {
   bed().add_vm(16);
   bed().add_vm(17);
   const Frame frame = udp(v4());
-  put(exactly(16, frame), limited(to_port(17), 4));
-  EXPECT_TRUE(dp().take_from_storm_limit(DpPort{16}, 4, 3));
+  put(exactly(16, frame), limited(to_port(17), 1));
+  // All within a second, which is what one packet costs.
+  EXPECT_TRUE(dp().take_from_storm_limit(DpPort{16}, 1, 1));
   for (int i = 0; i < 2; ++i) bed().sends(16, frame);
-  EXPECT_EQ(bed().received(17, 1).size(), 1u);
-  EXPECT_FALSE(dp().take_from_storm_limit(DpPort{16}, 4, 1));
-  EXPECT_EQ(dp().counters().drops["storm_limit"], 1u) << "whoever asks counts himself";
+  EXPECT_FALSE(dp().take_from_storm_limit(DpPort{16}, 1, 1));
+  EXPECT_TRUE(bed().received(17, 0).empty());
+  EXPECT_EQ(dp().counters().drops["storm_limit"], 2u) << "whoever asks counts himself";
   EXPECT_TRUE(dp().take_from_storm_limit(DpPort{17}, 4, 1000)) << "more than a second's: all of it";
-  EXPECT_FALSE(dp().take_from_storm_limit(DpPort{17}, 1'000'000, 1));
+  EXPECT_FALSE(dp().take_from_storm_limit(DpPort{17}, 1, 1));
   EXPECT_FALSE(dp().take_from_storm_limit(DpPort{99}, 4, 1)) << "no such port";
   // Sent by the agent: it has asked.
-  const Actions actions = limited(to_port(17), 4);
+  const Actions actions = limited(to_port(17), 1);
   ASSERT_TRUE(dp().execute(frame, {}, actions).ok());
   EXPECT_EQ(bed().received(17, 1).size(), 1u);
 }
