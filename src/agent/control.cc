@@ -153,13 +153,13 @@ int http_status(ErrorCode code) {
 ControlAnswer Control::answer(std::string_view method, std::string_view path,
                               std::string_view body) {
   const bool post = path == "/v1/trace";
-  static constexpr std::string_view kKnown[] = {"/v1/status",      "/v1/ports",  "/v1/flows",
-                                                "/v1/connections", "/v1/traces", "/v1/trace",
-                                                "/health",         "/metrics"};
+  static constexpr std::string_view kKnown[] = {
+      "/v1/status", "/v1/ports", "/v1/flows", "/v1/connections", "/v1/rule-counters",
+      "/v1/traces", "/v1/trace", "/health",   "/metrics"};
   if (std::find(std::begin(kKnown), std::end(kKnown), path) == std::end(kKnown)) {
     return problem(404,
                    "no such path; an agent has /v1/status, /v1/ports, /v1/flows, /v1/connections, "
-                   "/v1/traces, /v1/trace, /health, /metrics");
+                   "/v1/rule-counters, /v1/traces, /v1/trace, /health, /metrics");
   }
   if (method != (post ? "POST" : "GET")) {
     return problem(405, std::string(path) + " takes " + (post ? "POST" : "GET"));
@@ -173,12 +173,13 @@ ControlAnswer Control::answer(std::string_view method, std::string_view path,
     if (!lines) return problem(http_status(lines.error().code), lines.error().message);
     return {200, "text/plain; version=0.0.4", std::move(*lines)};
   }
-  const auto made = path == "/v1/status"        ? status()
-                    : path == "/v1/ports"       ? ports()
-                    : path == "/v1/flows"       ? flows()
-                    : path == "/v1/connections" ? connections()
-                    : path == "/v1/traces"      ? traces()
-                                                : trace(body);
+  const auto made = path == "/v1/status"          ? status()
+                    : path == "/v1/ports"         ? ports()
+                    : path == "/v1/flows"         ? flows()
+                    : path == "/v1/connections"   ? connections()
+                    : path == "/v1/rule-counters" ? rule_counters()
+                    : path == "/v1/traces"        ? traces()
+                                                  : trace(body);
   if (!made) return problem(http_status(made.error().code), made.error().message);
   return {200, "application/json", codec::write_json(*made)};
 }
@@ -335,6 +336,13 @@ Result<Node> Control::connections() {
 Result<Node> Control::traces() {
   return worker_.call<Node>(
       [](Worker& worker) -> Result<Node> { return traces_document(worker.traces(), mono_now()); });
+}
+
+Result<Node> Control::rule_counters() {
+  return worker_.call<Node>([](Worker& worker) -> Result<Node> {
+    if (!worker.ready()) return Error{ErrorCode::unavailable, "the agent has no topology yet"};
+    return rule_counters_document(worker.rule_counters(), worker.snapshot());
+  });
 }
 
 Result<Node> Control::trace(std::string_view body) {

@@ -6,6 +6,7 @@
 //   GET  /v1/ports    the ports plugged in here, with statistics
 //   GET  /v1/flows    what the kernel forwards by, with statistics, and the objects that each flow depends on
 //   GET  /v1/connections  what is known of connections (connection_document.h)
+//   GET  /v1/rule-counters  packets of rules (rule_counters.h)
 //   GET  /v1/traces   packets that trace requests asked for (packet_traces.h)
 //   POST /v1/trace    {"port": name or id of a port here, "packet": text in the packet syntax}
 //                     or {"tunnel_key": number, "packet": text}; explain.h says what comes back
@@ -43,6 +44,7 @@ class Control {
   [[nodiscard]] Result<codec::Node> flows();
   [[nodiscard]] Result<codec::Node> connections();
   [[nodiscard]] Result<codec::Node> traces();
+  [[nodiscard]] Result<codec::Node> rule_counters();
   [[nodiscard]] Result<codec::Node> trace(std::string_view body);
   [[nodiscard]] Result<std::string> metrics();
 

@@ -26,15 +26,18 @@ std::optional<uint64_t> RuleLog::admit(const RuleId& rule, MonoTime now) {
 
 void RuleLog::write(const sim::Packet& packet, const sim::Outcome& outcome,
                     const model::Snapshot& snapshot, MonoTime now) {
-  for (const sim::LoggedRule& logged : outcome.logged) {
-    const auto left_out = admit(logged.rule, now);
+  for (const sim::MetRule& met : outcome.met) {
+    if (!met.log) continue;
+    const RuleId rule{met.rule};
+    const ChainId chain{met.holder};
+    const auto left_out = admit(rule, now);
     if (!left_out) continue;
     const auto name_of = [](const auto* record, const auto& id) {
       return record == nullptr || record->name.empty() ? id.str() : record->name;
     };
     std::string line = fmt::format(
-        "chain {} rule {}: {}: {}", name_of(snapshot.chain(logged.chain), logged.chain),
-        name_of(snapshot.rule(logged.rule), logged.rule),
+        "chain {} rule {}: {}: {}", name_of(snapshot.chain(chain), chain),
+        name_of(snapshot.rule(rule), rule),
         outcome.verdict == sim::Verdict::drop ? fmt::format("drop {}", to_string(outcome.reason))
                                               : std::string(to_string(outcome.verdict)),
         format_frame(packet.frame));

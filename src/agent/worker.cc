@@ -29,6 +29,7 @@ Worker::Worker(datapath::Datapath& datapath, WorkerOptions options)
       connections_(options.connections, options.hash_seed),
       connection_flows_(options.hash_seed),
       held_(options.holding),
+      rule_counters_(options.hash_seed),
       parked_(options.parking),
       slots_(options.batch),
       new_flows_(options.batch) {}
@@ -65,7 +66,7 @@ bool Worker::renew(const Match& match, MonoTime now) {
   if (!outcome.cacheable || !outcome.writes.empty() || !outcome.generated.empty() ||
       !((outcome.mask & match.mask) == outcome.mask))
     return false;
-  // What was dropped until now is charged to the old reason. A flow that is not there any more went with its interface.
+  // What went until now is charged to the old reason and the old rules. A flow that is not there any more went with its interface.
   const auto stats = datapath_.flow_stats(match);
   if (!stats) return false;
   take_stats(match, *stats, now);
@@ -76,7 +77,9 @@ bool Worker::renew(const Match& match, MonoTime now) {
   if ((!(old->actions == outcome.actions) || old->reason != reason) &&
       !datapath_.put_flow({match, outcome.actions, old->cookie, outcome.reason}))
     return false;
-  return flows_.renew(match, outcome.actions, outcome.dependencies, reason);
+  const uint32_t tally = rule_counters_.use(outcome.met);
+  rule_counters_.release(old->tally);
+  return flows_.renew(match, outcome.actions, outcome.dependencies, reason, tally);
 }
 
 size_t Worker::run_once(MonoTime now) {
@@ -133,6 +136,8 @@ void Worker::handle(datapath::Upcall&& packet, const sim::Packet& parsed, unsign
   const auto known = flows_.lookup(parsed.key);
   if (known &&
       fits(known->actions, parsed.parsed, slot.packet.frame, slot.packet.offload.gso_size)) {
+    rule_counters_.add(known->tally, slot.packet.offload.packets(slot.packet.frame.size()),
+                       slot.packet.frame.size());
     if (known->actions.drops()) return drop(static_cast<sim::DropReason>(known->reason));
     outcome.clear();
     outcome.actions = known->actions;
@@ -157,20 +162,23 @@ void Worker::handle(datapath::Upcall&& packet, const sim::Packet& parsed, unsign
 void Worker::act(Slot& slot, const sim::Packet& parsed,
                  std::optional<state::ConnectionNumber> connection, unsigned tries, MonoTime now) {
   sim::Outcome& outcome = slot.outcome;
-  if (!outcome.logged.empty()) rule_log_.write(parsed, outcome, *snapshot_, now);
+  if (!outcome.met.empty()) rule_log_.write(parsed, outcome, *snapshot_, now);
   std::move(outcome.writes.begin(), outcome.writes.end(), std::back_inserter(writes_));
   switch (outcome.verdict) {
     case sim::Verdict::forward:
       if (connection && !goes_now(*connection, parsed.key, slot, tries, now)) return;
+      count_rules(slot);
       if (outcome.cacheable) install(parsed.key, outcome, now);
       send(slot, parsed.parsed);
       break;
     case sim::Verdict::drop:
+      count_rules(slot);
       drop(outcome.reason);
       if (outcome.cacheable) install(parsed.key, outcome, now);
       break;
     case sim::Verdict::consumed:
       if (connection && !goes_now(*connection, parsed.key, slot, tries, now)) return;
+      count_rules(slot);
       ++counters_.consumed;
       break;
     case sim::Verdict::postpone:
@@ -186,6 +194,11 @@ void Worker::act(Slot& slot, const sim::Packet& parsed,
       return;
   }
   send_generated(outcome.generated, now);
+}
+
+void Worker::count_rules(const Slot& slot) {
+  const auto& [in_port, tunnel_key, offload, frame] = slot.packet;
+  rule_counters_.add(slot.outcome.met, offload.packets(frame.size()), frame.size());
 }
 
 void Worker::finish_batch() {
@@ -225,8 +238,10 @@ void Worker::install(const FlowKey& key, const sim::Outcome& outcome, MonoTime n
 
 void Worker::remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now) {
   make_room(flow.match, now);
-  const auto inserted = flows_.insert(flow.match, flow.actions, outcome.dependencies, flow.cookie,
-                                      now, static_cast<uint8_t>(outcome.reason));
+  const auto inserted =
+      flows_.insert(flow.match, flow.actions, outcome.dependencies, flow.cookie, now,
+                    static_cast<uint8_t>(outcome.reason), rule_counters_.use(outcome.met));
+  rule_counters_.release(inserted.tally_before);
   connection_flows_.add(flow.match);
   if (!inserted.evicted) return;
   ++counters_.evicted;
@@ -273,8 +288,12 @@ void Worker::remove_from_datapath(const RemovedFlow& flow) {
   if (!removed && removed.error().code != ErrorCode::not_found) {
     log_warn("worker", "removing a flow: {}", removed.error().message);
   }
-  if (removed && removed->packets > flow.packets)
+  if (removed && removed->packets > flow.packets) {
     count_flow_drops(flow.reason, removed->packets - flow.packets);
+    rule_counters_.add(flow.tally, removed->packets - flow.packets,
+                       removed->bytes > flow.bytes ? removed->bytes - flow.bytes : 0);
+  }
+  rule_counters_.release(flow.tally);
 }
 
 /// A dropping flow drops where nobody sees why: its packets are charged to its reason here.
@@ -287,6 +306,7 @@ void Worker::take_stats(const Match& match, const datapath::FlowStats& stats, Mo
   const auto updated = flows_.update_stats(match, stats.packets, stats.bytes, stats.last_used);
   if (!updated || updated->packets == 0) return;
   count_flow_drops(updated->reason, updated->packets);
+  rule_counters_.add(updated->tally, updated->packets, updated->bytes);
   touch_connection(match, stats.last_used, now);
 }
 
@@ -383,6 +403,10 @@ void Worker::tick(MonoTime now) {
     finish_batch();
     icmp_limiter_.forget_idle(now);
     rule_log_.forget_idle(*snapshot_, now);
+    if (now >= next_forgetting_) {
+      rule_counters_.forget_gone(*snapshot_);
+      next_forgetting_ = now + std::chrono::minutes(1);
+    }
   }
   repair();
   if (busy() || flows_.size() == 0 || now < next_statistics_) return;

@@ -24,6 +24,7 @@
 #include "agent/packet_traces.h"
 #include "agent/parking.h"
 #include "agent/router_advertiser.h"
+#include "agent/rule_counters.h"
 #include "agent/rule_log.h"
 #include "base/clock.h"
 #include "datapath/datapath.h"
@@ -131,6 +132,8 @@ class Worker {
   [[nodiscard]] const Connections& connections() const { return connections_; }
   /// Of the packets that trace requests asked for.
   [[nodiscard]] const PacketTraces& traces() const { return traces_; }
+  /// As of the last statistics of the flows.
+  [[nodiscard]] const RuleCounters& rule_counters() const { return rule_counters_; }
   /// What is known beside the topology.
   [[nodiscard]] sim::ConnectionView view() const {
     sim::ConnectionView view = connections_.view();
@@ -164,6 +167,8 @@ class Worker {
   void finish_batch();
   /// Keeps a flow that the datapath has.
   void remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now);
+  /// A packet met the rules of its outcome.
+  void count_rules(const Slot& slot);
   [[nodiscard]] bool renew(const Match& match, MonoTime now);
   void install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now);
   void take_out_of_batch(const Match& match);
@@ -232,6 +237,8 @@ class Worker {
   ConnectionFlows connection_flows_;
   HeldPackets held_;
   RuleLog rule_log_;
+  RuleCounters rule_counters_;
+  MonoTime next_forgetting_;  ///< of counters of rules that are gone
   PacketTraces traces_;
   FragmentMemory fragments_;
   EarlyFragments early_;

@@ -26,6 +26,7 @@ bool Worker::follow_first(const sim::Packet& later, Slot& slot, unsigned tries, 
       return true;
     case FragmentMemory::Answer::followed: {
       ++counters_.fragments_followed;
+      outcome.met.clear();  // rules without ports; those of the first one were asked once
       const auto& connection = first.waits.connection;
       if (outcome.verdict == sim::Verdict::drop || !connection ||
           !connections_.is_waiting(*connection) || !held_.has_room(slot.packet.in_port))

@@ -136,6 +136,25 @@ void keep_request(Node& answer, const std::string& request) {
   }
 }
 
+/// Leaves only the rules of one chain or security group, when one is named.
+void keep_rules_of(Node& answer, const std::string& chain, const std::string& group) {
+  if (chain.empty() && group.empty()) return;
+  for (codec::Member& member : answer.members) {
+    if (member.key != "rules") continue;
+    std::erase_if(member.value.items, [&](const Node& rule) {
+      return text_of(rule, "name") != (text_of(rule, "in") == "chain" ? chain : group);
+    });
+  }
+}
+
+void print_rule_counters(const Node& answer, Terminal& terminal) {
+  const Node* rules = answer.find("rules");
+  if (rules == nullptr || rules->items.empty())
+    terminal.out << "no rule has held for a packet\n";
+  else
+    terminal.out << readable(answer, terminal.width);
+}
+
 void print_traces(const Node& answer, Terminal& terminal) {
   const Node* traces = answer.find("traces");
   if (traces == nullptr || traces->items.empty()) {
@@ -304,13 +323,15 @@ int run_agent(const Invocation& in, Terminal& terminal) {
   ApiClient agent(**http);
   auto answer = in.verb == Verb::trace
                     ? trace(agent, in)
-                    : agent.call("GET", in.verb == Verb::flows         ? "/v1/flows"
-                                        : in.verb == Verb::connections ? "/v1/connections"
-                                        : in.verb == Verb::traces      ? "/v1/traces"
-                                        : in.verb == Verb::agent_ports ? "/v1/ports"
-                                                                       : "/v1/status");
+                    : agent.call("GET", in.verb == Verb::flows           ? "/v1/flows"
+                                        : in.verb == Verb::connections   ? "/v1/connections"
+                                        : in.verb == Verb::rule_counters ? "/v1/rule-counters"
+                                        : in.verb == Verb::traces        ? "/v1/traces"
+                                        : in.verb == Verb::agent_ports   ? "/v1/ports"
+                                                                         : "/v1/status");
   if (!answer) return fail(answer.error(), terminal);
   if (in.verb == Verb::trace) return show_trace(in, std::move(*answer), terminal);
+  if (in.verb == Verb::rule_counters) keep_rules_of(*answer, in.chain, in.security_group);
   if (in.verb == Verb::traces) keep_request(*answer, in.request);
   if (in.output == Output::json || in.output == Output::yaml) {
     print_document(*answer, in.output, terminal);
@@ -318,6 +339,8 @@ int run_agent(const Invocation& in, Terminal& terminal) {
     print_flows(*answer, in.why, terminal);
   } else if (in.verb == Verb::connections) {
     print_connections(*answer, terminal);
+  } else if (in.verb == Verb::rule_counters) {
+    print_rule_counters(*answer, terminal);
   } else if (in.verb == Verb::traces) {
     print_traces(*answer, terminal);
   } else {

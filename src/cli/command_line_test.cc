@@ -69,6 +69,9 @@ TEST(CommandLine, AgentCommands) {
   EXPECT_EQ(expected->what, "no_route");
   EXPECT_EQ(good({"flows"}).verb, Verb::flows);
   EXPECT_EQ(good({"connections", "--host", "h1"}).verb, Verb::connections);
+  EXPECT_EQ(good({"rule-counters"}).verb, Verb::rule_counters);
+  EXPECT_EQ(good({"rule-counters", "--chain", "in"}).chain, "in");
+  EXPECT_EQ(good({"rule-counters", "--security-group", "web"}).security_group, "web");
   EXPECT_EQ(good({"traces"}).verb, Verb::traces);
   EXPECT_EQ(good({"traces", "--request", "why"}).request, "why");
   EXPECT_EQ(good({"agent", "flows", "--agent", "unix:/x"}).agent, "unix:/x");

@@ -241,6 +241,13 @@ void add_agent_commands(CommandSpec& root) {
       group, command("flows", "The flows a host has installed", Verb::flows, flow_options)));
   root.commands.push_back(in_group(group, command("connections", "The connections a host knows",
                                                   Verb::connections, agent_options())));
+  std::vector<OptionSpec> counter_options = agent_options();
+  counter_options.push_back(of_type(valued("chain", "NAME", "Only rules of this chain"), "chain"));
+  counter_options.push_back(of_type(
+      valued("security-group", "NAME", "Only rules of this security group"), "security-group"));
+  root.commands.push_back(
+      in_group(group, command("rule-counters", "How many packets the rules held for",
+                              Verb::rule_counters, counter_options)));
   std::vector<OptionSpec> trace_options = agent_options();
   trace_options.push_back(of_type(
       valued("request", "NAME|ID", "Only what this trace request asked for"), "trace-request"));

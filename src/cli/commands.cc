@@ -71,6 +71,7 @@ int run(const Invocation& invocation, Terminal& terminal) {
     case Verb::agent_ports:
     case Verb::flows:
     case Verb::connections:
+    case Verb::rule_counters:
     case Verb::traces:
     case Verb::trace:
       return run_agent(invocation, terminal);

@@ -62,6 +62,7 @@ class Interpreter {
         {"in", &in_.port},           {"packet", &in_.packet},
         {"revision", &in_.revision}, {"since", &in_.since},
         {"shell", &in_.shell},       {"request", &in_.request},
+        {"chain", &in_.chain},       {"security-group", &in_.security_group},
     };
     for (const auto& [text, target] : texts) {
       if (name == text) *target = value;

@@ -51,6 +51,7 @@ enum class Verb : uint8_t {
   agent_ports,
   flows,
   connections,
+  rule_counters,
   traces,
   trace,
   store,
@@ -91,6 +92,7 @@ struct Invocation {
   std::string packet;
   std::optional<Expectation> expect;  ///< trace: what should become of the packet
   std::string request;                ///< traces: of this trace request only
+  std::string chain, security_group;  ///< rule_counters: of these only
   bool why = false;                   ///< flows: with the objects that each depends on
   bool activate = false;
 

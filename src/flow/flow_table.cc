@@ -59,13 +59,14 @@ FlowTable::FlowTable(size_t limit, uint64_t hash_seed)
 
 FlowTable::Inserted FlowTable::insert(const Match& match, const Actions& actions,
                                       std::span<const Dependency> dependencies, uint64_t cookie,
-                                      MonoTime now, uint8_t reason) {
+                                      MonoTime now, uint8_t reason, uint32_t tally) {
   PLEXUS_CHECK((match.key & match.mask) == match.key, "a match has no key bits outside its mask");
   Inserted result;
   SlotIndex slot = slot_of(match);
   if (slot != kNone) {
     result.replaced = true;
-    renew(match, actions, dependencies, reason);
+    result.tally_before = totals_[slot].tally;
+    renew(match, actions, dependencies, reason, tally);
     totals_[slot].cookie = cookie;
     order_.touch(slot, now);
     return result;
@@ -81,7 +82,7 @@ FlowTable::Inserted FlowTable::insert(const Match& match, const Actions& actions
               [&](const FlowKey& mask) { return mask == match.mask; }, [&] { return match.mask; })
           .first;
   s.actions = use_actions(actions);
-  totals_[slot] = {.cookie = cookie, .created = now, .reason = reason};
+  totals_[slot] = {.cookie = cookie, .created = now, .tally = tally, .reason = reason};
   note_mask(s);
   index_.insert(slot);
   dependencies_.add(slot, dependencies);
@@ -90,7 +91,7 @@ FlowTable::Inserted FlowTable::insert(const Match& match, const Actions& actions
 }
 
 bool FlowTable::renew(const Match& match, const Actions& actions,
-                      std::span<const Dependency> dependencies, uint8_t reason) {
+                      std::span<const Dependency> dependencies, uint8_t reason, uint32_t tally) {
   const SlotIndex slot = slot_of(match);
   if (slot == kNone) return false;
   Slot& s = slots_[slot];
@@ -99,6 +100,7 @@ bool FlowTable::renew(const Match& match, const Actions& actions,
   actions_.release(s.actions);
   s.actions = now_used;
   totals_[slot].reason = reason;
+  totals_[slot].tally = tally;
   dependencies_.replace(slot, dependencies);
   return true;
 }
@@ -114,7 +116,10 @@ std::optional<FlowTable::Updated> FlowTable::update_stats(const Match& match, ui
   const SlotIndex slot = slot_of(match);
   if (slot == kNone) return std::nullopt;
   Totals& t = totals_[slot];
-  const Updated updated{packets > t.packets ? packets - t.packets : 0, t.reason};
+  const Updated updated{.packets = packets > t.packets ? packets - t.packets : 0,
+                        .bytes = bytes > t.bytes ? bytes - t.bytes : 0,
+                        .reason = t.reason,
+                        .tally = t.tally};
   t.packets = packets;
   t.bytes = bytes;
   if (last_used > order_.last_used(slot)) order_.protect(slot, last_used);
@@ -298,6 +303,7 @@ InstalledFlow FlowTable::view(SlotIndex slot) const {
           .actions = actions_[s.actions],
           .cookie = t.cookie,
           .reason = t.reason,
+          .tally = t.tally,
           .packets = t.packets,
           .bytes = t.bytes,
           .created = t.created,
@@ -325,7 +331,8 @@ FlowTable::SlotIndex FlowTable::take_slot() {
 
 RemovedFlow FlowTable::remove(SlotIndex slot) {
   Slot& s = slots_[slot];
-  const RemovedFlow removed{{s.key, masks_[s.mask]}, totals_[slot].reason, totals_[slot].packets};
+  const Totals& t = totals_[slot];
+  const RemovedFlow removed{{s.key, masks_[s.mask]}, t.reason, t.tally, t.packets, t.bytes};
   index_.erase(slot);
   forget_mask(s);
   masks_.release(s.mask);

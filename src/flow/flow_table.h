@@ -36,6 +36,7 @@ struct InstalledFlow {
   const Actions& actions;  ///< good until the table changes
   uint64_t cookie = 0;
   uint8_t reason = 0;  ///< why it drops, in the installer's own numbers; 0: none
+  uint32_t tally = 0;  ///< the installer's own number
   uint64_t packets = 0, bytes = 0;
   MonoTime created;
   MonoTime last_used;  ///< `created` until it is hit
@@ -45,7 +46,8 @@ struct InstalledFlow {
 struct RemovedFlow {
   Match match;
   uint8_t reason = 0;
-  uint64_t packets = 0;  ///< of the last totals
+  uint32_t tally = 0;
+  uint64_t packets = 0, bytes = 0;  ///< of the last totals
 };
 
 class FlowTable {
@@ -58,21 +60,23 @@ class FlowTable {
   struct Inserted {
     bool replaced =
         false;  ///< a flow with this match was there; its statistics and creation time go on
+    uint32_t tally_before = 0;           ///< of the flow that was replaced
     std::optional<RemovedFlow> evicted;  ///< what first_to_go() had said, which made room
   };
   /// Adds a flow or replaces the one with the same match. It counts as used now.
   Inserted insert(const Match& match, const Actions& actions,
                   std::span<const Dependency> dependencies, uint64_t cookie, MonoTime now,
-                  uint8_t reason = 0);
+                  uint8_t reason = 0, uint32_t tally = 0);
   /// Gives a flow another answer; its cookie, statistics and last use stay. False when there is no such flow.
   bool renew(const Match& match, const Actions& actions, std::span<const Dependency> dependencies,
-             uint8_t reason = 0);
+             uint8_t reason = 0, uint32_t tally = 0);
   /// Nothing when there is no such flow.
   std::optional<RemovedFlow> erase(const Match& match);
 
   struct Updated {
-    uint64_t packets = 0;  ///< how many more than by the totals before
+    uint64_t packets = 0, bytes = 0;  ///< how many more than by the totals before
     uint8_t reason = 0;
+    uint32_t tally = 0;
   };
   /// Takes over totals from the datapath. `last_used` never moves back. A flow that has been hit since the last totals, or
   /// since it was made, is protected: it makes room only after those that have not, unless three quarters of the limit are
@@ -127,6 +131,7 @@ class FlowTable {
   struct Totals {
     uint64_t cookie = 0, packets = 0, bytes = 0;
     MonoTime created;
+    uint32_t tally = 0;
     uint8_t reason = 0;
   };
   /// A mask that flows of one in_port use.

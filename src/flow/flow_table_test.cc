@@ -369,6 +369,21 @@ TEST(FlowTable, StatisticsSayHowManyPacketsAreNew) {
   EXPECT_EQ(t.update_stats(m, 1, 1, at(2))->packets, 0u) << "the datapath began anew";
 }
 
+TEST(FlowTable, KeepsTheInstallersTally) {
+  FlowTable t(1);
+  const Match m = match("in_port 17"), other = match("in_port 18");
+  EXPECT_EQ(t.insert(m, {}, {}, 0, at(1), 0, 4).tally_before, 0u);
+  EXPECT_EQ(t.insert(m, {}, {}, 0, at(1), 0, 5).tally_before, 4u);
+  EXPECT_EQ(t.find(m)->tally, 5u);
+  EXPECT_EQ(t.update_stats(m, 5, 500, at(2))->tally, 5u);
+  EXPECT_EQ(t.update_stats(m, 7, 620, at(2))->bytes, 120u);
+  EXPECT_TRUE(t.renew(m, {}, {}, 0, 6));
+  const auto evicted = t.insert(other, {}, {}, 0, at(3), 0, 7).evicted;
+  ASSERT_TRUE(evicted);
+  EXPECT_EQ(evicted->tally, 6u);
+  EXPECT_EQ(evicted->bytes, 620u);
+}
+
 TEST(FlowTable, AFloodPushesOutItsOwnKindNotFlowsWithTraffic) {
   FlowTable t(100);
   const auto flow = [](uint32_t i) {

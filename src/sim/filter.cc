@@ -2,6 +2,7 @@
 // What packets pass on their way into a device and out of it: port security, security groups, chains. docs/filtering.md
 // gives the order. Frames that a device makes itself pass only what filters at the port that they leave by; frames that
 // came by tunnel have passed everything where they entered, but for the last stage of a flood.
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -145,6 +146,12 @@ bool Simulation::pass_chain(Journey& j, ChainId id, const PortsAsked& ports,
   return ruling == Ruling::accepted || ruling == Ruling::nothing;
 }
 
+void Simulation::met(const Journey& j, const model::Rule& rule, const Uuid& holder) {
+  if (j.mask == nullptr || (out_.met.size() >= Outcome::kMostMet && !rule.log)) return;
+  const MetRule met{rule.id.uuid, holder, rule.log};
+  if (std::find(out_.met.begin(), out_.met.end(), met) == out_.met.end()) out_.met.push_back(met);
+}
+
 Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking, unsigned depth) {
   depend(chain_tag(id), read_elsewhere(j));
   const model::Chain* chain = snapshot_.chain(id);
@@ -180,7 +187,7 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
                         ? "names a group that is not there or cannot be read"
                         : "asks for the port that a flooded packet of another host came by, or "
                           "names a group that is not there");
-    if (rule.log && j.mask != nullptr) out_.logged.push_back({rule.id, id});
+    met(j, rule, id.uuid);
     switch (rule.action) {
       case model::RuleAction::accept:
         note(j, DeviceKind::rule, name, rule.id.uuid, "{}: accept", asking.place);

@@ -89,7 +89,7 @@ void Outcome::clear() {
   begins.reset();
   belongs.reset();
   tell.clear();
-  logged.clear();
+  met.clear();
   traced.clear();
   leads_fragments = follows_first = false;
 }
@@ -148,7 +148,7 @@ void Simulation::run() {
     out.missing = std::move(missing_);
     std::sort(out.missing.begin(), out.missing.end());
     out.generated = std::move(solicitations_);
-    out.logged.clear();  // it comes again
+    out.met.clear();  // it comes again
   } else {
     if (!fate.copies.empty()) {
       out.verdict = Verdict::forward;

@@ -69,7 +69,7 @@ void Simulation::send_on(Journey& j, const model::Router& router, const model::P
   Fate& fate = *j.fate;
   const size_t copies = fate.copies.size(), generated = generated_.size(), writes = writes_.size();
   const unsigned made = made_;
-  const size_t mirrored = fate.mirrored, logged = out_.logged.size();
+  const size_t mirrored = fate.mirrored, met = out_.met.size();
   const bool consumed = fate.consumed;
   const DropReason reason = fate.reason;
   const unsigned deliveries = deliveries_;
@@ -102,7 +102,7 @@ void Simulation::send_on(Journey& j, const model::Router& router, const model::P
   truncate(fate.copies, copies);
   truncate(generated_, generated);
   truncate(writes_, writes);
-  truncate(out_.logged, logged);
+  truncate(out_.met, met);
   made_ = made;
   fate.mirrored = mirrored;
   fate.consumed = consumed;

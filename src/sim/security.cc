@@ -163,6 +163,7 @@ bool Simulation::groups_allow(Journey& j, const model::Port& port, bool ingress,
         unreadable = true;
         continue;
       }
+      met(j, *found.rule, id.uuid);
       note_at(j, DeviceKind::security_group, *group, "rule {} allows it {} port {}",
               RuleName{*found.rule}, ingress ? "to" : "from", port.name);
       return true;

@@ -343,7 +343,10 @@ TEST_F(Services, RulesThatLogAreTold) {
   auto& last = cloud.rule("last", chain, 4, RuleAction::drop);
   last.log = true;
   const Outcome o = send(vm1, kToVm2);
-  EXPECT_THAT(o.logged, ElementsAre(LoggedRule{first.id, chain}, LoggedRule{last.id, chain}));
+  const Uuid second = cloud.rule("second", chain, 2, RuleAction::continue_).id.uuid;
+  EXPECT_THAT(o.met,
+              ElementsAre(MetRule{first.id.uuid, chain.uuid, true}, MetRule{second, chain.uuid},
+                          MetRule{last.id.uuid, chain.uuid, true}));
   EXPECT_TRUE(o.cacheable);
 }
 

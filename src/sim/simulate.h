@@ -139,11 +139,12 @@ struct KnownConnection {
   bool error = false;
 };
 
-/// A rule that wants to be heard of.
-struct LoggedRule {
-  RuleId rule;
-  ChainId chain;
-  bool operator==(const LoggedRule&) const = default;
+/// A rule that held for a packet, of a chain or of a security group.
+struct MetRule {
+  Uuid rule;
+  Uuid holder;       ///< the chain or the group
+  bool log = false;  ///< it wants to be heard of
+  bool operator==(const MetRule&) const = default;
 };
 
 enum class Verdict : uint8_t {
@@ -173,7 +174,9 @@ struct Outcome {
   std::optional<KnownConnection> belongs;
   /// Other hosts where answers may enter: they have to know the record before the packet is sent. Sorted.
   std::vector<HostId> tell;
-  std::vector<LoggedRule> logged;  ///< met, in order
+  /// In order, each once; of a packet that goes many ways the first kMostMet, and those behind that want to be heard of.
+  std::vector<MetRule> met;
+  static constexpr size_t kMostMet = 64;
   /// Trace requests that the packet is for, and that have not had their packets yet; not cacheable then.
   std::vector<TraceRequestId> traced;
   /// A first fragment whose ports, or connection, were asked for: others may follow that have none. Its actions have their MTU: what

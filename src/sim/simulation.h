@@ -116,6 +116,8 @@ class Simulation {
   [[nodiscard]] bool pass_chain(Journey& j, ChainId id, const PortsAsked& ports,
                                 std::string_view place);
   [[nodiscard]] Ruling ask_chain(Journey& j, ChainId id, Asking& asking, unsigned depth);
+  /// Notes that a rule held for the packet.
+  void met(const Journey& j, const model::Rule& rule, const Uuid& holder);
 
   // services.cc
   /// As the frame comes by port `in`: for the trace requests at the port, or at its device.

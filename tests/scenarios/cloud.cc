@@ -566,6 +566,23 @@ Result<std::vector<std::string>> ScenarioCloud::traces(std::string_view host_nam
   return lines;
 }
 
+Result<std::vector<std::string>> ScenarioCloud::rules(std::string_view host_name) {
+  const auto host = find_host(host_name);
+  if (!host) return host.error();
+  const agent::Worker& worker = *(*host)->worker;
+  if (!worker.ready()) return std::vector<std::string>{};
+  const codec::Node counters =
+      agent::rule_counters_document(worker.rule_counters(), worker.snapshot());
+  std::vector<std::string> lines;
+  for (const codec::Node& rule : counters.find("rules")->items) {
+    std::string line;
+    for (const char* field : {"in", "name", "position", "rule"})
+      if (const codec::Node* value = rule.find(field)) line += value->text + " ";
+    lines.push_back(line + rule.find("packets")->text);
+  }
+  return lines;
+}
+
 Result<std::vector<std::string>> ScenarioCloud::flows(std::string_view host_name) {
   const auto host = find_host(host_name);
   if (!host) return host.error();

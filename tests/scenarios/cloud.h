@@ -64,9 +64,11 @@ class ScenarioCloud {
   /// The trace of a frame, one line each.
   Result<std::vector<std::string>> trace(std::string_view host, std::string_view interface,
                                          std::span<const uint8_t> frame);
-  /// The host's flows, sorted.
   /// What trace requests had written down since the last call.
   Result<std::vector<std::string>> traces(std::string_view host);
+  /// How many packets each rule has held for at the host, as of the last statistics, in the order of the rules.
+  Result<std::vector<std::string>> rules(std::string_view host);
+  /// The host's flows, sorted.
   Result<std::vector<std::string>> flows(std::string_view host);
 
   /// The connections that the host knows, sorted.

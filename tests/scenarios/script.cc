@@ -187,6 +187,12 @@ Result<void> Run::show(const std::string& verb, const std::string& rest,
     shown = std::move(*lines);
     if (shown.empty()) shown = {"nothing"};
     return {};
+  } else if (verb == "rules") {
+    auto lines = cloud_.rules(rest);
+    if (!lines) return lines.error();
+    shown = std::move(*lines);
+    if (shown.empty()) shown = {"nothing"};
+    return {};
   } else if (verb == "connections") {
     auto lines = cloud_.connections(rest);
     if (!lines) return lines.error();
@@ -198,7 +204,7 @@ Result<void> Run::show(const std::string& verb, const std::string& rest,
                  "unknown statement '" + verb +
                      "': expected topology, apply, delete, newer, plug, "
                      "unplug, underlay, messages, limits, restart, send, tunnel, after, results, "
-                     "trace, traces, flows or connections"};
+                     "trace, traces, flows, rules or connections"};
   }
   shown = cloud_.take_results();
   if (shown.empty()) shown = {"nothing"};
