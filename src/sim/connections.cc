@@ -370,7 +370,14 @@ void Simulation::settle_connection() {
                                     .error = error};
     }
   }
-  tell_gateways();
+  // Later only where it goes is of interest: all uplinks were told when it began. Nor are all hosts told of what is flooded because
+  // nobody knows where an end is by now: its next packet says it.
+  const bool answered =
+      out.belongs && (standing_.reply || connections_.table->seen(*standing_.number)[1] != 0);
+  if (!answered)
+    tell_gateways();
+  else if (delivery_.port.is_nil())
+    out.tell.clear();
   std::sort(out.tell.begin(), out.tell.end());
   out.tell.erase(std::unique(out.tell.begin(), out.tell.end()), out.tell.end());
 }

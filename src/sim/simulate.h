@@ -171,7 +171,7 @@ struct Outcome {
   /// another one in its place, the packet is simulated again.
   std::optional<NewConnection> begins;
   std::optional<KnownConnection> belongs;
-  /// Other hosts where answers may enter: they have to know the record before the packet is sent. Sorted.
+  /// Other hosts where answers to this packet may enter: they have to know the record before it is sent; most of them do. Sorted.
   std::vector<HostId> tell;
   std::vector<LoggedRule> logged;  ///< met, in order
   /// Trace requests that the packet is for, and that have not had their packets yet; not cacheable then.
