@@ -33,22 +33,6 @@ sim::DropReason drop_reason_of(Refusal refusal) {
   return sim::DropReason::connection_invalid;
 }
 
-Uuid device_of(const model::Port& port) {
-  if (const auto* bridge = std::get_if<BridgeId>(&port.device)) return bridge->uuid;
-  if (const auto* router = std::get_if<RouterId>(&port.device)) return router->uuid;
-  return {};
-}
-
-/// Of two records of one connection: nobody could follow both.
-bool chose_otherwise(const Connection& a, const Connection& b) {
-  return a.reply_zone != b.reply_zone || a.translations != b.translations;
-}
-
-template <typename List, typename Value>
-bool contains(const List& list, const Value& value) {
-  return std::find(list.begin(), list.end(), value) != list.end();
-}
-
 }  // namespace
 
 Connections::Connections(const ConnectionOptions& options, uint64_t hash_seed)
@@ -75,7 +59,7 @@ void Connections::changed(Number number, MonoTime now) {
   if (kept_) kept_->keep(number, now);
   if (table_.seen(number)[1] == 0) return;
   // Whoever has answered knows of it.
-  if (const auto told = told_.find(number); told != told_.end() && !told->second.handed_over) {
+  if (const auto told = told_.find(number); told != told_.end() && !told->second.lasting) {
     due_.erase({told->second.due, number});
     release(number, told->second);
     told_.erase(told);
@@ -143,7 +127,7 @@ void Connections::saw(const sim::KnownConnection& known, const PortId& entered_b
   if (table_.saw(known.number, known.direction, known.segment, now)) more = true;
   if (more) {
     changed(known.number, now);
-    announce_news(known.number, now);
+    announce_news(known.number, known.direction, now);
     return;
   }
   // A use like those that the datapath counts: one packet now and then has no flow.
@@ -156,16 +140,49 @@ bool Connections::is_waiting(Number number) const {
   return told != told_.end() && told->second.holding;
 }
 
-Connections::Telling Connections::tell(Number number, std::span<const HostId> hosts, MonoTime now) {
-  if (hosts.empty() || table_.seen(number)[1] != 0) return Telling::done;
+bool Connections::is_at_an_end(HostId host, Number number, Direction direction) const {
+  for (const Direction end : {Direction::original, Direction::reply})
+    if (const model::Binding* at = snapshot_->binding(table_.port(number, end));
+        at != nullptr && at->host == host)
+      return true;
+  if (direction == Direction::reply) return false;
+  // All uplinks of the router were told when it began.
+  const model::Router* router =
+      snapshot_->router(RouterId{table_.zone(number, Direction::reply).device});
+  return router != nullptr &&
+         std::any_of(router->ports.begin(), router->ports.end(), [&](const PortId& port) {
+           const model::Binding* at = snapshot_->binding(port);
+           return at != nullptr && at->host == host;
+         });
+}
+
+Connections::Hosts Connections::without(Number number, Direction direction,
+                                        std::span<const HostId> hosts) const {
+  Hosts out;
+  if (hosts.empty()) return out;
+  const bool begun = direction == Direction::reply || table_.seen(number)[1] != 0;
+  const auto told = told_.find(number);
+  for (const HostId host : hosts)
+    if (!(begun && is_at_an_end(host, number, direction)) &&
+        !(told != told_.end() && contains(told->second.know, host)))
+      out.push_back(host);
+  return out;
+}
+
+/// A record is told when its connection begins, and again when its packets go where they did not until now: an address is at
+/// another machine, or answers leave by another uplink than their questions came by.
+Connections::Telling Connections::tell(Number number, Direction direction,
+                                       std::span<const HostId> hosts, MonoTime now) {
+  const Hosts ignorant = without(number, direction, hosts);
+  if (ignorant.empty()) return Telling::done;
   Told& told = told_[number];
+  if (direction == Direction::reply || table_.seen(number)[1] != 0) told.lasting = true;
   bool fresh = false;
-  for (const HostId host : hosts) {
-    if (contains(told.know, host) || contains(told.waiting, host)) continue;
+  for (const HostId host : ignorant) {
+    if (contains(told.waiting, host)) continue;
     told.waiting.push_back(host);
     fresh = true;
   }
-  if (told.waiting.empty()) return Telling::done;
   if (fresh) {
     told.holding = true;
     set_due(number, told, now + options_.hold);
@@ -207,8 +224,6 @@ void Connections::heard_from(Number number, HostId host) {
   release(number, told);
 }
 
-// --- others
-
 void Connections::send(HostId to, MessageKind kind, const Connection& c, MonoTime now) {
   // A port may have as much as it leaves to the others: one alone gets half of the places, and always finds some left.
   size_t& of_port = messages_of_[c.port];
@@ -220,200 +235,29 @@ void Connections::send(HostId to, MessageKind kind, const Connection& c, MonoTim
   messages_.push_back({to, encode({kind, snapshot_->self(), c}, now)});
 }
 
-bool Connections::is_mine(const PortId& port) const {
-  const model::Binding* binding = snapshot_->binding(port);
-  return (binding != nullptr && binding->host == snapshot_->self()) || snapshot_->dp_port(port);
+Connections::Hosts Connections::hearers(Number number, Direction seen) const {
+  const PortId begins = table_.port(number, Direction::original),
+               ends = table_.port(number, Direction::reply);
+  const bool begins_here = is_mine(begins), ends_here = is_mine(ends);
+  Hosts out;
+  if (!begins_here || !ends_here) {
+    // At neither end: the one that these packets go to.
+    const bool begin = begins_here == ends_here ? seen == Direction::reply : ends_here;
+    const model::Binding* there = snapshot_->binding(begin ? begins : ends);
+    if (there != nullptr && there->host != snapshot_->self()) out.push_back(there->host);
+  }
+  if (const auto told = told_.find(number); told != told_.end() && told->second.lasting)
+    std::copy_if(told->second.know.begin(), told->second.know.end(), std::back_inserter(out),
+                 [&](const HostId& host) { return !contains(out, host); });
+  return out;
 }
 
-/// Whether answers may enter here: by the port where the first packet left, by another uplink of the same router, or by one of
-/// several ports that got it.
-bool Connections::is_answered_here(const Connection& c) const {
-  if (c.reply_port.is_nil() || is_mine(c.reply_port)) return true;
-  const model::Router* router = snapshot_->router(RouterId{c.reply_zone.device});
-  return router != nullptr && std::any_of(router->ports.begin(), router->ports.end(),
-                                          [&](const PortId& port) { return is_mine(port); });
-}
-
-/// Whether the port is at the host, or was a moment ago.
-bool Connections::speaks_for(HostId host, const PortId& port, MonoTime now) const {
-  if (const model::Binding* binding = snapshot_->binding(port);
-      binding != nullptr && binding->host == host)
-    return true;
-  const auto moved = moved_.find(port);
-  return moved != moved_.end() && moved->second.host == host && now < moved->second.until;
-}
-
-/// Whether its zones are the devices of its ports, as far as those are known here.
-bool Connections::is_placed(const Connection& c) const {
-  const auto fits = [&](const PortId& id, const state::Zone& zone) {
-    const model::Port* port = snapshot_->port(id);
-    return port == nullptr || device_of(*port) == zone.device;
-  };
-  return fits(c.port, c.zone) && fits(c.reply_port, c.reply_zone);
-}
-
-/// A record is for the host of its port to make: whoever could make one for another's port could open the way to it. A host
-/// where one of its ports was hands it over.
-bool Connections::may_begin(HostId host, const Connection& c, MonoTime now) const {
-  if (speaks_for(host, c.port, now)) return is_answered_here(c) || is_mine(c.port);
-  return is_mine(c.reply_port) && speaks_for(host, c.reply_port, now);
-}
-
-bool Connections::is_answered_at(HostId host, const Connection& c, MonoTime now) const {
-  if (speaks_for(host, c.reply_port, now)) return true;
-  const model::Router* router = snapshot_->router(RouterId{c.reply_zone.device});
-  return router != nullptr &&
-         std::any_of(router->ports.begin(), router->ports.end(),
-                     [&](const PortId& id) { return speaks_for(host, id, now); });
-}
-
-std::optional<HostId> Connections::other_end(const Connection& c) const {
-  const bool begins_here = is_mine(c.port), ends_here = is_mine(c.reply_port);
-  if (begins_here == ends_here) return std::nullopt;
-  const model::Binding* there = snapshot_->binding(begins_here ? c.reply_port : c.port);
-  if (there == nullptr || there->host == snapshot_->self()) return std::nullopt;
-  return there->host;
-}
-
-void Connections::receive(const IpAddr& source, std::span<const uint8_t> bytes, MonoTime now) {
-  ++counters_.received;
-  if (snapshot_ == nullptr) return;
-  const auto message = decode_message(bytes, now);
-  if (!message) {
-    ++counters_.unreadable;
-    return;
-  }
-  const HostId from = message->from;
-  const model::Host* host = snapshot_->host(from);
-  if (host == nullptr || host->fenced || !contains(host->tunnel_addresses, source) ||
-      !is_placed(message->connection)) {
-    ++counters_.not_believed;
-    return;
-  }
-  switch (message->kind) {
-    case MessageKind::record:
-      return receive_record(from, message->connection, now);
-    case MessageKind::stored:
-      return receive_answer(from, message->connection, false, now);
-    case MessageKind::refused:
-      return receive_answer(from, message->connection, true, now);
-    case MessageKind::news:
-      return receive_news(from, message->connection, now);
-  }
-}
-
-void Connections::receive_record(HostId from, const Connection& c, MonoTime now) {
-  if (!may_begin(from, c, now)) {
-    ++counters_.not_believed;
-    return;
-  }
-  const auto done = take_in(c, now);
-  if (done.refusal != Refusal::none) {
-    ++counters_.refused_here;
-    return send(from, MessageKind::refused, c, now);
-  }
-  if (done.created) ++counters_.taken_over;
-  const Connection there = table_.connection(done.number);
-  beside(done.number).told = there.last_seen;
-  send(from, MessageKind::stored, there, now);
-}
-
-void Connections::receive_answer(HostId from, const Connection& c, bool refused, MonoTime now) {
-  const auto found = table_.find(c.zone, c.original, now);
-  const auto told = found ? told_.find(found->number) : told_.end();
-  if (told == told_.end()) return;  // answered twice, or it is over: nobody waits
-  if (!contains(told->second.waiting, from)) {
-    if (!contains(told->second.know, from)) ++counters_.not_believed;
-    return;
-  }
-  if (refused) {
-    ++counters_.refused_elsewhere;
-    return heard_from(found->number, from);
-  }
-  ++counters_.acknowledged;
-  const Connection ours = table_.connection(found->number);
-  if (found->direction == Direction::original && is_mine(c.port) && c.port == ours.port &&
-      !(c.stamp < ours.stamp) && chose_otherwise(c, ours)) {
-    heard_from(found->number, from);
-    return settle_choice(found->number, c, from, now);
-  }
-  // What it has there may be newer than ours: its own, that crosses ours; or of an earlier life of this connection.
-  const bool of_our_own = found->direction == Direction::original && is_mine(c.port) &&
-                          speaks_for(from, c.reply_port, now);
-  if (!of_our_own && !may_begin(from, c, now)) return heard_from(found->number, from);
-  const Number number = found->number;
-  const auto done = take_in(c, now);
-  heard_from(done.refusal == Refusal::none ? done.number : number, from);
-}
-
-/// Only a host that has lost its records chooses twice. What it has forgotten counts: as if nothing had been lost, the
-/// connection goes on to its member and from its port, and whether those are still there the next simulation finds out. Where it
-/// cannot be taken (another connection has its port by now), ours begins above it.
-void Connections::settle_choice(Number number, const Connection& there, HostId from, MonoTime now) {
-  if (there.stamp.epoch == UINT32_MAX) return;  // nothing is above it
-  Connection ours = table_.connection(number), theirs = there;
-  // Others may keep to ours by now, or to a third one. Of two choices with one stamp each host would stay with its own, and we would
-  // go from one to the other for ever: so this one begins above them all, and everybody is told.
-  Hosts others;
-  if (const auto told = told_.find(number); told != told_.end()) {
-    for (const Hosts* hosts : {&told->second.know, &told->second.waiting})
-      std::copy_if(hosts->begin(), hosts->end(), std::back_inserter(others),
-                   [&](const HostId& host) { return host != from; });
-  }
-  if (!others.empty()) theirs.stamp = {there.stamp.epoch + 1, snapshot_->self()};
-  if (is_answered_at(from, there, now)) {
-    erase({number});
-    if (const auto done = take_in(theirs, now); done.refusal == Refusal::none) {
-      ++counters_.adopted;
-      if (others.empty()) return;
-      others.push_back(from);
-      Told& told = told_[done.number];
-      told.waiting = others;
-      told.handed_over = told.holding = true;  // answered or not
-      tell_those_waiting(done.number, told, now);
-      return set_due(done.number, told, now + options_.hold);
-    }
-  }
-  ours.stamp.epoch = there.stamp.epoch + 1;
-  (void)take_in(ours, now);
-}
-
-void Connections::receive_news(HostId from, const Connection& c, MonoTime now) {
-  const auto found = table_.find(c.zone, c.original, now);
-  // The host where answers come in says what it has seen of a connection, not which connections there are.
-  const bool known = found && found->direction == Direction::original &&
-                     table_.stamp(found->number).epoch == c.stamp.epoch &&
-                     speaks_for(from, c.reply_port, now) && is_mine(c.port);
-  Connection ours = known ? table_.connection(found->number) : Connection{};
-  // Of two that answer what was flooded, the first whose word comes here has the connection.
-  if (known && (ours.reply_port.is_nil() || ours.reply_port == c.reply_port) &&
-      ours.reply_zone == c.reply_zone && ours.translations == c.translations) {
-    ours.reply_port = c.reply_port;
-    ours.seen = state::joined(ours.seen, c.seen);
-    ours.last_seen = std::max(ours.last_seen, c.last_seen);
-    (void)take_in(ours, now);
-    beside(found->number).told = ours.last_seen;
-    return;
-  }
-  if (!may_begin(from, c, now)) {
-    ++counters_.not_believed;
-    return;
-  }
-  const auto done = take_in(c, now);
-  if (done.refusal != Refusal::none) {
-    ++counters_.refused_here;
-    return;
-  }
-  if (done.created) ++counters_.taken_over;
-  beside(done.number).told = table_.last_seen(done.number);
-}
-
-void Connections::announce_news(Number number, MonoTime now) {
+void Connections::announce_news(Number number, Direction seen, MonoTime now) {
   Beside& b = beside(number);
-  if (b.news_due != MonoTime{} || !other_end(table_.connection(number))) return;
+  if (b.news_due != MonoTime{} || hearers(number, seen).empty()) return;
   b.news_due =
       b.last_news == MonoTime{} ? now : std::max(now, b.last_news + options_.news_interval);
-  news_.insert({b.news_due, number});
+  news_.emplace(std::pair(b.news_due, number), seen);
 }
 
 // --- the world
@@ -461,24 +305,26 @@ void Connections::touch(const state::Zone& zone, const state::Tuple& tuple, Mono
   // Where the other direction enters nobody sees these packets, and the record must not expire there.
   const MonoTime last = table_.last_seen(found->number);
   const Duration timeout = table_.expires(found->number) - last;
-  if (last - beside(found->number).told >= timeout / 4) announce_news(found->number, now);
+  if (last - beside(found->number).told >= timeout / 4)
+    announce_news(found->number, found->direction, now);
 }
 
 void Connections::run(MonoTime now) {
   run_due(now);
   for (size_t left = options_.budget; left > 0 && !news_.empty(); --left) {
-    const auto [due, number] = *news_.begin();
+    const auto [at, seen] = *news_.begin();
+    const auto [due, number] = at;
     if (due > now) break;
     news_.erase(news_.begin());
     Beside& b = beside(number);
     b.news_due = {};
+    const Hosts hosts = hearers(number, seen);
+    if (hosts.empty()) continue;
     const Connection c = table_.connection(number);
-    const auto to = other_end(c);
-    if (!to) continue;
     b.last_news = now;
     b.told = c.last_seen;
-    ++counters_.news;
-    send(*to, MessageKind::news, c, now);
+    counters_.news += hosts.size();
+    for (const HostId host : hosts) send(host, MessageKind::news, c, now);
   }
   hand_over_records(now);
   if (expiring_ || now >= next_expiry_) expire(now);
@@ -494,7 +340,9 @@ void Connections::run_due(MonoTime now) {
       release(number, told);
     else
       tell_those_waiting(number, told, now);
-    set_due(number, told, now + options_.tell_again);
+    // One that lasts for hours is told ever more seldom: a host that is gone for good would be told of thousands.
+    const unsigned more = told.times - std::min(told.times, options_.tell_with_packets);
+    set_due(number, told, now + options_.tell_again * (told.lasting ? 1 << std::min(more, 6u) : 1));
   }
 }
 
@@ -519,7 +367,7 @@ void Connections::hand_over_records(MonoTime now) {
       const auto found = table_.find(zone, original, now);
       if (!found) continue;
       Told& told = told_[found->number];
-      told.handed_over = true;
+      told.lasting = true;
       if (const auto known = std::find(told.know.begin(), told.know.end(), over.to);
           known != told.know.end())
         told.know.erase(known);
@@ -543,7 +391,7 @@ std::optional<MonoTime> Connections::next_due() const {
   std::optional<MonoTime> next;
   const auto at = [&](MonoTime t) { next = next ? std::min(*next, t) : t; };
   if (!due_.empty()) at(due_.begin()->first);
-  if (!news_.empty()) at(news_.begin()->first);
+  if (!news_.empty()) at(news_.begin()->first.first);
   if (table_.size() > 0) at(expiring_ ? MonoTime{} : next_expiry_);
   for (const HandOver& over : hand_over_) at(over.left.empty() ? over.forget_at : MonoTime{});
   return next;

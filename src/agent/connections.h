@@ -11,7 +11,9 @@
 
 #include <boost/container/small_vector.hpp>
 
+#include <algorithm>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -110,9 +112,10 @@ class Connections {
     wait,  ///< the packet has to be held until released() names the record
     going,  ///< not everybody knows; the packet goes all the same, and the next ones have to ask again
   };
-  /// A packet of the record is about to be sent, and these hosts have to know it.
-  [[nodiscard]] Telling tell(state::ConnectionNumber number, std::span<const HostId> hosts,
-                             MonoTime now);
+  /// A packet of the record's direction is about to be sent, or a flow for such packets to be kept, and these hosts have to know
+  /// the record.
+  [[nodiscard]] Telling tell(state::ConnectionNumber number, state::Direction direction,
+                             std::span<const HostId> hosts, MonoTime now);
   /// Whether packets of the record still wait for others.
   [[nodiscard]] bool is_waiting(state::ConnectionNumber number) const;
 
@@ -153,8 +156,9 @@ class Connections {
     Hosts know;     ///< have acknowledged
     Hosts waiting;  ///< have been told, and have not
     unsigned times = 0;
-    bool holding = false;      ///< packets wait
-    bool handed_over = false;  ///< to where one of its ports has gone: answered or not
+    bool holding = false;  ///< packets wait
+    /// Answered or not: where one of its ports has gone, or where its packets go beside its two ends.
+    bool lasting = false;
     MonoTime due;  ///< with `waiting`: until when packets wait, then when it is told again
   };
   /// Beside each row of the table.
@@ -174,11 +178,14 @@ class Connections {
     std::vector<std::pair<state::Zone, state::Tuple>> left;  ///< by how they are found
   };
 
+  static bool contains(const Hosts& hosts, HostId host) {
+    return std::find(hosts.begin(), hosts.end(), host) != hosts.end();
+  }
   void changed(Number number, MonoTime now);
   void note_stale(const state::Connection& c, bool replaced);
   /// The record is about to leave the table, or has left it.
   void gone(Number number, const state::Connection& c);
-  void announce_news(Number number, MonoTime now);
+  void announce_news(Number number, state::Direction seen, MonoTime now);
   void send(HostId to, MessageKind kind, const state::Connection& c, MonoTime now);
   void tell_those_waiting(Number number, Told& told, MonoTime now);
   void set_due(Number number, Told& told, MonoTime due);
@@ -189,20 +196,27 @@ class Connections {
   void run_due(MonoTime now);
   void expire(MonoTime now);
   [[nodiscard]] bool is_mine(const PortId& port) const;
-  [[nodiscard]] bool is_answered_here(const state::Connection& c) const;
+  [[nodiscard]] bool enters_here(const state::Connection& c, state::Direction direction) const;
   [[nodiscard]] bool speaks_for(HostId host, const PortId& port, MonoTime now) const;
+  /// Whether packets of the direction enter at the host, as far as is known here.
+  [[nodiscard]] bool enters_at(HostId host, const state::Connection& c, state::Direction direction,
+                               MonoTime now) const;
   [[nodiscard]] bool is_placed(const state::Connection& c) const;
   [[nodiscard]] bool may_begin(HostId host, const state::Connection& c, MonoTime now) const;
   void receive_record(HostId from, const state::Connection& c, MonoTime now);
-  /// Whether answers of the connection enter at the host, as far as is known here.
-  [[nodiscard]] bool is_answered_at(HostId host, const state::Connection& c, MonoTime now) const;
   /// Another host keeps to a record with other choices than ours, which is of the same epoch or an older one.
   void settle_choice(Number number, const state::Connection& there, HostId from, MonoTime now);
   void receive_answer(HostId from, const state::Connection& c, bool refused, MonoTime now);
   void receive_news(HostId from, const state::Connection& c, MonoTime now);
   /// Commits, and does all that follows from it.
   state::ConnectionTable::Committed take_in(const state::Connection& c, MonoTime now);
-  [[nodiscard]] std::optional<HostId> other_end(const state::Connection& c) const;
+  /// Of the hosts those that packets of the direction reach without their knowing of the connection.
+  [[nodiscard]] Hosts without(Number number, state::Direction direction,
+                              std::span<const HostId> hosts) const;
+  /// Whether the host knows of the connection since it was answered, without having been told any more.
+  [[nodiscard]] bool is_at_an_end(HostId host, Number number, state::Direction direction) const;
+  /// Who has to hear of what has been seen here in a direction.
+  [[nodiscard]] Hosts hearers(Number number, state::Direction seen) const;
   Beside& beside(Number number);
 
   const ConnectionOptions options_;
@@ -212,8 +226,9 @@ class Connections {
   std::unordered_map<Number, Told> told_;
   std::set<std::pair<MonoTime, Number>>
       due_;  ///< of those in told_ that somebody has not acknowledged
-  std::set<std::pair<MonoTime, Number>> news_;  ///< when the other end is to be told
-  std::vector<Beside> beside_;                  ///< by number
+  /// When the other end is to be told, and which direction has been seen.
+  std::map<std::pair<MonoTime, Number>, state::Direction> news_;
+  std::vector<Beside> beside_;  ///< by number
   std::unordered_map<PortId, MovedFrom> moved_;
   std::vector<HandOver> hand_over_;
   MonoTime next_expiry_;

@@ -8,104 +8,23 @@
 
 #include "agent/connection_flows.h"
 #include "agent/rule_log.h"
-#include "sim/test_cloud.h"
-#include "state/test_connections.h"
+#include "agent/test_connection_ends.h"
 
 namespace plexus::agent {
 namespace {
 
 using namespace std::chrono_literals;
-using state::Connection;
-using state::Direction;
-using Telling = Connections::Telling;
-
-/// Bridge blue with port "a" at h1 and "b" at h2; h3 has "c". Messages are carried by hand.
-class ConnectionsTest : public testing::Test {
- protected:
-  struct HostEnd {
-    HostId id;
-    IpAddr address;
-    std::shared_ptr<const model::Snapshot> snapshot;
-    std::unique_ptr<Connections> connections;
-    Connections* operator->() const { return connections.get(); }
-  };
-
-  ConnectionsTest() {
-    blue_ = cloud_.bridge("blue");
-    const char* addresses[] = {"192.0.2.1", "2001:db8::2", "192.0.2.3"};
-    for (int i = 0; i < 3; ++i) {
-      const std::string name = "h" + std::to_string(i + 1);
-      cloud_.host(name, addresses[i]);
-      ends_[i].id = sim::TestCloud::host_id(name);
-      ends_[i].address = *IpAddr::parse(addresses[i]);
-      ends_[i].connections = std::make_unique<Connections>(options_, 7);
-    }
-    a_ = cloud_.vm("a", blue_, ends_[0].id, "02:00:00:00:00:01", {"10.0.0.1"});
-    b_ = cloud_.vm("b", blue_, ends_[1].id, "02:00:00:00:00:02", {"10.0.0.2"});
-    c_ = cloud_.vm("c", blue_, ends_[2].id, "02:00:00:00:00:03", {"10.0.0.3"});
-    publish();
-  }
-
-  /// All hosts learn what the cloud is now; `changed` ports are named as changed.
-  void publish(const std::vector<PortId>& changed = {}) {
-    std::vector<TagChange> changes;
-    for (const PortId& port : changed) changes.push_back({{TagKind::port, port.uuid}, {}});
-    for (HostEnd& end : ends_) {
-      const auto before = std::exchange(end.snapshot, cloud_.snapshot(end.id));
-      end->publish(before.get(), *end.snapshot, changes, now_);
-    }
-  }
-
-  [[nodiscard]] Connection record(const state::Tuple& original) {
-    Connection c = state::connection_of(original, now_);
-    c.zone = c.reply_zone = state::Zone{blue_.uuid};
-    c.port = a_;
-    c.reply_port = b_;
-    c.stamp = {1, ends_[0].id};
-    return c;
-  }
-  static sim::NewConnection beginning(const Connection& c) { return {{}, c}; }
-
-  /// Carries all messages until none is left; returns how many there were.
-  size_t carry() {
-    size_t n = 0;
-    for (bool moved = true; moved;) {
-      moved = false;
-      for (HostEnd& from : ends_) {
-        for (const PeerMessage& m : from->take_messages()) {
-          ++n;
-          moved = true;
-          for (HostEnd& to : ends_)
-            if (to.id == m.to) to->receive(from.address, m.bytes, now_);
-        }
-      }
-    }
-    return n;
-  }
-  void lose() {
-    for (HostEnd& end : ends_) (void)end->take_messages();
-  }
-
-  ConnectionOptions options_;
-  sim::TestCloud cloud_;
-  BridgeId blue_;
-  PortId a_, b_, c_;
-  HostEnd ends_[3];
-  MonoTime now_ = state::at(1000);
-  const state::Tuple web_ = state::tcp("10.0.0.1", 4000, "10.0.0.2", 80);
-  const state::Tuple name_ = state::udp("10.0.0.1", 4000, "10.0.0.2", 53);
-};
 
 TEST_F(ConnectionsTest, ThePacketWaitsUntilTheOtherHostKnows) {
   HostEnd &h1 = ends_[0], &h2 = ends_[1];
   const auto begun = h1->begin(beginning(record(web_)), now_);
   ASSERT_EQ(begun.refused, sim::DropReason::none);
   const HostId tell[] = {h2.id};
-  EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::wait);
+  EXPECT_EQ(h1->tell(begun.number, Direction::original, tell, now_), Telling::wait);
   EXPECT_TRUE(h1->is_waiting(begun.number));
   EXPECT_EQ(carry(), 2u);  // the record, and that it is stored
   EXPECT_EQ(h1->take_released(), std::vector{begun.number});
-  EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::done);
+  EXPECT_EQ(h1->tell(begun.number, Direction::original, tell, now_), Telling::done);
   EXPECT_EQ(carry(), 0u);
   const auto there = h2->table().find(state::Zone{blue_.uuid}, web_.reversed(), now_);
   ASSERT_TRUE(there);
@@ -117,7 +36,7 @@ TEST_F(ConnectionsTest, ItIsSentAnywayAndToldAgainUntilSomebodyAnswers) {
   HostEnd &h1 = ends_[0], &h2 = ends_[1];
   const auto begun = h1->begin(beginning(record(web_)), now_);
   const HostId tell[] = {h2.id};
-  ASSERT_EQ(h1->tell(begun.number, tell, now_), Telling::wait);
+  ASSERT_EQ(h1->tell(begun.number, Direction::original, tell, now_), Telling::wait);
   lose();
   now_ = now_ + 2ms;
   h1->run(now_);
@@ -127,12 +46,12 @@ TEST_F(ConnectionsTest, ItIsSentAnywayAndToldAgainUntilSomebodyAnswers) {
   EXPECT_EQ(h1->take_released(), std::vector{begun.number});
   // With each packet, as often as the options say; the first was one of them.
   for (unsigned i = 1; i + 1 < options_.tell_with_packets; ++i) {
-    EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::going) << i;
+    EXPECT_EQ(h1->tell(begun.number, Direction::original, tell, now_), Telling::going) << i;
     EXPECT_EQ(h1->take_messages().size(), 1u);
   }
-  EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::done);
+  EXPECT_EQ(h1->tell(begun.number, Direction::original, tell, now_), Telling::done);
   lose();
-  EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::done);
+  EXPECT_EQ(h1->tell(begun.number, Direction::original, tell, now_), Telling::done);
   EXPECT_TRUE(h1->take_messages().empty());
   // Then by the clock.
   now_ = now_ + 999ms;
@@ -151,7 +70,7 @@ TEST_F(ConnectionsTest, FactsOfTheAnsweringHostTravelBack) {
   HostEnd &h1 = ends_[0], &h2 = ends_[1];
   const auto begun = h1->begin(beginning(record(name_)), now_);
   const HostId tell[] = {h2.id};
-  (void)h1->tell(begun.number, tell, now_);
+  (void)h1->tell(begun.number, Direction::original, tell, now_);
   carry();
   (void)h1->take_stale();
   const auto there = h2->table().find(state::Zone{blue_.uuid}, name_.reversed(), now_);
@@ -176,7 +95,7 @@ TEST_F(ConnectionsTest, NewsOfOneRecordIsBatched) {
   HostEnd &h1 = ends_[0], &h2 = ends_[1];
   const auto begun = h1->begin(beginning(record(web_)), now_);
   const HostId tell[] = {h2.id};
-  (void)h1->tell(begun.number, tell, now_);
+  (void)h1->tell(begun.number, Direction::original, tell, now_);
   carry();
   const auto there = h2->table().find(state::Zone{blue_.uuid}, web_.reversed(), now_);
   ASSERT_TRUE(there);
@@ -255,7 +174,7 @@ TEST_F(ConnectionsTest, ARefusalElsewhereHoldsNobodyUp) {
   publish();
   const auto begun = ends_[0]->begin(beginning(record(web_)), now_);
   const HostId tell[] = {ends_[1].id};
-  ASSERT_EQ(ends_[0]->tell(begun.number, tell, now_), Telling::wait);
+  ASSERT_EQ(ends_[0]->tell(begun.number, Direction::original, tell, now_), Telling::wait);
   carry();
   EXPECT_EQ(ends_[0]->take_released(), std::vector{begun.number});
   EXPECT_EQ(ends_[0]->counters().refused_elsewhere, 1u);
@@ -300,7 +219,7 @@ TEST_F(ConnectionsTest, RecordsExpireAndAreForgottenEverywhere) {
   HostEnd &h1 = ends_[0], &h2 = ends_[1];
   const auto begun = h1->begin(beginning(record(name_)), now_);
   const HostId tell[] = {h2.id};
-  (void)h1->tell(begun.number, tell, now_);
+  (void)h1->tell(begun.number, Direction::original, tell, now_);
   lose();
   (void)h1->take_stale();
   now_ = now_ + 40s;
@@ -321,7 +240,7 @@ TEST_F(ConnectionsTest, TrafficOneWayKeepsTheRecordAtBothEnds) {
   HostEnd &h1 = ends_[0], &h2 = ends_[1];
   const auto begun = h1->begin(beginning(record(name_)), now_);
   const HostId tell[] = {h2.id};
-  (void)h1->tell(begun.number, tell, now_);
+  (void)h1->tell(begun.number, Direction::original, tell, now_);
   carry();
   for (int second = 0; second < 200; ++second) {
     now_ = now_ + 1s;
@@ -338,7 +257,7 @@ TEST_F(ConnectionsTest, RecordsGoWhereTheirPortGoes) {
   HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
   const auto begun = h1->begin(beginning(record(web_)), now_);
   const HostId tell[] = {h2.id};
-  (void)h1->tell(begun.number, tell, now_);
+  (void)h1->tell(begun.number, Direction::original, tell, now_);
   carry();
   const auto reply = h2->table().find(state::Zone{blue_.uuid}, web_.reversed(), now_);
   ASSERT_TRUE(reply);
@@ -379,7 +298,7 @@ TEST_F(ConnectionsTest, WhoAnswersWhatWasFloodedHasTheConnection) {
   for (const state::Tuple& tuple : {web_, state::tcp("2001:db8:1::1", 4000, "2001:db8:1::2", 80)}) {
     const auto begun = h1->begin(beginning(flooded(record(tuple))), now_);
     const HostId tell[] = {h2.id, h3.id};
-    EXPECT_EQ(h1->tell(begun.number, tell, now_), Telling::wait);
+    EXPECT_EQ(h1->tell(begun.number, Direction::original, tell, now_), Telling::wait);
     carry();
     const auto there = h2->table().find(state::Zone{blue_.uuid}, tuple.reversed(), now_);
     ASSERT_TRUE(there);
@@ -412,7 +331,7 @@ TEST_F(ConnectionsTest, OfTwoThatAnswerAFloodTheFirstHasTheConnection) {
   HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
   const auto begun = h1->begin(beginning(flooded(record(name_))), now_);
   const HostId tell[] = {h2.id, h3.id};
-  (void)h1->tell(begun.number, tell, now_);
+  (void)h1->tell(begun.number, Direction::original, tell, now_);
   carry();
   const auto answer = [&](HostEnd& end, const PortId& port) {
     const auto there = end->table().find(state::Zone{blue_.uuid}, name_.reversed(), now_);
@@ -448,7 +367,7 @@ TEST_F(ConnectionsTest, WhatAHostHasForgottenItTakesBackFromWhoKeptIt) {
       {state::tcp("2001:db8:1::1", 4000, "2001:db8:1::2", 80), "2001:db8:1::20", "2001:db8:1::21"}};
   for (const auto& [tuple, first, second] : families) {
     const auto begun = h1->begin(beginning(balanced(record(tuple), first)), now_);
-    (void)h1->tell(begun.number, tell, now_);
+    (void)h1->tell(begun.number, Direction::original, tell, now_);
     carry();
     const auto there = h2->table().find(state::Zone{blue_.uuid}, tuple, now_);
     ASSERT_TRUE(there);
@@ -458,7 +377,7 @@ TEST_F(ConnectionsTest, WhatAHostHasForgottenItTakesBackFromWhoKeptIt) {
     h1.connections = std::make_unique<Connections>(options_, 7);
     publish();
     const auto again = h1->begin(beginning(balanced(record(tuple), second)), now_);
-    EXPECT_EQ(h1->tell(again.number, tell, now_), Telling::wait);
+    EXPECT_EQ(h1->tell(again.number, Direction::original, tell, now_), Telling::wait);
     carry();
     EXPECT_EQ(h1->counters().adopted, 1u);
     EXPECT_EQ(h1->take_released(), std::vector{again.number}) << "it goes, by the old choice";
@@ -475,7 +394,7 @@ TEST_F(ConnectionsTest, WhatCannotBeTakenBackGivesWayToTheNewChoice) {
   HostEnd &h1 = ends_[0], &h2 = ends_[1];
   const HostId tell[] = {h2.id};
   const auto begun = h1->begin(beginning(balanced(record(web_), "10.0.0.20")), now_);
-  (void)h1->tell(begun.number, tell, now_);
+  (void)h1->tell(begun.number, Direction::original, tell, now_);
   carry();
   h1.connections = std::make_unique<Connections>(options_, 7);
   publish();
@@ -483,14 +402,14 @@ TEST_F(ConnectionsTest, WhatCannotBeTakenBackGivesWayToTheNewChoice) {
   Connection other = record(state::tcp("10.0.0.1", 4000, "10.0.0.20", 80));
   ASSERT_EQ(h1->begin(beginning(other), now_).refused, sim::DropReason::none);
   const auto again = h1->begin(beginning(balanced(record(web_), "10.0.0.21")), now_);
-  ASSERT_EQ(h1->tell(again.number, tell, now_), Telling::wait);
+  ASSERT_EQ(h1->tell(again.number, Direction::original, tell, now_), Telling::wait);
   carry();
   EXPECT_EQ(h1->counters().adopted, 0u);
   EXPECT_EQ(h1->take_released().size(), 1u);
   const auto ours = h1->table().find(state::Zone{blue_.uuid}, web_, now_);
   ASSERT_TRUE(ours);
   EXPECT_EQ(h1->table().stamp(ours->number).epoch, 2u);
-  EXPECT_EQ(h1->tell(ours->number, tell, now_), Telling::wait);
+  EXPECT_EQ(h1->tell(ours->number, Direction::original, tell, now_), Telling::wait);
   carry();
   const auto there = h2->table().find(state::Zone{blue_.uuid}, web_, now_);
   ASSERT_TRUE(there);
@@ -527,7 +446,8 @@ TEST_F(ConnectionsTest, GatewaysThatKeptDifferentChoicesComeToOne) {
     };
     // h3 has not been there.
     const HostId only[] = {h2.id}, both[] = {h2.id, h3.id};
-    (void)h1->tell(h1->begin(beginning(leased(tuple, first)), now_).number, only, now_);
+    (void)h1->tell(h1->begin(beginning(leased(tuple, first)), now_).number, Direction::original,
+                   only, now_);
     carry();
     if (answered) {
       const auto there = h2->table().find(state::Zone{blue_.uuid}, tuple, now_);
@@ -538,17 +458,17 @@ TEST_F(ConnectionsTest, GatewaysThatKeptDifferentChoicesComeToOne) {
     h1.connections = std::make_unique<Connections>(options_, 7);
     h1->publish(nullptr, *h1.snapshot, {}, now_);
     auto number = h1->begin(beginning(leased(tuple, second)), now_).number;
-    ASSERT_EQ(h1->tell(number, both, now_), Telling::wait);
+    ASSERT_EQ(h1->tell(number, Direction::original, both, now_), Telling::wait);
     // As often as a packet that is let go comes again.
     for (int i = 0; i < 6; ++i) {
       carry();
       const auto found = h1->table().find(state::Zone{blue_.uuid}, tuple, now_);
       ASSERT_TRUE(found);
       number = found->number;
-      if (h1->tell(number, both, now_) == Telling::done) break;
+      if (h1->tell(number, Direction::original, both, now_) == Telling::done) break;
     }
     EXPECT_EQ(h1->counters().adopted, 1u) << "not to and fro";
-    EXPECT_EQ(h1->tell(number, both, now_), Telling::done);
+    EXPECT_EQ(h1->tell(number, Direction::original, both, now_), Telling::done);
     carry();
     for (HostEnd& end : ends_) {
       EXPECT_EQ(at(end).final_tuple().src_port, first);
@@ -569,17 +489,17 @@ TEST_F(ConnectionsTest, APortThatFloodsLeavesRoomForMessagesOfOthers) {
   for (uint16_t port = 1; port <= 100; ++port) {
     const auto begun =
         one.begin(beginning(record(state::udp("10.0.0.1", port, "10.0.0.2", 53))), now_);
-    (void)one.tell(begun.number, tell, now_);
+    (void)one.tell(begun.number, Direction::original, tell, now_);
   }
   Connection c = record(state::udp("10.0.0.4", 1, "10.0.0.2", 53));
   c.port = quiet;
   const uint64_t lost = one.counters().messages_lost;
   EXPECT_EQ(lost, 92u);
-  (void)one.tell(one.begin(beginning(c), now_).number, tell, now_);
+  (void)one.tell(one.begin(beginning(c), now_).number, Direction::original, tell, now_);
   EXPECT_EQ(one.counters().messages_lost, lost);
   EXPECT_EQ(one.take_messages().size(), 9u);
   // What was taken is room again.
-  (void)one.tell(one.begin(beginning(record(web_)), now_).number, tell, now_);
+  (void)one.tell(one.begin(beginning(record(web_)), now_).number, Direction::original, tell, now_);
   EXPECT_EQ(one.take_messages().size(), 1u);
 }
 

@@ -63,6 +63,8 @@ bool Worker::renew(const Match& match, MonoTime now) {
   sim::simulate(packet, *snapshot_, view(), now, outcome);
   // A connection that is not known any more begins by a packet, not by its flow.
   if (outcome.begins) return false;
+  // Nor goes it where nobody knows it: they are told at once, since those who answer there may be the first to send.
+  if (!tell_of_flow(outcome, now)) return false;
   if (!outcome.cacheable || !outcome.writes.empty() || !outcome.generated.empty() ||
       !((outcome.mask & match.mask) == outcome.mask))
     return false;
@@ -475,6 +477,8 @@ void Worker::adopt(MonoTime now) {
                       (!outcome.actions.drops() || entry.flow.drop_reason == outcome.reason);
     if (same) {
       remember(entry.flow, outcome, now);
+      // Whom the earlier agent told nobody remembers, and they have to hear that it goes on.
+      (void)tell_of_flow(outcome, now);
       // What the earlier agent counted is not counted again.
       (void)flows_.update_stats(entry.flow.match, entry.stats.packets, entry.stats.bytes,
                                 entry.stats.last_used);

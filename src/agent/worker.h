@@ -191,6 +191,8 @@ class Worker {
   /// it waits for them, and is not in the slot any more.
   [[nodiscard]] bool goes_now(state::ConnectionNumber connection, const FlowKey& key, Slot& slot,
                               unsigned tries, MonoTime now);
+  /// The same of a flow of a known connection: whether all know who have to.
+  [[nodiscard]] bool tell_of_flow(const sim::Outcome& outcome, MonoTime now);
   /// The exterior port by which packets of the class come in; null: none, or none that is known.
   [[nodiscard]] const model::Port* entered_by(const FlowKey& key) const;
   /// Removes flows that are not right any more by what is known of connections, or gives them their new answer.

@@ -45,10 +45,8 @@ std::optional<state::ConnectionNumber> Worker::settle_connection(const sim::Pack
 bool Worker::goes_now(state::ConnectionNumber connection, const FlowKey& key, Slot& slot,
                       unsigned tries, MonoTime now) {
   sim::Outcome& outcome = slot.outcome;
-  // Where answers go everybody knows: the first packet came from there.
-  const bool answer = outcome.belongs && outcome.belongs->direction == state::Direction::reply;
-  const auto telling =
-      answer ? Connections::Telling::done : connections_.tell(connection, outcome.tell, now);
+  const auto direction = outcome.belongs ? outcome.belongs->direction : state::Direction::original;
+  const auto telling = connections_.tell(connection, direction, outcome.tell, now);
   if (telling == Connections::Telling::wait && held_.has_room(slot.packet.in_port)) {
     ++counters_.held;
     held_.hold(connection, {std::move(slot.packet), tries});
@@ -62,6 +60,12 @@ bool Worker::goes_now(state::ConnectionNumber connection, const FlowKey& key, Sl
   // Until everybody knows, packets have to come up: they tell again.
   if (telling != Connections::Telling::done) outcome.cacheable = false;
   return true;
+}
+
+bool Worker::tell_of_flow(const sim::Outcome& outcome, MonoTime now) {
+  return !outcome.belongs || outcome.belongs->error || outcome.verdict != sim::Verdict::forward ||
+         connections_.tell(outcome.belongs->number, outcome.belongs->direction, outcome.tell,
+                           now) == Connections::Telling::done;
 }
 
 void Worker::refresh_stale(MonoTime now) {

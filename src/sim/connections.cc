@@ -370,7 +370,16 @@ void Simulation::settle_connection() {
                                     .error = error};
     }
   }
-  tell_gateways();
+  const bool answered =
+      out.belongs && (standing_.reply || connections_.table->seen(*standing_.number)[1] != 0);
+  // Later only where it goes is of interest: all uplinks were told when it began. Nobody is told where its record would not be
+  // found, nor of what is flooded because an end is not known to be anywhere: its next packet says where it is.
+  if (!answered)
+    tell_gateways();
+  else if (delivery_.port.is_nil() ||
+           delivery_.zone !=
+               connections_.table->zone(*standing_.number, opposite(standing_.direction())))
+    out.tell.clear();
   std::sort(out.tell.begin(), out.tell.end());
   out.tell.erase(std::unique(out.tell.begin(), out.tell.end()), out.tell.end());
 }

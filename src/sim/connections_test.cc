@@ -332,6 +332,46 @@ TEST_F(Connections, AFloodIsJudgedWhereItEndsByWhatIsKnownThere) {
   EXPECT_EQ(told.verdict, Verdict::forward) << to_string(told.reason);
 }
 
+TEST_F(Connections, WhereAnAddressHasGoneIsToBeTold) {
+  const HostId h3 = cloud.host("h3", "192.0.2.3");
+  for (const bool answers : {false, true}) {
+    for (const state::Tuple& t : {state::udp("10.0.1.1", answers ? 701 : 700, "10.0.1.2", 53),
+                                  state::udp("fd00:1::1", answers ? 701 : 700, "fd00:1::2", 53)}) {
+      cloud.security_rules[SecurityRuleId{Uuid::derived("security rule", "in80")}].protocol = {};
+      cloud.security_rules[SecurityRuleId{Uuid::derived("security rule", "in80")}].ports = {};
+      const MacAddr mac1 = cloud.ports[vm1].mac, mac2 = cloud.ports[vm2].mac;
+      act(send(vm1, mac2.str(), t));
+      act(send(vm2, mac1.str(), t.reversed()));
+      const PortId goes = answers ? vm1 : vm2, stays = answers ? vm2 : vm1;
+      const MacAddr mac = cloud.ports[goes].mac;
+      const auto told = [&] {
+        const Outcome o = send(stays, mac.str(), answers ? t.reversed() : t);
+        EXPECT_EQ(o.verdict, Verdict::forward) << to_string(o.reason);
+        EXPECT_TRUE(o.belongs);
+        return o.tell;
+      };
+      EXPECT_THAT(told(), ElementsAre(answers ? h1 : h2));
+      cloud.ports[goes].mac = {};
+      EXPECT_THAT(told(), IsEmpty()) << "nobody knows where it is";
+      const PortId there = cloud.vm("vm5", red, h3, mac.str());
+      EXPECT_THAT(told(), ElementsAre(h3));
+      // Beyond a link it is in another zone.
+      cloud.bridge("pink");
+      cloud.link(cloud.bridge_port("red-pink", red),
+                 cloud.bridge_port("pink-red", TestCloud::bridge_id("pink")));
+      cloud.ports.erase(there);
+      cloud.bindings.erase(there);
+      const PortId beyond = cloud.vm("vm6", TestCloud::bridge_id("pink"), h3, mac.str());
+      const Outcome o = send(stays, mac.str(), answers ? t.reversed() : t);
+      ASSERT_EQ(o.actions.copies.size(), 1u) << "known, not flooded";
+      EXPECT_THAT(o.tell, IsEmpty());
+      cloud.ports.erase(beyond);
+      cloud.bindings.erase(beyond);
+      cloud.ports[goes].mac = mac;
+    }
+  }
+}
+
 TEST_F(Connections, AConnectionThatIsOverBeginsAnew) {
   act(send(vm1, kGatewayRed, request));
   act(send(vm4, kGatewayBlue, request.reversed(), kSynAck));

@@ -172,7 +172,7 @@ struct Outcome {
   /// another one in its place, the packet is simulated again.
   std::optional<NewConnection> begins;
   std::optional<KnownConnection> belongs;
-  /// Other hosts where answers may enter: they have to know the record before the packet is sent. Sorted.
+  /// Other hosts where answers to this packet may enter: they have to know the record before it is sent; most of them do. Sorted.
   std::vector<HostId> tell;
   /// In order, each once; of a packet that goes many ways the first kMostMet, and those behind that want to be heard of.
   std::vector<MetRule> met;

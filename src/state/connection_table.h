@@ -111,6 +111,13 @@ class ConnectionTable {
   [[nodiscard]] SeenBits seen(ConnectionNumber number) const { return row(number).seen; }
   [[nodiscard]] MonoTime last_seen(ConnectionNumber number) const { return row(number).last_seen; }
   [[nodiscard]] Stamp stamp(ConnectionNumber number) const;
+  /// Where packets of the direction enter: port and device.
+  [[nodiscard]] PortId port(ConnectionNumber number, Direction direction) const {
+    return ports_[row(number).port[static_cast<size_t>(direction)]].id;
+  }
+  [[nodiscard]] Zone zone(ConnectionNumber number, Direction direction) const {
+    return {ids_[row(number).zone[static_cast<size_t>(direction)]]};
+  }
   [[nodiscard]] MonoTime expires(ConnectionNumber number) const {
     return row(number).last_seen + timeout(row(number));
   }

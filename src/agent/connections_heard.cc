@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// What other hosts say of connections: who is believed, and what is done about it.
+#include <algorithm>
+#include <iterator>
+
+#include "agent/connections.h"
+
+namespace plexus::agent {
+
+using state::Connection;
+using state::Direction;
+using state::Refusal;
+
+namespace {
+
+Uuid device_of(const model::Port& port) {
+  if (const auto* bridge = std::get_if<BridgeId>(&port.device)) return bridge->uuid;
+  if (const auto* router = std::get_if<RouterId>(&port.device)) return router->uuid;
+  return {};
+}
+
+/// Of two records of one connection: nobody could follow both.
+bool chose_otherwise(const Connection& a, const Connection& b) {
+  return a.reply_zone != b.reply_zone || a.translations != b.translations;
+}
+
+}  // namespace
+
+bool Connections::is_mine(const PortId& port) const {
+  const model::Binding* binding = snapshot_->binding(port);
+  return (binding != nullptr && binding->host == snapshot_->self()) || snapshot_->dp_port(port);
+}
+
+/// Whether packets of the direction may enter here: by the port where the other direction left, by another one of its router or
+/// bridge, whose addresses may be here by now, or by one of several that got the first packet.
+bool Connections::enters_here(const Connection& c, Direction direction) const {
+  const PortId& at = c.port_of(direction);
+  if (is_mine(at) || (at.is_nil() && direction == Direction::reply)) return true;
+  const Uuid& device = c.zone_of(direction).device;
+  if (!snapshot_->flood_set(BridgeId{device}).local.empty()) return true;
+  const model::Router* router = snapshot_->router(RouterId{device});
+  return router != nullptr && std::any_of(router->ports.begin(), router->ports.end(),
+                                          [&](const PortId& port) { return is_mine(port); });
+}
+
+/// Whether the port is at the host, or was a moment ago.
+bool Connections::speaks_for(HostId host, const PortId& port, MonoTime now) const {
+  if (const model::Binding* binding = snapshot_->binding(port);
+      binding != nullptr && binding->host == host)
+    return true;
+  const auto moved = moved_.find(port);
+  return moved != moved_.end() && moved->second.host == host && now < moved->second.until;
+}
+
+/// Whether its zones are the devices of its ports, as far as those are known here.
+bool Connections::is_placed(const Connection& c) const {
+  const auto fits = [&](const PortId& id, const state::Zone& zone) {
+    const model::Port* port = snapshot_->port(id);
+    return port == nullptr || device_of(*port) == zone.device;
+  };
+  return fits(c.port, c.zone) && fits(c.reply_port, c.reply_zone);
+}
+
+bool Connections::enters_at(HostId host, const Connection& c, Direction direction,
+                            MonoTime now) const {
+  if (speaks_for(host, c.port_of(direction), now)) return true;
+  const model::Router* router = snapshot_->router(RouterId{c.zone_of(direction).device});
+  return router != nullptr &&
+         std::any_of(router->ports.begin(), router->ports.end(),
+                     [&](const PortId& id) { return speaks_for(host, id, now); });
+}
+
+/// A record is for the host of its port to make: whoever could make one for another's port could open the way to it. A host
+/// where one of its ports was hands it over. Who is at one end of it tells those whom its packets reach that are at neither.
+bool Connections::may_begin(HostId host, const Connection& c, MonoTime now) const {
+  if (is_mine(c.reply_port) && speaks_for(host, c.reply_port, now)) return true;
+  if (is_mine(c.port)) return speaks_for(host, c.port, now);
+  return (enters_at(host, c, Direction::original, now) && enters_here(c, Direction::reply)) ||
+         (enters_at(host, c, Direction::reply, now) && enters_here(c, Direction::original));
+}
+
+void Connections::receive(const IpAddr& source, std::span<const uint8_t> bytes, MonoTime now) {
+  ++counters_.received;
+  if (snapshot_ == nullptr) return;
+  const auto message = decode_message(bytes, now);
+  if (!message) {
+    ++counters_.unreadable;
+    return;
+  }
+  const HostId from = message->from;
+  const model::Host* host = snapshot_->host(from);
+  if (host == nullptr || host->fenced ||
+      std::find(host->tunnel_addresses.begin(), host->tunnel_addresses.end(), source) ==
+          host->tunnel_addresses.end() ||
+      !is_placed(message->connection)) {
+    ++counters_.not_believed;
+    return;
+  }
+  switch (message->kind) {
+    case MessageKind::record:
+      return receive_record(from, message->connection, now);
+    case MessageKind::stored:
+      return receive_answer(from, message->connection, false, now);
+    case MessageKind::refused:
+      return receive_answer(from, message->connection, true, now);
+    case MessageKind::news:
+      return receive_news(from, message->connection, now);
+  }
+}
+
+void Connections::receive_record(HostId from, const Connection& c, MonoTime now) {
+  if (!may_begin(from, c, now)) {
+    ++counters_.not_believed;
+    return;
+  }
+  const auto done = take_in(c, now);
+  if (done.refusal != Refusal::none) {
+    ++counters_.refused_here;
+    return send(from, MessageKind::refused, c, now);
+  }
+  if (done.created) ++counters_.taken_over;
+  const Connection there = table_.connection(done.number);
+  beside(done.number).told = there.last_seen;
+  send(from, MessageKind::stored, there, now);
+}
+
+void Connections::receive_answer(HostId from, const Connection& c, bool refused, MonoTime now) {
+  const auto found = table_.find(c.zone, c.original, now);
+  const auto told = found ? told_.find(found->number) : told_.end();
+  if (told == told_.end()) return;  // answered twice, or it is over: nobody waits
+  if (!contains(told->second.waiting, from)) {
+    if (!contains(told->second.know, from)) ++counters_.not_believed;
+    return;
+  }
+  if (refused) {
+    ++counters_.refused_elsewhere;
+    return heard_from(found->number, from);
+  }
+  ++counters_.acknowledged;
+  const Connection ours = table_.connection(found->number);
+  if (found->direction == Direction::original && is_mine(c.port) && c.port == ours.port &&
+      !(c.stamp < ours.stamp) && chose_otherwise(c, ours)) {
+    heard_from(found->number, from);
+    return settle_choice(found->number, c, from, now);
+  }
+  // What it has there may be newer than ours: its own, that crosses ours; or of an earlier life of this connection.
+  const bool of_our_own = found->direction == Direction::original && is_mine(c.port) &&
+                          speaks_for(from, c.reply_port, now);
+  if (!of_our_own && !may_begin(from, c, now)) return heard_from(found->number, from);
+  const Number number = found->number;
+  const auto done = take_in(c, now);
+  heard_from(done.refusal == Refusal::none ? done.number : number, from);
+}
+
+/// Only a host that has lost its records chooses twice. What it has forgotten counts: as if nothing had been lost, the
+/// connection goes on to its member and from its port, and whether those are still there the next simulation finds out. Where it
+/// cannot be taken (another connection has its port by now), ours begins above it.
+void Connections::settle_choice(Number number, const Connection& there, HostId from, MonoTime now) {
+  if (there.stamp.epoch == UINT32_MAX) return;  // nothing is above it
+  Connection ours = table_.connection(number), theirs = there;
+  // Others may keep to ours by now, or to a third one. Of two choices with one stamp each host would stay with its own, and we would
+  // go from one to the other for ever: so this one begins above them all, and everybody is told.
+  Hosts others;
+  if (const auto told = told_.find(number); told != told_.end()) {
+    for (const Hosts* hosts : {&told->second.know, &told->second.waiting})
+      std::copy_if(hosts->begin(), hosts->end(), std::back_inserter(others),
+                   [&](const HostId& host) { return host != from; });
+  }
+  if (!others.empty()) theirs.stamp = {there.stamp.epoch + 1, snapshot_->self()};
+  if (enters_at(from, there, Direction::reply, now)) {
+    erase({number});
+    if (const auto done = take_in(theirs, now); done.refusal == Refusal::none) {
+      ++counters_.adopted;
+      if (others.empty()) return;
+      others.push_back(from);
+      Told& told = told_[done.number];
+      told.waiting = others;
+      told.lasting = told.holding = true;  // answered or not
+      tell_those_waiting(done.number, told, now);
+      return set_due(done.number, told, now + options_.hold);
+    }
+  }
+  ours.stamp.epoch = there.stamp.epoch + 1;
+  (void)take_in(ours, now);
+}
+
+void Connections::receive_news(HostId from, const Connection& c, MonoTime now) {
+  const auto found = table_.find(c.zone, c.original, now);
+  // The host where answers come in says what it has seen of a connection, not which connections there are.
+  bool known = found && found->direction == Direction::original &&
+               table_.stamp(found->number).epoch == c.stamp.epoch;
+  if (known && !(is_mine(c.port) && enters_at(from, c, Direction::reply, now))) {
+    // At neither end, but told of it by us: its packets go there.
+    const auto told = told_.find(found->number);
+    known = told != told_.end() && told->second.lasting && contains(told->second.know, from) &&
+            c.reply_port == table_.port(found->number, Direction::reply);
+  }
+  Connection ours = known ? table_.connection(found->number) : Connection{};
+  // Of two that answer what was flooded, the first whose word comes here has the connection.
+  if (known && (ours.reply_port.is_nil() || ours.reply_port == c.reply_port) &&
+      ours.reply_zone == c.reply_zone && ours.translations == c.translations) {
+    ours.reply_port = c.reply_port;
+    ours.seen = state::joined(ours.seen, c.seen);
+    ours.last_seen = std::max(ours.last_seen, c.last_seen);
+    (void)take_in(ours, now);
+    beside(found->number).told = ours.last_seen;
+    return;
+  }
+  if (!may_begin(from, c, now)) {
+    ++counters_.not_believed;
+    return;
+  }
+  const auto done = take_in(c, now);
+  if (done.refusal != Refusal::none) {
+    ++counters_.refused_here;
+    return;
+  }
+  if (done.created) ++counters_.taken_over;
+  beside(done.number).told = table_.last_seen(done.number);
+}
+
+}  // namespace plexus::agent

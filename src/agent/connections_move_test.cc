@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Connections whose packets go elsewhere than at their beginning: who is told, who is believed, for how long.
+#include "agent/test_connection_ends.h"
+
+namespace plexus::agent {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A connection of a's machine to b's that has been answered; h1 and h2 know it, h3 does not.
+class ConnectionsThatMove : public ConnectionsTest {
+ protected:
+  void begin(const state::Tuple& tuple) {
+    HostEnd &h1 = ends_[0], &h2 = ends_[1];
+    const auto begun = h1->begin(beginning(record(tuple)), now_);
+    const HostId tell[] = {h2.id};
+    (void)h1->tell(begun.number, Direction::original, tell, now_);
+    carry();
+    const bool tcp = tuple.protocol == ip_proto::kTcp;
+    const auto there = h2->table().find(state::Zone{blue_.uuid}, tuple.reversed(), now_);
+    h2->saw({there->number, Direction::reply,
+             tcp ? std::optional(state::Segment::syn_ack) : std::nullopt},
+            b_, now_);
+    if (tcp) h1->saw({begun.number, Direction::original, state::Segment::ack}, a_, now_);
+    now_ = now_ + 100ms;
+    for (HostEnd& end : ends_) end->run(now_);
+    carry();
+    for (HostEnd& end : ends_) (void)end->take_released();
+  }
+  [[nodiscard]] state::ConnectionNumber number_at(HostEnd& end, const state::Tuple& tuple) {
+    const auto found = end->table().find(state::Zone{blue_.uuid}, tuple, now_);
+    EXPECT_TRUE(found);
+    return found ? found->number : 0;
+  }
+};
+
+TEST_F(ConnectionsThatMove, WhereTheAddressIsNowIsToldOnce) {
+  for (const state::Tuple& tuple : {web_, state::tcp("2001:db8:1::1", 4000, "2001:db8:1::2", 80)}) {
+    begin(tuple);
+    HostEnd &h1 = ends_[0], &h3 = ends_[2];
+    const auto number = number_at(h1, tuple);
+    const HostId before[] = {ends_[1].id}, after[] = {h3.id};
+    EXPECT_EQ(h1->tell(number, Direction::original, before, now_), Telling::done);
+    EXPECT_EQ(carry(), 0u) << "who has answered knows";
+    EXPECT_EQ(h1->tell(number, Direction::original, after, now_), Telling::wait);
+    EXPECT_EQ(carry(), 2u);
+    EXPECT_EQ(h1->take_released(), std::vector{number});
+    for (int i = 0; i < 3; ++i)
+      EXPECT_EQ(h1->tell(number, Direction::original, after, now_), Telling::done);
+    EXPECT_EQ(h1->tell(number, Direction::original, before, now_), Telling::done);
+    EXPECT_EQ(carry(), 0u);
+    // What is seen there comes back, and what is seen here goes there.
+    const auto there = number_at(h3, tuple);
+    h1->saw({number, Direction::original, state::Segment::fin}, a_, now_);
+    now_ = now_ + 100ms;
+    h1->run(now_);
+    carry();
+    EXPECT_EQ(state::tcp_state_of(h3->table().seen(there)), state::TcpState::fin_wait);
+    h3->saw({there, Direction::reply, state::Segment::rst}, c_, now_);
+    h3->run(now_);
+    carry();
+    EXPECT_EQ(state::tcp_state_of(h1->table().seen(number)), state::TcpState::closed);
+    EXPECT_EQ(h1->counters().not_believed + h3->counters().not_believed, 0u);
+  }
+}
+
+TEST_F(ConnectionsThatMove, WhereTheAddressOfTheClientIsNowIsToldOnce) {
+  begin(web_);
+  HostEnd &h2 = ends_[1], &h3 = ends_[2];
+  const auto number = number_at(h2, web_.reversed());
+  const HostId before[] = {ends_[0].id}, after[] = {h3.id};
+  EXPECT_EQ(h2->tell(number, Direction::reply, before, now_), Telling::done);
+  EXPECT_EQ(h2->tell(number, Direction::reply, after, now_), Telling::wait);
+  EXPECT_EQ(carry(), 2u);
+  EXPECT_EQ(h2->take_released(), std::vector{number});
+  // More is seen: it is still known who has been told.
+  h2->saw({number, Direction::reply, state::Segment::ack}, b_, now_);
+  carry();
+  EXPECT_EQ(h2->tell(number, Direction::reply, after, now_), Telling::done);
+  const auto there = h3->table().find(state::Zone{blue_.uuid}, web_, now_);
+  ASSERT_TRUE(there);
+  EXPECT_EQ(there->direction, Direction::original);
+  h3->saw({there->number, Direction::original, state::Segment::rst}, c_, now_);
+  now_ = now_ + 100ms;
+  h3->run(now_);
+  carry();
+  EXPECT_EQ(state::tcp_state_of(h2->table().seen(number)), state::TcpState::closed);
+  EXPECT_EQ(h2->counters().not_believed + h3->counters().not_believed, 0u);
+}
+
+TEST_F(ConnectionsThatMove, OnlyWhoSpeaksForAnEndTellsOthers) {
+  begin(web_);
+  HostEnd &h1 = ends_[0], &h3 = ends_[2];
+  // h3 has only a port of the same bridge: neither a record nor facts.
+  const Connection other = record(state::tcp("10.0.0.1", 4001, "10.0.0.2", 80));
+  Connection known = record(web_);
+  known.seen = {state::seen::kRst, state::seen::kRst};
+  for (HostEnd* end : {&h1, &ends_[1]}) {
+    for (const MessageKind kind : {MessageKind::record, MessageKind::news})
+      for (const Connection& c : {other, known})
+        (*end)->receive(h3.address, encode({kind, h3.id, c}, now_), now_);
+    EXPECT_EQ((*end)->counters().not_believed, 4u);
+    EXPECT_EQ((*end)->table().size(), 1u);
+  }
+  EXPECT_EQ(state::tcp_state_of(h1->table().seen(number_at(h1, web_))),
+            state::TcpState::established);
+}
+
+TEST_F(ConnectionsThatMove, AHostThatNeverAnswersIsToldEverMoreSeldom) {
+  begin(web_);
+  HostEnd& h1 = ends_[0];
+  const auto number = number_at(h1, web_);
+  const HostId gone[] = {ends_[2].id};
+  (void)h1->tell(number, Direction::original, gone, now_);
+  const uint64_t before = h1->counters().told + h1->counters().told_again;
+  lose();
+  for (int second = 0; second < 7200; ++second) {
+    now_ = now_ + 1s;
+    h1->touch(state::Zone{blue_.uuid}, web_, now_, now_);
+    h1->run(now_);
+    lose();
+  }
+  const uint64_t told = h1->counters().told + h1->counters().told_again - before;
+  EXPECT_GT(told, 20u);
+  EXPECT_LT(told, 200u);
+  // When it is there again, it hears of it all the same.
+  for (int second = 0; second < 70; ++second) {
+    now_ = now_ + 1s;
+    h1->run(now_);
+    carry();
+  }
+  EXPECT_EQ(ends_[2]->table().size(), 1u);
+  EXPECT_EQ(h1->tell(number, Direction::original, gone, now_), Telling::done);
+}
+
+TEST_F(ConnectionsThatMove, TrafficOneWayKeepsTheRecordWhereTheAddressIsNow) {
+  begin(name_);
+  HostEnd &h1 = ends_[0], &h3 = ends_[2];
+  const HostId after[] = {h3.id};
+  (void)h1->tell(number_at(h1, name_), Direction::original, after, now_);
+  carry();
+  for (int second = 0; second < 400; ++second) {
+    now_ = now_ + 1s;
+    h1->touch(state::Zone{blue_.uuid}, name_, now_, now_);
+    for (HostEnd& end : ends_) end->run(now_);
+    carry();
+  }
+  EXPECT_EQ(h3->table().size(), 1u) << "no packet of it enters at h3";
+  EXPECT_LT(h1->counters().news, 40u);
+}
+
+}  // namespace
+}  // namespace plexus::agent
