@@ -37,7 +37,8 @@ bool Worker::follow_first(const sim::Packet& later, Slot& slot, unsigned tries, 
     }
     case FragmentMemory::Answer::unknown:
       if (waited || !outcome.follows_first) return false;
-      if (!early_.wait(*FragmentKey::of(later), slot.packet, now)) return false;
+      if (!early_.wait(*FragmentKey::of(later), tenant_of(slot.packet.in_port), slot.packet, now))
+        return false;
       ++counters_.fragments_early;
       return true;
   }
