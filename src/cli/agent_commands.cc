@@ -125,21 +125,29 @@ void print_flows(const Node& answer, bool why, Terminal& terminal) {
                               flows->items.size() == 1 ? "" : "s");
 }
 
-/// Leaves only the traces of one request, when one is named.
-void keep_request(Node& answer, const std::string& request) {
-  if (request.empty()) return;
+/// Leaves only the traces of one request, when one is named. The names of the others that have some.
+std::vector<std::string> keep_request(Node& answer, const std::string& request) {
+  std::vector<std::string> others;
+  if (request.empty()) return others;
   for (codec::Member& member : answer.members) {
     if (member.key != "traces") continue;
     std::erase_if(member.value.items, [&](const Node& trace) {
-      return text_of(trace, "request") != request && text_of(trace, "request_id") != request;
+      const std::string name = text_of(trace, "request");
+      if (name == request || text_of(trace, "request_id") == request) return false;
+      if (std::find(others.begin(), others.end(), name) == others.end()) others.push_back(name);
+      return true;
     });
   }
+  return others;
 }
 
-void print_traces(const Node& answer, Terminal& terminal) {
+void print_traces(const Node& answer, const std::vector<std::string>& others, Terminal& terminal) {
   const Node* traces = answer.find("traces");
   if (traces == nullptr || traces->items.empty()) {
-    terminal.out << "no traces\n";
+    terminal.out << "no traces";
+    if (!others.empty())
+      terminal.out << fmt::format(" of it; there are some of: {}", fmt::join(others, ", "));
+    terminal.out << "\n";
     return;
   }
   const Palette& c = terminal.palette;
@@ -311,7 +319,8 @@ int run_agent(const Invocation& in, Terminal& terminal) {
                                                                        : "/v1/status");
   if (!answer) return fail(answer.error(), terminal);
   if (in.verb == Verb::trace) return show_trace(in, std::move(*answer), terminal);
-  if (in.verb == Verb::traces) keep_request(*answer, in.request);
+  std::vector<std::string> others;
+  if (in.verb == Verb::traces) others = keep_request(*answer, in.request);
   if (in.output == Output::json || in.output == Output::yaml) {
     print_document(*answer, in.output, terminal);
   } else if (in.verb == Verb::flows) {
@@ -319,7 +328,7 @@ int run_agent(const Invocation& in, Terminal& terminal) {
   } else if (in.verb == Verb::connections) {
     print_connections(*answer, terminal);
   } else if (in.verb == Verb::traces) {
-    print_traces(*answer, terminal);
+    print_traces(*answer, others, terminal);
   } else {
     terminal.out << readable(*answer, terminal.width);
   }
