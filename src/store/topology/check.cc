@@ -106,11 +106,8 @@ class Check {
       return;
     }
     if (area == "u" && parts.size() == 6 && is_claimed(parts[2])) {
-      auto claim = parse<v1::UniqueClaim>(path, value);
-      if (!claim) return;
       // Whoever else has a part in it we could only leave out.
-      report_.foreign |= !fully_known(*claim);
-      claims_.sort_in(path, std::move(*claim), version_of(path));
+      if (!claims_.sort_in(path, value, version_of(path))) report_.foreign = true;
       return;
     }
     if (area == "b" && parts.size() == 4) {

@@ -461,12 +461,28 @@ TEST_F(OutsideAddressesTest, MendTouchesNothingOfANewerProgram) {
   claim.GetReflection()->MutableUnknownFields(&claim)->AddVarint(1000, 1);
   ASSERT_TRUE(store_->transact({Set{own, claim.SerializeAsString(), (*stored)->version, {}}}).ok());
   mends_nothing("another part");
+  EXPECT_THAT(problems(), Contains(HasSubstr("203.0.113.1: has parts that this program does not")));
   ASSERT_TRUE(store_->transact({Set{own, (*stored)->value, (*stored)->version + 1, {}}}).ok());
   // A cloud that is at a level that it does not know.
   ASSERT_TRUE(store_->transact({Create{level_path(), std::to_string(kSchemaLevel + 1)}}).ok());
   mends_nothing("a higher level");
   ASSERT_TRUE(store_->transact({Delete{level_path(), 1}}).ok());
   EXPECT_EQ(mend_store(*store_)->records, 1u);
+}
+
+TEST_F(OutsideAddressesTest, ADamagedValueIsMended) {
+  create(floating(red_, "203.0.113.10"));
+  for (const std::string& path : {claim_of("203.0.113.10"), claim_of("203.0.113.77")}) {
+    const auto record = store_->get(path);
+    const Step step = *record ? Step{Set{path, "\x0a\x10half", (*record)->version, {}}}
+                              : Step{Create{path, "\x0a\x10half"}};
+    ASSERT_TRUE(store_->transact({step}).ok());
+  }
+  EXPECT_THAT(problems(), Contains(HasSubstr("203.0.113.10: cannot be decoded; floating-ip")));
+  EXPECT_THAT(problems(), Contains(HasSubstr("203.0.113.77: cannot be decoded; nobody")));
+  EXPECT_EQ(mend_store(*store_)->records, 2u);
+  EXPECT_THAT(problems(), IsEmpty());
+  EXPECT_FALSE(claimed("203.0.113.77"));
 }
 
 TEST_F(OutsideAddressesTest, MendGivesWayToWhoeverWrites) {
