@@ -51,7 +51,7 @@ struct Counted {
   datapath::Counters datapath;
   size_t flows = 0, parked = 0;
   ConnectionCounters told;
-  size_t connections = 0, unanswered = 0, held = 0;
+  size_t connections = 0, unanswered = 0, held = 0, early = 0;
   std::string trouble;  ///< of keeping connections on the disk
 };
 
@@ -66,6 +66,7 @@ Result<Counted> count(WorkerThread& thread) {
                    connections.table().size(),
                    connections.table().embryonic(),
                    worker.held(),
+                   worker.early(),
                    connections.trouble()};
   });
 }
@@ -243,6 +244,7 @@ Result<Node> Control::status() {
   out.add("connections", number(counted->connections));
   out.add("connections_unanswered", number(counted->unanswered));
   out.add("held", number(counted->held));
+  out.add("early_fragments", number(counted->early));
   if (!counted->trouble.empty()) out.add("connections_trouble", text(counted->trouble));
   if (const std::string trouble = worker_.peer_trouble(); !trouble.empty())
     out.add("peer_trouble", text(trouble));
@@ -404,7 +406,7 @@ Result<std::string> Control::metrics() {
   gauge("ports_active", topology.ports.size());
   gauge("ports_failed", topology.port_errors.size());
   gauge("flows", counted->flows);
-  gauge("packets_waiting", counted->parked + counted->held);
+  gauge("packets_waiting", counted->parked + counted->held + counted->early);
   gauge("connections", counted->connections);
   gauge("connections_unanswered", counted->unanswered);
   gauge("store_up", topology.store_up ? 1 : 0);

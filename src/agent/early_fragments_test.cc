@@ -19,9 +19,9 @@ datapath::Upcall packet(uint32_t port, size_t bytes = 100, uint8_t mark = 0) {
   return out;
 }
 bool wait(EarlyFragments& early, uint32_t port, uint32_t id, MonoTime now = kNow,
-          size_t bytes = 100, uint8_t mark = 0) {
+          size_t bytes = 100, uint8_t mark = 0, uint64_t tenant = 0) {
   auto one = packet(port, bytes, mark);
-  const bool waits = early.wait(key(port, id), one, now);
+  const bool waits = early.wait(key(port, id), tenant != 0 ? tenant : port, one, now);
   EXPECT_EQ(one.frame.empty(), waits) << "who does not wait stays";
   return waits;
 }
@@ -74,6 +74,24 @@ TEST(EarlyFragments, APortAndAllHaveTheirLimits) {
   EXPECT_EQ(early.take_due(kNow + kWait).size(), EarlyFragments::kPackets);
   EXPECT_EQ(early.size(), 0u);
   EXPECT_TRUE(wait(early, 16, 0));
+}
+
+TEST(EarlyFragments, ATenantHasItsShareWhateverItsPorts) {
+  EarlyFragments early;
+  const auto of_tenant = [&](uint64_t tenant, uint32_t port, uint32_t id) {
+    return wait(early, port, id, kNow, 100, 0, tenant);
+  };
+  constexpr size_t kPorts = EarlyFragments::kOfOneTenant / EarlyFragments::kOfOnePort;
+  for (uint32_t port = 100; port < 100 + kPorts; ++port)
+    for (uint32_t id = 0; id < EarlyFragments::kOfOnePort; ++id)
+      ASSERT_TRUE(of_tenant(1, port, id));
+  EXPECT_FALSE(of_tenant(1, 99, 0));
+  EXPECT_TRUE(of_tenant(2, 98, 0));
+  EXPECT_EQ(early.take(key(100, 0)).size(), 1u);
+  EXPECT_TRUE(of_tenant(1, 99, 0));
+  EXPECT_FALSE(of_tenant(1, 99, 1));
+  EXPECT_EQ(early.take_due(kNow + kWait).size(), EarlyFragments::kOfOneTenant + 1);
+  EXPECT_TRUE(of_tenant(1, 99, 1));
 }
 
 }  // namespace

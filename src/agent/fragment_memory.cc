@@ -113,8 +113,10 @@ FragmentMemory::Followed FragmentMemory::follow(const sim::Packet& later, sim::O
   const Done* done = find(*FragmentKey::of(later), now);
   if (done == nullptr) return {};
   if (done->parked) return {Answer::waits, done->waits};
-  if (!outcome.follows_first || done->epoch != epoch || !((later.key & done->mask) == done->key))
-    return {Answer::by_itself, {}};
+  if (!outcome.follows_first) return {Answer::by_itself, {}};
+  // Its own first one may be still to come: identifications are used again.
+  if (done->epoch != epoch) return {};
+  if (!((later.key & done->mask) == done->key)) return {Answer::by_itself, {}};
   if (place->offset < done->end) return {Answer::refused, {}};
   if (!take_ways(*done, later, outcome)) return {Answer::by_itself, {}};
   return {Answer::followed, done->waits};

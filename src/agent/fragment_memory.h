@@ -58,9 +58,9 @@ class FragmentMemory {
   }
 
   enum class Answer : uint8_t {
-    unknown,    ///< nobody knows its first one (yet, or any more)
-    by_itself,  ///< that one is another's in more than the ports (MACs, tags, TTL), of an earlier topology, or no way for this one
-    followed,   ///< the outcome is that of its first one, ports aside; cut, where that asks for it
+    unknown,  ///< nobody knows its first one (yet, or any more, or under this topology)
+    by_itself,  ///< that one is another's in more than the ports (MACs, tags, TTL), or no way for this one
+    followed,  ///< the outcome is that of its first one, ports aside; cut, where that asks for it
     refused,  ///< it would put other ports or flags in place of those that were, or will be, looked at: dropped
     waits,  ///< its first one is parked
   };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "agent/shortened.h"
 #include "base/log.h"
 #include "packet/text.h"
 
@@ -15,12 +16,18 @@ std::vector<std::string> lines_of(const std::string& text, size_t most) {
   for (size_t from = 0; from < text.size();) {
     const size_t end = std::min(text.find('\n', from), text.size());
     if (out.size() < most)
-      out.push_back(text.substr(from, end - from));
+      out.push_back(shortened(text.substr(from, end - from), PacketTraces::kMaxLine));
     else
       ++left;
     from = end + 1;
   }
   if (left > 0) out.push_back(fmt::format("... and {} more", left));
+  return out;
+}
+
+std::string text_of(const sim::Outcome& outcome) {
+  std::string out(to_string(outcome.verdict));
+  if (outcome.verdict == sim::Verdict::drop) out += " " + std::string(to_string(outcome.reason));
   return out;
 }
 
@@ -42,10 +49,14 @@ void PacketTraces::publish(const model::Snapshot& snapshot) {
 
 void PacketTraces::follow(const sim::Packet& packet, const sim::Outcome& outcome,
                           const model::Snapshot& snapshot, const sim::ConnectionView& view,
-                          MonoTime now) {
+                          MonoTime now, bool last_try) {
+  opened_ = 0;
   sim::Trace trace;
   sim::Outcome again;
-  sim::simulate(packet, snapshot, view, now, again, &trace);
+  if (last_try)
+    again = sim::simulate_last_try(packet, snapshot, now, &trace, view);
+  else
+    sim::simulate(packet, snapshot, view, now, again, &trace);
   for (const TraceRequestId id : outcome.traced) {
     const model::TraceRequest* record = snapshot.trace_request(id);
     if (record == nullptr) continue;
@@ -53,24 +64,58 @@ void PacketTraces::follow(const sim::Packet& packet, const sim::Outcome& outcome
     if (request.packets >= record->limit) continue;
     if (++request.packets == record->limit)
       spent_.insert(std::lower_bound(spent_.begin(), spent_.end(), id), id);
-    Entry entry{.number = ++number_,
-                .request = id,
-                .name = record->name,
-                .at = now,
-                .packet = format_frame(packet.frame),
-                .outcome = std::string(to_string(again.verdict)),
-                .steps = lines_of(trace.text(), kMaxSteps)};
-    if (again.verdict == sim::Verdict::drop)
-      entry.outcome += " " + std::string(to_string(again.reason));
+    kept_.push_back({.number = ++number_,
+                     .request = id,
+                     .name = record->name,
+                     .packets = request.packets,
+                     .limit = record->limit,
+                     .at = now,
+                     .packet = shortened(format_frame(packet.frame), kMaxLine),
+                     .outcome = text_of(again),
+                     .steps = lines_of(trace.text(), kMaxSteps)});
+    bytes_ += bytes_of(kept_.back());
+    ++opened_;
+  }
+}
+
+void PacketTraces::amend(const std::string& outcome, const std::string& step) {
+  for (size_t i = kept_.size() - opened_; i < kept_.size(); ++i) {
+    kept_[i].outcome = outcome;
+    kept_[i].steps.push_back("agent: " + step);
+    bytes_ += kept_[i].steps.back().size();
+  }
+}
+
+void PacketTraces::dropped(sim::DropReason reason) {
+  if (opened_ == 0) return;
+  const std::string name(to_string(reason));
+  amend("drop " + name, "drop: " + name);
+}
+
+void PacketTraces::waits_for_first() {
+  if (opened_ == 0) return;
+  amend(std::string(to_string(sim::Verdict::postpone)), "waits for its first fragment");
+}
+
+void PacketTraces::goes_like_first(const sim::Outcome& outcome) {
+  if (opened_ == 0) return;
+  std::string how(to_string(outcome.verdict));
+  if (outcome.verdict == sim::Verdict::drop) how += ": " + std::string(to_string(outcome.reason));
+  if (outcome.verdict == sim::Verdict::forward) how += ": " + format(outcome.actions);
+  amend(text_of(outcome), "as with its first fragment: " + how);
+}
+
+void PacketTraces::conclude() {
+  for (size_t i = kept_.size() - opened_; i < kept_.size(); ++i) {
+    const Entry& entry = kept_[i];
     log_line(LogLevel::info, "traces",
-             fmt::format("request {} ({} of {}): {}: {}", entry.name, request.packets,
-                         record->limit, entry.outcome, entry.packet));
-    bytes_ += bytes_of(entry);
-    kept_.push_back(std::move(entry));
-    while (kept_.size() > kKept || (bytes_ > kMaxBytes && kept_.size() > 1)) {
-      bytes_ -= bytes_of(kept_.front());
-      kept_.pop_front();
-    }
+             fmt::format("request {} ({} of {}): {}: {}", entry.name, entry.packets, entry.limit,
+                         entry.outcome, shortened(entry.packet)));
+  }
+  opened_ = 0;
+  while (kept_.size() > kKept || (bytes_ > kMaxBytes && kept_.size() > 1)) {
+    bytes_ -= bytes_of(kept_.front());
+    kept_.pop_front();
   }
 }
 

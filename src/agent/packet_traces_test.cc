@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "agent/shortened.h"
 #include "codec/json.h"
 #include "packet/text.h"
 #include "sim/test_cloud.h"
@@ -32,13 +33,17 @@ class PacketTracesTest : public testing::Test {
   /// As the worker does.
   void send(MonoTime now = kNow) {
     const Frame frame = *parse_frame(
-        "eth 02:00:00:00:01:01 > 02:00:00:00:01:02 | ipv4 10.0.1.1 > 10.0.1.2 | udp 7 > 53");
+        "eth 02:00:00:00:01:01 > 02:00:00:00:01:02 | ipv4 10.0.1.1 > 10.0.1.2 | udp 7 > 53" +
+        (payload.empty() ? std::string() : " | payload \"" + payload + "\""));
     const sim::Packet packet = sim::packet_of(frame, cloud.dp_port(vm1));
     sim::ConnectionView view;
     view.spent = &traces.spent();
     sim::Outcome outcome;
     sim::simulate(packet, *snapshot, view, now, outcome);
-    if (!outcome.traced.empty()) traces.follow(packet, outcome, *snapshot, view, now);
+    if (outcome.traced.empty()) return;
+    traces.follow(packet, outcome, *snapshot, view, now);
+    if (refused != sim::DropReason::none) traces.dropped(refused);
+    traces.conclude();
   }
 
   sim::TestCloud cloud;
@@ -46,6 +51,8 @@ class PacketTracesTest : public testing::Test {
   PortId vm1;
   std::shared_ptr<const model::Snapshot> snapshot;
   PacketTraces traces;
+  std::string payload;
+  sim::DropReason refused = sim::DropReason::none;  ///< by the agent, whatever the simulation says
 };
 
 TEST_F(PacketTracesTest, SoManyOfEachRequestThenNoMore) {
@@ -84,6 +91,17 @@ TEST_F(PacketTracesTest, TheNewestAreKept) {
   EXPECT_EQ(traces.kept().back().number, 1000u);
 }
 
+/// As bulk TCP has them.
+TEST_F(PacketTracesTest, LargePacketsDoNotPushOutTheOthers) {
+  cloud.trace_request("all", vm1).limit = 1000;
+  publish();
+  payload.assign(60000, 'a');
+  for (size_t i = 0; i < PacketTraces::kKept; ++i) send();
+  EXPECT_EQ(traces.kept().size(), PacketTraces::kKept);
+  EXPECT_THAT(traces.kept().back().packet, HasSubstr("more characters)"));
+  EXPECT_LT(traces.kept().back().packet.size(), PacketTraces::kMaxLine + 100);
+}
+
 TEST_F(PacketTracesTest, DropsSayWhyAndTheDocumentSaysAll) {
   cloud.trace_request("why", vm1);
   cloud.ports[vm1].admin_up = false;
@@ -97,6 +115,31 @@ TEST_F(PacketTracesTest, DropsSayWhyAndTheDocumentSaysAll) {
   for (const char* part : {R"("request":"why")", R"("age_ms":1500)", R"("number":1)",
                            R"("outcome":"drop port_admin_down")", R"("steps":["packet: eth)"})
     EXPECT_THAT(json, HasSubstr(part));
+}
+
+TEST_F(PacketTracesTest, WhatTheAgentRefusesIsNoForward) {
+  cloud.trace_request("why", vm1);
+  cloud.trace_request("why-too", vm1);
+  publish();
+  send();
+  refused = sim::DropReason::connections_of_port;
+  send();
+  ASSERT_THAT(traces.kept(), SizeIs(4));
+  for (const size_t i : {0u, 1u}) EXPECT_EQ(traces.kept()[i].outcome, "forward");
+  for (const size_t i : {2u, 3u}) {
+    EXPECT_EQ(traces.kept()[i].outcome, "drop connections_of_port");
+    EXPECT_EQ(traces.kept()[i].steps.back(), "agent: drop: connections_of_port");
+  }
+  // It is none of the packets before it.
+  traces.dropped(sim::DropReason::storm_limit);
+  EXPECT_EQ(traces.kept().back().outcome, "drop connections_of_port");
+}
+
+TEST(Shortened, OfALargePacketTheBeginningIsEnough) {
+  EXPECT_EQ(shortened("eth"), "eth");
+  EXPECT_EQ(shortened(std::string(kMaxLogText, 'a')), std::string(kMaxLogText, 'a'));
+  EXPECT_EQ(shortened(std::string(kMaxLogText + 70, 'a')),
+            std::string(kMaxLogText, 'a') + "... (70 more characters)");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/rule_log.h"
 
+#include "agent/shortened.h"
 #include "base/log.h"
 #include "packet/text.h"
 
@@ -40,7 +41,7 @@ void RuleLog::write(const sim::Packet& packet, const sim::Outcome& outcome,
         name_of(snapshot.rule(rule), rule),
         outcome.verdict == sim::Verdict::drop ? fmt::format("drop {}", to_string(outcome.reason))
                                               : std::string(to_string(outcome.verdict)),
-        format_frame(packet.frame));
+        shortened(format_frame(packet.frame)));
     if (*left_out > 0) line += fmt::format(" ({} more were not logged)", *left_out);
     log_line(LogLevel::info, "rules", line);
   }

@@ -148,17 +148,24 @@ void Worker::handle(datapath::Upcall&& packet, const sim::Packet& parsed, unsign
   sim::simulate(parsed, *snapshot_, view(), now, outcome);
   // Who waits for a neighbour is heard of at first, and when it goes on.
   const bool waits_on = tries > 1 && outcome.verdict == sim::Verdict::postpone;
-  if (!outcome.traced.empty() && from == From::datapath && !waits_on)
-    traces_.follow(parsed, outcome, *snapshot_, view(), now);
+  const bool followed = !outcome.traced.empty() && from != From::held && !waits_on;
+  if (followed) traces_.follow(parsed, outcome, *snapshot_, view(), now);
+  auto early = decide(slot, parsed, tries, now, from);
+  if (followed) traces_.conclude();
+  for (datapath::Upcall& later : early) handle(std::move(later), 1, now, From::early);
+}
+
+std::vector<datapath::Upcall> Worker::decide(Slot& slot, const sim::Packet& parsed, unsigned tries,
+                                             MonoTime now, From from) {
+  sim::Outcome& outcome = slot.outcome;
   const auto fragment = static_cast<FragKind>(parsed.key.ip_frag);
-  if (fragment == FragKind::later &&
-      follow_first(parsed, slot, tries, now, from == From::early_in_vain))
-    return;
+  if (fragment == FragKind::later && follow_first(parsed, slot, tries, now, from == From::early))
+    return {};
   const auto connection = settle_connection(parsed, outcome, now);
   std::vector<datapath::Upcall> early;
   if (fragment == FragKind::first) early = note_first(parsed, outcome, connection, now);
   act(slot, parsed, connection, tries, now);
-  for (datapath::Upcall& later : early) handle(std::move(later), 1, now, From::held);
+  return early;
 }
 
 void Worker::act(Slot& slot, const sim::Packet& parsed,
@@ -318,7 +325,7 @@ void Worker::send(Slot& slot, const ParsedPacket& parsed) {
   const auto& [in_port, tunnel_key, offload, frame] = slot.packet;
   if (actions.storm_limit != 0 &&
       !datapath_.take_from_storm_limit(in_port, actions.storm_limit, offload.packets(frame.size())))
-    return drop(sim::DropReason::storm_limit);
+    return drop_after_all(sim::DropReason::storm_limit);
   ++counters_.forwarded;
   if (const NeighbourAnswer* answer = actions.answer()) {
     auto back =
@@ -353,7 +360,7 @@ void Worker::park(Parked&& packet) {
   const size_t packets = packet.packets();
   size_t gone = 0;
   if (parked_.park(std::move(packet), &gone) == Parking::Answer::refused)
-    return drop(sim::DropReason::too_many_waiting, packets);
+    return drop_after_all(sim::DropReason::too_many_waiting, packets);
   if (gone > 0) drop(sim::DropReason::too_many_waiting, gone);
   counters_.parked += packets;
 }
@@ -387,6 +394,10 @@ void Worker::retry_parked(MonoTime now, bool all) {
 void Worker::give_up(const Parked& p, MonoTime now) {
   const sim::Packet packet = packet_of(p.packet);
   const sim::Outcome outcome = sim::simulate_last_try(packet, *snapshot_, now, nullptr, view());
+  if (!outcome.traced.empty()) {
+    traces_.follow(packet, outcome, *snapshot_, view(), now, true);
+    traces_.conclude();
+  }
   drop(outcome.verdict == sim::Verdict::drop ? outcome.reason
                                              : sim::DropReason::neighbour_unresolved,
        p.packets());

@@ -156,11 +156,15 @@ class Worker {
   /// Packets are handled in batches: handle() finds a packet's answer, finish_batch() puts the new flows into the datapath and sends
   /// what is to be sent, in the order of the handling. A flow is in `flows_` from handle() on, so that a later packet of the same
   /// batch finds it.
-  /// Where a packet has been until now. What trace requests want of those from elsewhere is written down already.
-  enum class From : uint8_t { datapath, held, early_in_vain };
+  /// Where a packet has been until now: what trace requests want of `held` ones is written down already; `early` fragments have
+  /// waited for their first one, and do not again.
+  enum class From : uint8_t { datapath, held, early };
   void handle(datapath::Upcall&& packet, unsigned tries, MonoTime now, From from = From::datapath);
   void handle(datapath::Upcall&& packet, const sim::Packet& parsed, unsigned tries, MonoTime now,
               From from = From::datapath);
+  /// Decides about a packet that has been simulated. Fragments that are to be handled behind it.
+  [[nodiscard]] std::vector<datapath::Upcall> decide(Slot& slot, const sim::Packet& packet,
+                                                     unsigned tries, MonoTime now, From from);
   /// Does what the slot's outcome says.
   void act(Slot& slot, const sim::Packet& packet, std::optional<state::ConnectionNumber> connection,
            unsigned tries, MonoTime now);
@@ -219,6 +223,11 @@ class Worker {
   void park(Parked&& packet);
   void retry_parked(MonoTime now, bool all);
   void drop(sim::DropReason reason, size_t packets = 1) { counters_.drops[reason] += packets; }
+  /// The packet at work, whatever its simulation says.
+  void drop_after_all(sim::DropReason reason, size_t packets = 1) {
+    drop(reason, packets);
+    traces_.dropped(reason);
+  }
 
   datapath::Datapath& datapath_;
   const WorkerOptions options_;

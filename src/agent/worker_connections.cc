@@ -32,6 +32,7 @@ std::optional<state::ConnectionNumber> Worker::settle_connection(const sim::Pack
     const auto begun = connections_.begin(*outcome.begins, now);
     if (begun.refused != sim::DropReason::none) {
       refuse(outcome, begun.refused);
+      traces_.dropped(begun.refused);
       refresh_stale(now);
       return std::nullopt;
     }
@@ -39,6 +40,7 @@ std::optional<state::ConnectionNumber> Worker::settle_connection(const sim::Pack
     sim::simulate(packet, *snapshot_, view(), now, outcome);
   }
   refuse(outcome, sim::DropReason::connection_conflict);
+  traces_.dropped(sim::DropReason::connection_conflict);
   return std::nullopt;
 }
 

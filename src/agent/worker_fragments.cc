@@ -16,17 +16,20 @@ bool Worker::follow_first(const sim::Packet& later, Slot& slot, unsigned tries, 
     case FragmentMemory::Answer::by_itself:
       return false;
     case FragmentMemory::Answer::refused:
-      drop(sim::DropReason::fragment_refused);
+      drop_after_all(sim::DropReason::fragment_refused);
       return true;
     case FragmentMemory::Answer::waits:
-      if (parked_.join(first.waits.ticket, std::move(slot.packet)) == Parking::Answer::parked)
+      if (parked_.join(first.waits.ticket, std::move(slot.packet)) == Parking::Answer::parked) {
         ++counters_.parked;
-      else
-        drop(sim::DropReason::too_many_waiting);
+        traces_.waits_for_first();
+      } else {
+        drop_after_all(sim::DropReason::too_many_waiting);
+      }
       return true;
     case FragmentMemory::Answer::followed: {
       ++counters_.fragments_followed;
       outcome.met.clear();  // rules without ports; those of the first one were asked once
+      traces_.goes_like_first(outcome);
       const auto& connection = first.waits.connection;
       if (outcome.verdict == sim::Verdict::drop || !connection ||
           !connections_.is_waiting(*connection) || !held_.has_room(slot.packet.in_port))
@@ -38,8 +41,10 @@ bool Worker::follow_first(const sim::Packet& later, Slot& slot, unsigned tries, 
     }
     case FragmentMemory::Answer::unknown:
       if (waited || !outcome.follows_first) return false;
-      if (!early_.wait(*FragmentKey::of(later), slot.packet, now)) return false;
+      if (!early_.wait(*FragmentKey::of(later), tenant_of(slot.packet.in_port), slot.packet, now))
+        return false;
       ++counters_.fragments_early;
+      traces_.waits_for_first();
       return true;
   }
   return false;
@@ -60,7 +65,7 @@ std::vector<datapath::Upcall> Worker::note_first(const sim::Packet& first,
 void Worker::release_early(MonoTime now) {
   if (!snapshot_) return;
   for (datapath::Upcall& packet : early_.take_due(now))
-    handle(std::move(packet), 1, now, From::early_in_vain);
+    handle(std::move(packet), 1, now, From::early);
   finish_batch();
 }
 

@@ -651,6 +651,14 @@ TEST_F(FragmentsTest, OneThatOvertakesItsFirstWaitsAMoment) {
   EXPECT_EQ(drops(sim::DropReason::filtered_by_rule), 3u);
 }
 
+TEST_F(FragmentsTest, OneThatOvertakesItsFirstWaitsAlsoWhenItsIdentificationWasUsedBeforeAChange) {
+  learn("core-green", "10.2.0.5", "02:00:00:00:00:05");
+  EXPECT_EQ(send_all({fragment_to_vm5(0), fragment_to_vm5(1)}), (All{0, 1}));
+  publish();
+  EXPECT_EQ(send_all({fragment_to_vm5(1), fragment_to_vm5(0)}), (All{0, 1}));
+  EXPECT_EQ(drops(sim::DropReason::filtered_by_rule), 0u);
+}
+
 TEST_F(FragmentsTest, OneThatOvertakesAFirstThatWaitsWaitsWithIt) {
   EXPECT_EQ(send_all({fragment_to_vm5(1), fragment_to_vm5(0)}), All{});
   EXPECT_EQ(worker_.parked(), 2u);

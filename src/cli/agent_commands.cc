@@ -125,15 +125,20 @@ void print_flows(const Node& answer, bool why, Terminal& terminal) {
                               flows->items.size() == 1 ? "" : "s");
 }
 
-/// Leaves only the traces of one request, when one is named.
-void keep_request(Node& answer, const std::string& request) {
-  if (request.empty()) return;
+/// Leaves only the traces of one request, when one is named. The names of the others that have some.
+std::vector<std::string> keep_request(Node& answer, const std::string& request) {
+  std::vector<std::string> others;
+  if (request.empty()) return others;
   for (codec::Member& member : answer.members) {
     if (member.key != "traces") continue;
     std::erase_if(member.value.items, [&](const Node& trace) {
-      return text_of(trace, "request") != request && text_of(trace, "request_id") != request;
+      const std::string name = text_of(trace, "request");
+      if (name == request || text_of(trace, "request_id") == request) return false;
+      if (std::find(others.begin(), others.end(), name) == others.end()) others.push_back(name);
+      return true;
     });
   }
+  return others;
 }
 
 /// Leaves only the rules of one chain or security group, when one is named.
@@ -155,10 +160,13 @@ void print_rule_counters(const Node& answer, Terminal& terminal) {
     terminal.out << readable(answer, terminal.width);
 }
 
-void print_traces(const Node& answer, Terminal& terminal) {
+void print_traces(const Node& answer, const std::vector<std::string>& others, Terminal& terminal) {
   const Node* traces = answer.find("traces");
   if (traces == nullptr || traces->items.empty()) {
-    terminal.out << "no traces\n";
+    terminal.out << "no traces";
+    if (!others.empty())
+      terminal.out << fmt::format(" of it; there are some of: {}", fmt::join(others, ", "));
+    terminal.out << "\n";
     return;
   }
   const Palette& c = terminal.palette;
@@ -332,7 +340,8 @@ int run_agent(const Invocation& in, Terminal& terminal) {
   if (!answer) return fail(answer.error(), terminal);
   if (in.verb == Verb::trace) return show_trace(in, std::move(*answer), terminal);
   if (in.verb == Verb::rule_counters) keep_rules_of(*answer, in.chain, in.security_group);
-  if (in.verb == Verb::traces) keep_request(*answer, in.request);
+  std::vector<std::string> others;
+  if (in.verb == Verb::traces) others = keep_request(*answer, in.request);
   if (in.output == Output::json || in.output == Output::yaml) {
     print_document(*answer, in.output, terminal);
   } else if (in.verb == Verb::flows) {
@@ -342,7 +351,7 @@ int run_agent(const Invocation& in, Terminal& terminal) {
   } else if (in.verb == Verb::rule_counters) {
     print_rule_counters(*answer, terminal);
   } else if (in.verb == Verb::traces) {
-    print_traces(*answer, terminal);
+    print_traces(*answer, others, terminal);
   } else {
     terminal.out << readable(*answer, terminal.width);
   }

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <list>
 
 #include "cli/command_tree.h"
@@ -183,8 +184,20 @@ class Parser {
     return fmt::format("{}: {}\nTry: {} --help\n", command, text, command);
   }
 
+  /// Says so of an option of create that update has not.
+  static std::string creation_only(const CommandSpec& spec, const std::string& word) {
+    if (spec.verb != Verb::update || spec.resource == nullptr || !word.starts_with("--")) return "";
+    std::string name = word.substr(2, word.find('=') - 2);
+    std::replace(name.begin(), name.end(), '-', '_');
+    const codec::FieldSpec* field = spec.resource->field(name);
+    if (field == nullptr || !field->immutable || field->output_only) return "";
+    return fmt::format("{} can be set at creation only; delete the {} and create it anew",
+                       word.substr(0, word.find('=')), spec.resource->singular);
+  }
+
   std::string unknown_word(const CLI::App& at, const std::string& word) {
     const bool is_option = word.size() > 1 && word[0] == '-';
+    if (std::string text = creation_only(*spec_of_.at(&at), word); !text.empty()) return text;
     std::vector<std::string> known;
     if (is_option) {
       // Options of parents may follow too.

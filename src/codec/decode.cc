@@ -268,8 +268,9 @@ class Decoder {
         remedy = "write " + std::string(expected_form(field.kind));
       }
     }
-    const bool mistyped =
-        node.kind == Node::Kind::number || node.kind == Node::Kind::boolean || !node.is_scalar();
+    // A number in the place of one is of another kind: negative, or no whole one.
+    const bool mistyped = (node.kind == Node::Kind::number && field.kind != ValueKind::number) ||
+                          node.kind == Node::Kind::boolean || !node.is_scalar();
     const std::string wanted = field.is_reference() ? "a reference to a " + field.target().singular
                                                     : std::string(kind_name(field.kind));
     if (mistyped || (node.kind == Node::Kind::text &&

@@ -150,6 +150,9 @@ TEST(Decode, JsonTypesAreHeld) {
       {R"({"admin_up":"true"})", "admin_up: expected a boolean, found a string"},
       {R"({"admin_up":1})", "admin_up: expected a boolean, found a number"},
       {R"({"addresses":[1]})", "addresses[0]: expected an IP address, found a number"},
+      {R"({"storm_limit":"3"})", "storm_limit: expected a number, found a string"},
+      {R"({"storm_limit":-3})", "storm_limit: '-3' is not a number; write a whole number"},
+      {R"({"storm_limit":1.5})", "storm_limit: '1.5' is not a number; write a whole number"},
   };
   for (const auto& [text, says] : cases) {
     v1::Port p;

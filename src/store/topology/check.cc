@@ -105,9 +105,9 @@ class Check {
       if (auto n = parse<v1::RouterNetworks>(path, value)) networks_[path] = std::move(*n);
       return;
     }
-    if (area == "u" && parts.size() == 6) {
-      if (auto claim = parse<v1::UniqueClaim>(path, value))
-        claims_.sort_in(path, std::move(*claim), version_of(path));
+    if (area == "u" && parts.size() == 6 && is_claimed(parts[2])) {
+      // Whoever else has a part in it we could only leave out.
+      if (!claims_.sort_in(path, value, version_of(path))) report_.foreign = true;
       return;
     }
     if (area == "b" && parts.size() == 4) {
@@ -138,6 +138,8 @@ class Check {
     if (path == level_path()) {
       if (value.empty() || value.find_first_not_of("0123456789") != std::string::npos) {
         problem("{}: holds no level", path);
+      } else if (std::strtoul(value.c_str(), nullptr, 10) > kSchemaLevel) {
+        report_.foreign = true;
       }
       return;
     }

@@ -2,6 +2,7 @@
 #include "store/topology/claims.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "packet/addr.h"
 #include "plexus/v1/resources.pb.h"
@@ -137,6 +138,18 @@ std::vector<Claim> claims_of(const google::protobuf::Message& resource, const Uu
   add_service_claims(claims, resource, place);
   sort_claims(claims);
   return claims;
+}
+
+bool is_claimed(std::string_view what) {
+  static constexpr std::string_view kWhat[] = {
+      "host.interface",     "bridge.mac",         "bridge.address", "bridge.dhcp",
+      "router.floating-ip", "router.vip",         "port.vlan",      "router.floating-inside",
+      "pool.member",        "router.snat-address"};
+  if (std::find(std::begin(kWhat), std::end(kWhat), what) != std::end(kWhat)) return true;
+  constexpr std::string_view kName = ".name";
+  if (!what.ends_with(kName)) return false;
+  what.remove_suffix(kName.size());
+  return find_resource_type(what) != nullptr;
 }
 
 Claim address_claim(const Uuid& bridge, const std::string& address) {

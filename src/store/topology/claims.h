@@ -10,6 +10,7 @@
 #include <google/protobuf/message.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/ids.h"
@@ -33,6 +34,9 @@ struct Claim {
 /// translations claim on bridges.
 [[nodiscard]] std::vector<Claim> claims_of(const google::protobuf::Message& resource,
                                            const Uuid& place);
+
+/// Whether `what` of a path /p1/u/<what>/... is a value that this program knows of.
+[[nodiscard]] bool is_claimed(std::string_view what);
 
 /// An address on a bridge as a claim without owner and field.
 [[nodiscard]] Claim address_claim(const Uuid& bridge, const std::string& address);

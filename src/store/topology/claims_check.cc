@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "plexus/v1/resources.pb.h"
+#include "store/topology/convert.h"
 #include "store/topology/layout.h"
 #include "store/topology/schema.h"
 
@@ -42,6 +43,27 @@ std::string owner_of(const v1::UniqueClaim& claim) {
 }
 
 }  // namespace
+
+bool ClaimsCheck::sort_in(const std::string& path, const std::string& value, int64_t version) {
+  Stored& stored = stored_[path];
+  stored.version = version;
+  stored.damaged = !stored.claim.ParseFromString(value);
+  return stored.damaged || fully_known(stored.claim);
+}
+
+std::string ClaimsCheck::wrong(const Stored& stored, const std::optional<Expected>& expected) {
+  if (stored.damaged) {
+    return "cannot be decoded; " +
+           (expected ? expected->who + " has the value" : std::string("nobody has the value"));
+  }
+  if (!fully_known(stored.claim)) return "has parts that this program does not know";
+  const std::string owner = owner_of(stored.claim);
+  if (!expected) return "belongs to " + owner + ", which does not have the value";
+  if (stored.claim.id() != expected->claim.id() ||
+      stored.claim.router() != expected->claim.router())
+    return "belongs to " + owner + ", but " + expected->who + " has the value";
+  return "does not say which translations of " + owner + " have the address";
+}
 
 std::vector<Claim> ClaimsCheck::claims(const Message& object, const Find& find) const {
   Uuid place;
@@ -101,22 +123,15 @@ void ClaimsCheck::run(const std::map<std::string, std::unique_ptr<Message>>& obj
       remedies.emplace_back(Create{path, is, access_of(path)});
       continue;
     }
-    const v1::UniqueClaim& stored = found->second.claim;
-    if (stored.SerializeAsString() == is) continue;
-    if (stored.id() != expected.claim.id() || stored.router() != expected.claim.router()) {
-      problems.push_back(fmt::format("{}: belongs to {}, but {} has the value", path,
-                                     owner_of(stored), expected.who));
-    } else {
-      problems.push_back(fmt::format("{}: does not say which translations of {} have the address",
-                                     path, owner_of(stored)));
-    }
+    const Stored& stored = found->second;
+    if (!stored.damaged && stored.claim.SerializeAsString() == is) continue;
+    problems.push_back(path + ": " + wrong(stored, expected));
     // Whose it is, is not for us to say.
-    if (!expected.contested) remedies.emplace_back(Set{path, is, found->second.version, {}});
+    if (!expected.contested) remedies.emplace_back(Set{path, is, stored.version, {}});
   }
   for (const auto& [path, stored] : stored_) {
     if (expected_.contains(path)) continue;
-    problems.push_back(fmt::format("{}: belongs to {}, which does not have the value", path,
-                                   owner_of(stored.claim)));
+    problems.push_back(path + ": " + wrong(stored, std::nullopt));
     remedies.emplace_back(Delete{path, stored.version});
   }
 }

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,9 +26,8 @@ class ClaimsCheck {
   using Find =
       std::function<const Message*(const google::protobuf::Descriptor& type, const Uuid& id)>;
 
-  void sort_in(const std::string& path, v1::UniqueClaim claim, int64_t version) {
-    stored_[path] = {std::move(claim), version};
-  }
+  /// False: it has parts that this program does not know. One that cannot be decoded is damaged, and can be mended.
+  [[nodiscard]] bool sort_in(const std::string& path, const std::string& value, int64_t version);
   /// All resources, by path. Adds what is wrong, a sentence each, and what would mend it: claims are what the resources say.
   void run(const std::map<std::string, std::unique_ptr<Message>>& objects, const Find& find,
            std::vector<std::string>& problems, std::vector<Step>& remedies);
@@ -36,6 +36,7 @@ class ClaimsCheck {
   struct Stored {
     v1::UniqueClaim claim;
     int64_t version = 0;
+    bool damaged = false;
   };
   struct Expected {
     v1::UniqueClaim claim;
@@ -43,6 +44,9 @@ class ClaimsCheck {
     bool contested = false;  ///< another one does, too
   };
   [[nodiscard]] std::vector<Claim> claims(const Message& object, const Find& find) const;
+  /// What is wrong with a record of which resources say something else; nullopt: nobody has the value.
+  [[nodiscard]] static std::string wrong(const Stored& stored,
+                                         const std::optional<Expected>& expected);
   void expect(const std::string& path, const Message& object, const Find& find,
               std::vector<std::string>& problems);
 

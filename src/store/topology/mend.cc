@@ -3,6 +3,8 @@
 
 #include <vector>
 
+#include "store/topology/change_log.h"
+
 namespace plexus::store {
 namespace {
 
@@ -17,9 +19,31 @@ size_t bytes_of(const Step& step) {
   return 0;
 }
 
+/// conflict: somebody has changed resources since the log was at `before`. What was read of them may be half of that change; it
+/// showed unique values of objects that were not read, and mending would take them away.
+Result<void> still_at(Store& store, const LogRange& before) {
+  if (auto synced = store.sync(); !synced.ok()) return synced.error();
+  auto now = log_range(store);
+  if (!now.ok()) return now.error();
+  if (now->next == before.next) return Ok{};
+  return Error{ErrorCode::conflict, "resources have changed meanwhile"};
+}
+
+/// Whatever a record was when it was read, it is not so any more.
+Error somebody_writes(Error error) {
+  const bool raced = error.code == ErrorCode::exists || error.code == ErrorCode::not_found ||
+                     error.code == ErrorCode::in_use;
+  if (raced) error.code = ErrorCode::conflict;
+  return error;
+}
+
 }  // namespace
 
 Result<Mended> mend_store(Store& store) {
+  // What others wrote before must be there for us, too.
+  if (auto synced = store.sync(); !synced.ok()) return synced.error();
+  auto log = log_range(store);
+  if (!log.ok()) return log.error();
   auto report = check_store(store);
   if (!report.ok()) return report.error();
   Mended mended;
@@ -27,7 +51,8 @@ Result<Mended> mend_store(Store& store) {
   size_t bytes = 0;
   const auto flush = [&]() -> Result<void> {
     if (part.empty()) return Ok{};
-    if (auto done = store.transact(part); !done.ok()) return done.error();
+    if (auto still = still_at(store, *log); !still.ok()) return still;
+    if (auto done = store.transact(part); !done.ok()) return somebody_writes(done.error());
     mended.records += part.size();
     part.clear();
     bytes = 0;

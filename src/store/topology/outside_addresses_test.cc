@@ -12,6 +12,7 @@
 #include "store/topology/layout.h"
 #include "store/topology/mend.h"
 #include "store/topology/rover.h"
+#include "store/topology/schema.h"
 #include "store/topology/topology_fixture.h"
 
 namespace plexus::store {
@@ -28,6 +29,20 @@ class RivalStore : public CountingStore {
  public:
   using CountingStore::CountingStore;
   std::function<void()> rival;
+  /// Changes something while all is read: objects are read before, unique values after.
+  std::function<void()> scan_rival;
+  Result<std::vector<std::pair<std::string, Record>>> scan(std::string_view directory) override {
+    auto before = CountingStore::scan(directory);
+    if (!scan_rival || !before.ok()) return before;
+    std::exchange(scan_rival, nullptr)();
+    auto after = CountingStore::scan(directory);
+    if (!after.ok()) return after;
+    const auto is_late = [](const auto& record) { return record.first >= "/p1/u"; };
+    std::erase_if(*before, is_late);
+    std::erase_if(*after, [&](const auto& record) { return !is_late(record); });
+    before->insert(before->end(), after->begin(), after->end());
+    return before;
+  }
   Result<Revision> transact(const std::vector<Step>& wanted) override {
     if (rival) std::exchange(rival, nullptr)();
     return CountingStore::transact(wanted);
@@ -420,6 +435,75 @@ TEST_F(OutsideAddressesTest, MendTouchesNothingThatItDoesNotKnow) {
   EXPECT_TRUE(mended->left.foreign);
   ASSERT_TRUE(store_->transact({Delete{"/p1/o/newthing/00/x", 1}}).ok());
   EXPECT_EQ(mend_store(*store_)->records, 1u);
+}
+
+TEST_F(OutsideAddressesTest, MendTouchesNothingOfANewerProgram) {
+  create(floating(red_, "203.0.113.10"));
+  const auto record = store_->get(claim_of("203.0.113.10"));
+  ASSERT_TRUE(store_->transact({Delete{claim_of("203.0.113.10"), (*record)->version}}).ok());
+  const auto mends_nothing = [&](const char* what) {
+    auto mended = mend_store(*store_);
+    ASSERT_TRUE(mended.ok()) << what << ": " << mended.error().message;
+    EXPECT_EQ(mended->records, 0u) << what;
+    EXPECT_TRUE(mended->left.foreign) << what;
+  };
+  // Values that this program does not know of, of resources that it knows all of.
+  v1::UniqueClaim claim;
+  claim.set_id(red_up_.id());
+  const std::string other = claim_path("router.shadow", Uuid::from_bytes(red_.id())->str(), "x");
+  ASSERT_TRUE(store_->transact({Create{other, claim.SerializeAsString()}}).ok());
+  mends_nothing("another value");
+  ASSERT_TRUE(store_->transact({Delete{other, 1}}).ok());
+  // Another part of one that it knows.
+  const std::string own = claim_of("203.0.113.1");
+  const auto stored = store_->get(own);
+  ASSERT_TRUE((*stored).has_value());
+  claim.GetReflection()->MutableUnknownFields(&claim)->AddVarint(1000, 1);
+  ASSERT_TRUE(store_->transact({Set{own, claim.SerializeAsString(), (*stored)->version, {}}}).ok());
+  mends_nothing("another part");
+  EXPECT_THAT(problems(), Contains(HasSubstr("203.0.113.1: has parts that this program does not")));
+  ASSERT_TRUE(store_->transact({Set{own, (*stored)->value, (*stored)->version + 1, {}}}).ok());
+  // A cloud that is at a level that it does not know.
+  ASSERT_TRUE(store_->transact({Create{level_path(), std::to_string(kSchemaLevel + 1)}}).ok());
+  mends_nothing("a higher level");
+  ASSERT_TRUE(store_->transact({Delete{level_path(), 1}}).ok());
+  EXPECT_EQ(mend_store(*store_)->records, 1u);
+}
+
+TEST_F(OutsideAddressesTest, ADamagedValueIsMended) {
+  create(floating(red_, "203.0.113.10"));
+  for (const std::string& path : {claim_of("203.0.113.10"), claim_of("203.0.113.77")}) {
+    const auto record = store_->get(path);
+    const Step step = *record ? Step{Set{path, "\x0a\x10half", (*record)->version, {}}}
+                              : Step{Create{path, "\x0a\x10half"}};
+    ASSERT_TRUE(store_->transact({step}).ok());
+  }
+  EXPECT_THAT(problems(), Contains(HasSubstr("203.0.113.10: cannot be decoded; floating-ip")));
+  EXPECT_THAT(problems(), Contains(HasSubstr("203.0.113.77: cannot be decoded; nobody")));
+  EXPECT_EQ(mend_store(*store_)->records, 2u);
+  EXPECT_THAT(problems(), IsEmpty());
+  EXPECT_FALSE(claimed("203.0.113.77"));
+}
+
+TEST_F(OutsideAddressesTest, MendGivesWayToWhoeverWrites) {
+  RivalStore rivals(*store_);
+  // The value is seen, the object is not: it must not be taken for nobody's.
+  rivals.scan_rival = [&] { create(floating(red_, "203.0.113.10")); };
+  auto mended = mend_store(rivals);
+  ASSERT_FALSE(mended.ok());
+  EXPECT_EQ(mended.error().code, ErrorCode::conflict) << mended.error().message;
+  EXPECT_TRUE(claimed("203.0.113.10"));
+  EXPECT_THAT(problems(), IsEmpty());
+  // What is missing has been written by somebody else.
+  const auto record = store_->get(claim_of("203.0.113.10"));
+  ASSERT_TRUE(store_->transact({Delete{claim_of("203.0.113.10"), (*record)->version}}).ok());
+  rivals.rival = [&] {
+    ASSERT_TRUE(store_->transact({Create{claim_of("203.0.113.10"), (*record)->value}}).ok());
+  };
+  mended = mend_store(rivals);
+  ASSERT_FALSE(mended.ok());
+  EXPECT_EQ(mended.error().code, ErrorCode::conflict) << mended.error().message;
+  EXPECT_EQ(mend_store(rivals)->records, 0u);
 }
 
 /// Each of these pairs would leave a claim too few or too many if the one did not see the other.

@@ -309,8 +309,8 @@ class Command {
     fmt::print(err_, "plexus-store: {} records mended\n", mended->records);
     if (mended->left.foreign) {
       fmt::print(err_,
-                 "plexus-store: the store holds what this program does not know, so it mends "
-                 "nothing: use a newer one\n");
+                 "plexus-store: the store holds what this program does not know or cannot decode, "
+                 "so it mends nothing: use a newer one, or load a dump\n");
     }
     return show(mended->left);
   }
