@@ -87,7 +87,9 @@ state::Standing Simulation::standing_of_made(const Journey& j) const {
     standing.state = state::ConnectionState::related;
     standing.reply = !(tracked_ && standing_.reply);
   }
-  if (made.kind == state::SightingKind::tracked && made.tuple.echo == state::EchoRole::reply) {
+  // Of TCP devices make resets only.
+  if (made.kind == state::SightingKind::tracked &&
+      (made.tuple.echo == state::EchoRole::reply || made.tuple.protocol == ip_proto::kTcp)) {
     standing.state = state::ConnectionState::established;
     standing.reply = true;
   }

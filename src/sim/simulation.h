@@ -354,6 +354,9 @@ class Simulation {
   /// `answers`: it was asked; it is told then even though it is known.
   void learn(Journey& j, const model::Router& router, const model::Port& in, const IpAddr& address,
              const MacAddr& mac, bool answers = false);
+  /// For the router itself, of a protocol that it does not speak: dropped, and told as any host would.
+  void refuse_at_router(Journey& j, const model::Router& router, const model::Port& in,
+                        uint8_t protocol);
   /// The question for `target`, an address of `in`, is answered by `reply`: in place, for its whole class, when the
   /// question is a plain one and the reply goes back to where it came from and nowhere else; true then.
   [[nodiscard]] bool answer_neighbour(Journey& j, const model::Port& in, const IpAddr& target,
