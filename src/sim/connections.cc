@@ -157,6 +157,21 @@ bool Simulation::of_untranslated_connection() const {
          !standing_.opens_anew && !connections_.table->is_translated(*standing_.number);
 }
 
+bool Simulation::leaves_as_answer(Journey& j) {
+  if (j.mask == nullptr || j.ends_elsewhere || !tracked_ || !standing_.reply ||
+      sighting_.kind != state::SightingKind::tracked || connection() == nullptr ||
+      !connections_.table->is_translated(*standing_.number))
+    return true;
+  const state::Tuple here = tuple_here(j);
+  if (here == connection()->leaving(state::Direction::reply)) return true;
+  drop(j, DropReason::translation_failed, DeviceKind::packet, {}, {},
+       trace_ == nullptr ? std::string()
+                         : fmt::format("is an answer that would leave as {}: what its connection "
+                                       "was translated by is gone",
+                                       here.str()));
+  return false;
+}
+
 bool Simulation::begins_connection() const {
   return tracked_ && entered_by_ != nullptr && sighting_.kind == state::SightingKind::tracked &&
          standing_.state == state::ConnectionState::new_ &&
