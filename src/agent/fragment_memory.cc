@@ -2,6 +2,7 @@
 #include "agent/fragment_memory.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "packet/fragment.h"
 #include "sim/fragments.h"
@@ -67,8 +68,8 @@ bool FragmentMemory::note_ways(const sim::Outcome& outcome, Done& done) {
   return !done.ways.empty();
 }
 
-void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outcome, uint64_t epoch,
-                              MonoTime now, const Waits& waits) {
+void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outcome, MonoTime now,
+                              const Waits& waits) {
   const auto place = fragment_of(first.parsed, first.frame);
   if (!place) return;
   if (now >= next_look_) forget(now);
@@ -83,13 +84,14 @@ void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outc
   for (Actions& way : done.ways)
     for (Copy& copy : way.copies) copy.rewrite.tp_src.reset(), copy.rewrite.tp_dst.reset();
   done.end = place->offset + place->length;
+  done.of_first = match_of(first.key, outcome.mask);
   done.mask = outcome.mask;
   done.mask.ip_frag = done.mask.tcp_flags = 0;
   done.mask.tp_src = done.mask.tp_dst = Be16();
   if (first.key.is_ipv6()) done.mask.ip_proto = 0;
   done.key = first.key & done.mask;
   done.waits = waits;
-  done.epoch = epoch;
+  done.dependencies = outcome.dependencies;
   done.until = now + kKept;
   OfPort& port = ports_[at];
   if (port.size() == kOfOnePort) port.pop_front();
@@ -104,8 +106,26 @@ const FragmentMemory::Done* FragmentMemory::find(const FragmentKey& key, MonoTim
   return found == port->second.rend() || now >= found->second.until ? nullptr : &found->second;
 }
 
+void FragmentMemory::publish(std::span<const TagChange> changes) {
+  if (changes.empty() || ports_.empty()) return;
+  std::unordered_multimap<Tag, const TagChange*> by_tag;
+  for (const TagChange& change : changes) by_tag.emplace(change.tag, &change);
+  const auto touched = [&](const Done& done, const Dependency& dependency) {
+    const auto [begin, end] = by_tag.equal_range(dependency.tag);
+    return std::any_of(begin, end, [&](const auto& of_tag) {
+      const std::optional<Match>& region = of_tag.second->region;
+      return !region || dependency.rewritten || region->meets(done.of_first);
+    });
+  };
+  for (auto& [number, port] : ports_)
+    for (auto& [key, done] : port)
+      done.outdated =
+          done.outdated || std::any_of(done.dependencies.begin(), done.dependencies.end(),
+                                       [&](const Dependency& d) { return touched(done, d); });
+}
+
 FragmentMemory::Followed FragmentMemory::follow(const sim::Packet& later, sim::Outcome& outcome,
-                                                uint64_t epoch, MonoTime now) {
+                                                MonoTime now) {
   const auto place = fragment_of(later.parsed, later.frame);
   if (!place) return {Answer::by_itself, {}};
   if (outcome.follows_first && place->offset < least_header(later.key.ip_proto))
@@ -115,7 +135,7 @@ FragmentMemory::Followed FragmentMemory::follow(const sim::Packet& later, sim::O
   if (done->parked) return {Answer::waits, done->waits};
   if (!outcome.follows_first) return {Answer::by_itself, {}};
   // Its own first one may be still to come: identifications are used again.
-  if (done->epoch != epoch) return {};
+  if (done->outdated) return {};
   if (!((later.key & done->mask) == done->key)) return {Answer::by_itself, {}};
   if (place->offset < done->end) return {Answer::refused, {}};
   if (!take_ways(*done, later, outcome)) return {Answer::by_itself, {}};

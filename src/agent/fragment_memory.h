@@ -3,8 +3,8 @@
 // ports, and belong to no connection: filters that ask for ports, stateful security groups and translations can say
 // something about the first one only (RFC 1858, 3128; RFC 4787 REQ-14).
 //
-// Only where they enter, for a moment, and under the topology of that moment. A port that sends many has its oldest
-// forgotten, not those of others. A first one that waits is remembered as that: those that follow wait behind it.
+// Only where they enter, for a moment, and as long as nothing changes that the first one's answer depends on. A port that sends
+// many has its oldest forgotten, not those of others. A first one that waits is remembered as that: those that follow wait behind it.
 //
 // Threads: none; the worker's.
 #pragma once
@@ -14,10 +14,13 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "base/clock.h"
+#include "flow/match.h"
+#include "flow/tag.h"
 #include "sim/simulate.h"
 #include "state/connection_table.h"
 
@@ -48,17 +51,17 @@ class FragmentMemory {
     /// Whose packets are held as long as others have to be told of it.
     std::optional<state::ConnectionNumber> connection = {};
   };
-  /// What became of a first fragment; `epoch` is of the topology that it was asked of. With what leads no others an earlier packet
-  /// of the same identification is forgotten.
-  void remember(const sim::Packet& first, const sim::Outcome& outcome, uint64_t epoch, MonoTime now,
+  /// What became of a first fragment. With what leads no others an earlier packet of the same identification is forgotten.
+  void remember(const sim::Packet& first, const sim::Outcome& outcome, MonoTime now,
                 const Waits& waits);
-  void remember(const sim::Packet& first, const sim::Outcome& outcome, uint64_t epoch,
-                MonoTime now) {
-    remember(first, outcome, epoch, now, Waits{});
+  void remember(const sim::Packet& first, const sim::Outcome& outcome, MonoTime now) {
+    remember(first, outcome, now, Waits{});
   }
+  /// The topology changes: what became of first fragments whose answers these changes touch is no longer done.
+  void publish(std::span<const TagChange> changes);
 
   enum class Answer : uint8_t {
-    unknown,  ///< nobody knows its first one (yet, or any more, or under this topology)
+    unknown,  ///< nobody knows its first one (yet, or any more, or as things are now)
     by_itself,  ///< that one is another's in more than the ports (MACs, tags, TTL), or no way for this one
     followed,  ///< the outcome is that of its first one, ports aside; cut, where that asks for it
     refused,  ///< it would put other ports or flags in place of those that were, or will be, looked at: dropped
@@ -69,8 +72,7 @@ class FragmentMemory {
     Waits waits;
   };
   /// Of a later fragment, with its outcome as the simulation has it: for follows_first, or postponed.
-  [[nodiscard]] Followed follow(const sim::Packet& later, sim::Outcome& outcome, uint64_t epoch,
-                                MonoTime now);
+  [[nodiscard]] Followed follow(const sim::Packet& later, sim::Outcome& outcome, MonoTime now);
   /// Of all ports.
   [[nodiscard]] size_t size() const;
 
@@ -83,7 +85,9 @@ class FragmentMemory {
     sim::DropReason reason = sim::DropReason::none;
     bool parked = false;
     Waits waits;
-    uint64_t epoch = 0;
+    Match of_first;  ///< the first one's class
+    std::vector<Dependency> dependencies;
+    bool outdated = false;  ///< one of them has changed
     MonoTime until;
   };
   /// The newest at the end.

@@ -57,18 +57,17 @@ class FragmentMemoryTest : public testing::TestWithParam<bool> {
  protected:
   FragmentMemoryTest() : all_(fragments(spec(GetParam()))) {
     const sim::Packet first = packet(all_[0]);
-    memory_.remember(first, translated(first), 1, kNow);
+    memory_.remember(first, translated(first), kNow);
   }
-  FragmentMemory::Answer answer(const Frame& later, uint64_t epoch = 1, MonoTime now = kNow,
-                                DpPort port = kPort) {
+  FragmentMemory::Answer answer(const Frame& later, MonoTime now = kNow, DpPort port = kPort) {
     outcome_.clear();
     outcome_.follows_first = true;
-    const auto out = memory_.follow(packet(later, port), outcome_, epoch, now).answer;
+    const auto out = memory_.follow(packet(later, port), outcome_, now).answer;
     EXPECT_FALSE(outcome_.cacheable);
     return out;
   }
-  bool follows(const Frame& later, uint64_t epoch = 1, MonoTime now = kNow, DpPort port = kPort) {
-    if (answer(later, epoch, now, port) != Answer::followed) return false;
+  bool follows(const Frame& later, MonoTime now = kNow, DpPort port = kPort) {
+    if (answer(later, now, port) != Answer::followed) return false;
     EXPECT_EQ(outcome_.verdict, sim::Verdict::forward);
     EXPECT_EQ(outcome_.actions.copies.size(), 1u);
     const Rewrite& rewrite = outcome_.actions.copies.at(0).rewrite;
@@ -96,7 +95,7 @@ TEST_P(FragmentMemoryTest, NotThoseOfAnotherPacket) {
   other = spec(GetParam());
   other.src = *IpAddr::parse(GetParam() ? "fd00::3" : "10.0.0.3");
   EXPECT_FALSE(follows(fragments(other)[1]));
-  EXPECT_FALSE(follows(all_[1], 1, kNow, DpPort{8}));
+  EXPECT_FALSE(follows(all_[1], kNow, DpPort{8}));
 }
 
 TEST_P(FragmentMemoryTest, NotThoseThatDifferInMoreThanThePorts) {
@@ -147,7 +146,7 @@ TEST_P(FragmentMemoryTest, OneLargerThanItsFirstIsCutForTheWay) {
   const sim::Packet first = packet(all[0]);
   sim::Outcome outcome = translated(first);
   outcome.actions.mtu = 100;
-  memory_.remember(first, outcome, 1, kNow);
+  memory_.remember(first, outcome, kNow);
   const auto later = answer(all[1]);
   if (GetParam()) {
     EXPECT_EQ(later, Answer::by_itself) << "nobody cuts IPv6 on its way";
@@ -183,7 +182,7 @@ TEST_P(FragmentMemoryTest, WhatWasCutFurtherLeadsTheOthersInPieces) {
   outcome.actions = {};
   for (int piece = 0; piece < 2; ++piece)
     outcome.generated.push_back({all[0], way, sim::GeneratedKind::fragment, RouterId{}});
-  memory_.remember(first, outcome, 1, kNow);
+  memory_.remember(first, outcome, kNow);
   EXPECT_TRUE(follows(all[1])) << "as it is: small enough, and once";
 }
 
@@ -196,20 +195,20 @@ TEST_P(FragmentMemoryTest, AFirstThatWaitsHasTheOthersWait) {
   outcome.verdict = sim::Verdict::postpone;
   outcome.actions = {};
   outcome.leads_fragments = false;
-  memory_.remember(first, outcome, 1, kNow, {.ticket = 5});
+  memory_.remember(first, outcome, kNow, {.ticket = 5});
   for (const bool asked : {true, false}) {
     outcome_.clear();
     outcome_.verdict = sim::Verdict::postpone;
     outcome_.follows_first = asked;
-    const auto there = memory_.follow(packet(all[1]), outcome_, 2, kNow);
+    const auto there = memory_.follow(packet(all[1]), outcome_, kNow);
     EXPECT_EQ(there.answer, Answer::waits) << "under whatever topology";
     EXPECT_EQ(there.waits.ticket, 5u);
   }
   // Which of those that wait by themselves does nothing for others.
-  memory_.remember(first, translated(first), 1, kNow);
+  memory_.remember(first, translated(first), kNow);
   outcome_.clear();
   outcome_.verdict = sim::Verdict::postpone;
-  EXPECT_EQ(memory_.follow(packet(all[1]), outcome_, 1, kNow).answer, Answer::by_itself);
+  EXPECT_EQ(memory_.follow(packet(all[1]), outcome_, kNow).answer, Answer::by_itself);
 }
 
 TEST_P(FragmentMemoryTest, TwoNetworksBehindOneInterface) {
@@ -222,7 +221,7 @@ TEST_P(FragmentMemoryTest, TwoNetworksBehindOneInterface) {
   const sim::Packet first = packet(other);
   sim::Outcome outcome = translated(first);
   outcome.actions.copies[0].output = LocalOutput{DpPort{10}};
-  memory_.remember(first, outcome, 1, kNow);
+  memory_.remember(first, outcome, kNow);
   ASSERT_TRUE(follows(all_[1]));
   EXPECT_EQ(outcome_.actions.copies[0].output, Output(LocalOutput{DpPort{9}}));
   ASSERT_TRUE(follows(tagged(all_[1])));
@@ -234,12 +233,12 @@ TEST(FragmentMemory, IPv6FragmentsMayNameDifferentProtocols) {
   // The destination options of the first one stand behind its fragment header: the later one names those, not UDP.
   const auto all = fragments(spec(true));
   const sim::Packet first = packet(all[0]);
-  memory.remember(first, translated(first), 1, kNow);
+  memory.remember(first, translated(first), kNow);
   Frame later = all[1];
   later[14 + 40] = 60;
   sim::Outcome outcome;
   outcome.follows_first = true;
-  EXPECT_EQ(memory.follow(packet(later), outcome, 1, kNow).answer, Answer::followed);
+  EXPECT_EQ(memory.follow(packet(later), outcome, kNow).answer, Answer::followed);
 }
 
 TEST(FragmentMemory, FloodsOfOneBridgeForgetNothingOfAnother) {
@@ -249,14 +248,14 @@ TEST(FragmentMemory, FloodsOfOneBridgeForgetNothingOfAnother) {
     one.ipv4_id = id;
     const auto all = fragments(one, id);
     const sim::Packet first = sim::packet_of(all[0], kTunnelPort, key);
-    memory.remember(first, translated(first), 1, kNow);
+    memory.remember(first, translated(first), kNow);
     return all[1];
   };
   const Frame quiet = remember(5, 1);
   for (uint16_t id = 0; id < 2 * FragmentMemory::kOfOnePort; ++id) (void)remember(6, id);
   sim::Outcome outcome;
   outcome.follows_first = true;
-  EXPECT_EQ(memory.follow(sim::packet_of(quiet, kTunnelPort, 5), outcome, 1, kNow).answer,
+  EXPECT_EQ(memory.follow(sim::packet_of(quiet, kTunnelPort, 5), outcome, kNow).answer,
             Answer::followed);
 }
 
@@ -264,14 +263,62 @@ TEST_P(FragmentMemoryTest, AnIdentificationThatIsUsedAgainIsAnotherPackets) {
   const sim::Packet first = packet(all_[0]);
   sim::Outcome outcome = translated(first);
   outcome.leads_fragments = false;
-  memory_.remember(first, outcome, 1, kNow);
+  memory_.remember(first, outcome, kNow);
   EXPECT_FALSE(follows(all_[1]));
 }
 
-TEST_P(FragmentMemoryTest, NotForLongAndNotUnderAnotherTopology) {
-  EXPECT_EQ(answer(all_[1], 2), Answer::unknown) << "its own first one may be still to come";
-  EXPECT_TRUE(follows(all_[1], 1, kNow + FragmentMemory::kKept - std::chrono::seconds(1)));
-  EXPECT_FALSE(follows(all_[1], 1, kNow + FragmentMemory::kKept));
+TEST_P(FragmentMemoryTest, NotForLong) {
+  EXPECT_TRUE(follows(all_[1], kNow + FragmentMemory::kKept - std::chrono::seconds(1)));
+  EXPECT_FALSE(follows(all_[1], kNow + FragmentMemory::kKept));
+}
+
+TEST_P(FragmentMemoryTest, NotWhenSomethingChangesThatTheFirstDependsOn) {
+  const Tag read{TagKind::chain, Uuid::derived("test", "read"), 0},
+      behind{TagKind::routes, Uuid::derived("test", "behind"), 0},
+      other{TagKind::chain, Uuid::derived("test", "other"), 0};
+  const sim::Packet first = packet(all_[0]);
+  sim::Outcome outcome = translated(first);
+  outcome.dependencies = {{read, false}, {behind, true}};
+  // A region of packets: of fragments from that source, to that port.
+  const auto region = [&](const char* v4, const char* v6, uint16_t port,
+                          FragKind kind = FragKind::first) {
+    FlowKey mask, key = first.key;
+    key.set_src_ip(*IpAddr::parse(GetParam() ? v6 : v4));
+    key.tp_dst = Be16(port);
+    key.ip_frag = static_cast<uint8_t>(kind);
+    mask.nw.fill(0xff);
+    mask.tp_dst = Be16(0xffff);
+    mask.ip_frag = 0xff;
+    return match_of(key, mask);
+  };
+  const Match its = region("10.0.0.1", "fd00::1", 53), others = region("10.0.0.3", "fd00::3", 53),
+              other_port = region("10.0.0.1", "fd00::1", 80),
+              later = region("10.0.0.1", "fd00::1", 53, FragKind::later);
+  const struct {
+    const char* what;
+    std::vector<TagChange> changes;
+    bool goes_on;
+  } cases[] = {
+      {"nothing", {}, true},
+      {"something else", {{other, std::nullopt}}, true},
+      {"the same thing, for others", {{other, std::nullopt}, {read, others}}, true},
+      {"the same thing, for another port", {{read, other_port}}, true},
+      {"the same thing, for what is no first fragment", {{read, later}}, true},
+      {"all of it", {{read, std::nullopt}}, false},
+      {"for it, as one of many", {{read, others}, {read, its}}, false},
+      {"what was read behind a rewrite", {{behind, others}}, false},
+  };
+  for (const auto& c : cases) {
+    memory_.remember(first, outcome, kNow);
+    memory_.publish(c.changes);
+    EXPECT_EQ(follows(all_[1]), c.goes_on) << c.what;
+    // Its own first one may be still to come.
+    if (!c.goes_on) {
+      EXPECT_EQ(answer(all_[1]), Answer::unknown) << c.what;
+    }
+    memory_.publish({});
+    EXPECT_EQ(follows(all_[1]), c.goes_on) << c.what;
+  }
 }
 
 TEST_P(FragmentMemoryTest, WhatDevicesTakeIsNotRemembered) {
@@ -281,7 +328,7 @@ TEST_P(FragmentMemoryTest, WhatDevicesTakeIsNotRemembered) {
   const sim::Packet first = packet(waiting[0]);
   sim::Outcome outcome = translated(first);
   outcome.verdict = sim::Verdict::consumed;
-  memory_.remember(first, outcome, 1, kNow);
+  memory_.remember(first, outcome, kNow);
   EXPECT_FALSE(follows(waiting[1]));
   EXPECT_EQ(memory_.size(), 1u);
 }
@@ -292,17 +339,17 @@ TEST_P(FragmentMemoryTest, APortHasOnlyItsOwnShare) {
     one.ipv4_id = id;
     const auto all = fragments(one, id);
     const sim::Packet first = packet(all[0], port);
-    memory_.remember(first, translated(first), 1, kNow);
+    memory_.remember(first, translated(first), kNow);
     return all[1];
   };
   const Frame other = remember(DpPort{8}, 5);
   for (uint16_t id = 100; id < 100 + FragmentMemory::kOfOnePort; ++id) (void)remember(kPort, id);
   EXPECT_EQ(memory_.size(), FragmentMemory::kOfOnePort + 1);
   EXPECT_FALSE(follows(all_[1])) << "the oldest is forgotten";
-  EXPECT_TRUE(follows(other, 1, kNow, DpPort{8}));
+  EXPECT_TRUE(follows(other, kNow, DpPort{8}));
   // What is over goes by itself.
   const sim::Packet first = packet(all_[0]);
-  memory_.remember(first, translated(first), 1, kNow + 2 * FragmentMemory::kKept);
+  memory_.remember(first, translated(first), kNow + 2 * FragmentMemory::kKept);
   EXPECT_EQ(memory_.size(), 1u);
 }
 

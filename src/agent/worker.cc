@@ -40,6 +40,7 @@ void Worker::publish(std::shared_ptr<const model::Snapshot> snapshot,
   epoch_ = epoch;
   connections_.publish(before.get(), *snapshot_, changes, now);
   traces_.publish(*snapshot_);
+  fragments_.publish(changes);
   size_t asked = 0;
   for (const Match& match : flows_.touched_by(changes, options_.max_renewed)) {
     if (asked++ < options_.max_renewed && renew(match, now)) {
@@ -403,7 +404,7 @@ void Worker::give_up(const Parked& p, MonoTime now) {
        p.packets());
   // Those that are still to come follow it.
   if (p.ticket != 0 && outcome.verdict == sim::Verdict::drop)
-    fragments_.remember(packet, outcome, epoch_, now);
+    fragments_.remember(packet, outcome, now);
   send_generated(outcome.generated, now);
   finish_batch();  // before the outcome goes
 }

@@ -11,7 +11,7 @@ bool Worker::follow_first(const sim::Packet& later, Slot& slot, unsigned tries, 
                           bool waited) {
   sim::Outcome& outcome = slot.outcome;
   if (!outcome.follows_first && outcome.verdict != sim::Verdict::postpone) return false;
-  const auto first = fragments_.follow(later, outcome, epoch_, now);
+  const auto first = fragments_.follow(later, outcome, now);
   switch (first.answer) {
     case FragmentMemory::Answer::by_itself:
       return false;
@@ -55,8 +55,7 @@ std::vector<datapath::Upcall> Worker::note_first(const sim::Packet& first,
                                                  std::optional<state::ConnectionNumber> connection,
                                                  MonoTime now) {
   // The ticket is that of the parking which follows, when it is postponed.
-  fragments_.remember(first, outcome, epoch_, now,
-                      {.ticket = next_ticket_, .connection = connection});
+  fragments_.remember(first, outcome, now, {.ticket = next_ticket_, .connection = connection});
   if (early_.size() == 0) return {};
   const auto key = FragmentKey::of(first);
   return key ? early_.take(*key) : std::vector<datapath::Upcall>{};

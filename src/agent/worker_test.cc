@@ -654,7 +654,7 @@ TEST_F(FragmentsTest, OneThatOvertakesItsFirstWaitsAMoment) {
 TEST_F(FragmentsTest, OneThatOvertakesItsFirstWaitsAlsoWhenItsIdentificationWasUsedBeforeAChange) {
   learn("core-green", "10.2.0.5", "02:00:00:00:00:05");
   EXPECT_EQ(send_all({fragment_to_vm5(0), fragment_to_vm5(1)}), (All{0, 1}));
-  publish();
+  learn("core-green", "10.2.0.5", "02:00:00:00:00:06");
   EXPECT_EQ(send_all({fragment_to_vm5(1), fragment_to_vm5(0)}), (All{0, 1}));
   EXPECT_EQ(drops(sim::DropReason::filtered_by_rule), 0u);
 }

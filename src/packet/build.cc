@@ -11,13 +11,14 @@ namespace plexus {
 namespace {
 
 constexpr size_t kEthernet = EthernetView::kSize, kIpv4 = Ipv4View::kMinSize,
-                 kIpv6 = Ipv6View::kSize, kIcmp = IcmpView::kSize;
+                 kIpv6 = Ipv6View::kSize, kIcmp = IcmpView::kSize, kTcp = 20;
 constexpr size_t kMaxQuoteV4 = 548;
 constexpr size_t kMaxQuoteV6 = 1280 - kIpv6 - kIcmp;
 /// RFC 1812 4.3.2.5: ICMP errors go with precedence "internetwork control".
 constexpr uint8_t kErrorTos = 0xc0;
 constexpr size_t kFragmentHeader = 8;
-constexpr uint8_t kFragmentProtocol = 44;
+constexpr uint8_t kFragmentProtocol = 44, kNoNextHeader = 59;
+constexpr uint8_t kFin = 1, kSyn = 2, kRst = 4, kAck = 16;
 
 struct Ethernet {
   MacAddr src, dst;
@@ -178,6 +179,8 @@ TypeCode type_code(IcmpErrorKind kind, bool v6) {
       return v6 ? TypeCode{1, 0} : TypeCode{3, 0};
     case IcmpErrorKind::host_unreachable:
       return v6 ? TypeCode{1, 3} : TypeCode{3, 1};
+    case IcmpErrorKind::protocol_unreachable:
+      return v6 ? TypeCode{4, 1} : TypeCode{3, 2};
     case IcmpErrorKind::port_unreachable:
       return v6 ? TypeCode{1, 4} : TypeCode{3, 3};
     case IcmpErrorKind::admin_prohibited:
@@ -186,6 +189,19 @@ TypeCode type_code(IcmpErrorKind kind, bool v6) {
       return v6 ? TypeCode{2, 0} : TypeCode{3, 4};
   }
   return {3, 0};
+}
+
+/// Where an IPv6 packet that parsed names its upper-layer protocol: in its header, or in the last of those behind it.
+uint32_t protocol_field_of(std::span<const uint8_t> packet) {
+  constexpr uint8_t kHopByHop = 0, kRouting = 43, kDestination = 60;
+  size_t field = 6, here = kIpv6;
+  while (true) {
+    const uint8_t next = packet[field];
+    if (next != kHopByHop && next != kRouting && next != kFragmentProtocol && next != kDestination)
+      return static_cast<uint32_t>(field);
+    field = here;
+    here += next == kFragmentProtocol ? kFragmentHeader : (size_t{packet[here + 1]} + 1) * 8;
+  }
 }
 
 std::vector<Frame> fragment_v4(std::span<const uint8_t> frame, size_t l3, const Ipv4View& ip,
@@ -335,18 +351,49 @@ std::optional<Frame> icmp_error(const IcmpErrorSpec& spec, const ParsedPacket& p
   if (!may_send_icmp_error(parsed, frame)) return std::nullopt;
   const bool v6 = parsed.key.is_ipv6();
   if (spec.from_ip.family != (v6 ? IpFamily::v6 : IpFamily::v4)) return std::nullopt;
-  auto quote = frame.first(parsed.length).subspan(parsed.l3_offset);
-  quote = quote.first(std::min(quote.size(), v6 ? kMaxQuoteV6 : kMaxQuoteV4));
+  const bool protocol = spec.kind == IcmpErrorKind::protocol_unreachable;
+  if (protocol && v6 && parsed.key.ip_proto == kNoNextHeader) return std::nullopt;
+  const auto packet = frame.first(parsed.length).subspan(parsed.l3_offset);
+  const auto quote = packet.first(std::min(packet.size(), v6 ? kMaxQuoteV6 : kMaxQuoteV4));
   std::vector<uint8_t> message(kIcmp + quote.size());
   const TypeCode tc = type_code(spec.kind, v6);
   message[0] = tc.type;
   message[1] = tc.code;
   if (spec.kind == IcmpErrorKind::packet_too_big) put_be32(message, 4, spec.mtu);
+  if (protocol && v6) put_be32(message, 4, protocol_field_of(packet));
   put_bytes(message, kIcmp, quote);
   const Ethernet eth{spec.from_mac, spec.to_mac, types_of(parsed, frame)};
   IpFields ip{spec.from_ip, parsed.key.src_ip()};
   ip.tos = v6 ? uint8_t{0} : kErrorTos;
   return ip_frame(eth, ip, v6 ? ip_proto::kIcmpv6 : ip_proto::kIcmp, message);
+}
+
+std::optional<Frame> tcp_reset(const MacAddr& from_mac, const MacAddr& to_mac,
+                               const ParsedPacket& parsed, std::span<const uint8_t> frame) {
+  const FlowKey& key = parsed.key;
+  if (key.ip_proto != ip_proto::kTcp || key.ip_frag != static_cast<uint8_t>(FragKind::none) ||
+      (key.tcp_flags & kRst) != 0 || !may_send_icmp_error(parsed, frame))
+    return std::nullopt;
+  const auto tcp = frame.first(parsed.length).subspan(parsed.l4_offset);
+  const bool acknowledges = (key.tcp_flags & kAck) != 0;
+  std::vector<uint8_t> m(kTcp);
+  put_be16(m, 0, key.tp_dst.host());
+  put_be16(m, 2, key.tp_src.host());
+  if (acknowledges) {
+    put_be32(m, 4, be32_at(tcp, 8));
+  } else {
+    // All that came is acknowledged.
+    const size_t header = size_t{tcp[12]} / 16 * 4;
+    const auto length = static_cast<uint32_t>(tcp.size() - header) +
+                        ((key.tcp_flags & kSyn) != 0 ? 1u : 0u) +
+                        ((key.tcp_flags & kFin) != 0 ? 1u : 0u);
+    put_be32(m, 8, be32_at(tcp, 4) + length);
+  }
+  m[12] = kTcp / 4 << 4;
+  m[13] = acknowledges ? kRst : kRst | kAck;
+  put_be16(m, 14, 65535);
+  return ip_frame({from_mac, to_mac, types_of(parsed, frame)}, {key.dst_ip(), key.src_ip()},
+                  ip_proto::kTcp, m);
 }
 
 Frame ip_packet(const PacketSpec& spec, uint8_t protocol, std::span<const uint8_t> payload) {

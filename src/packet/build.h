@@ -63,12 +63,13 @@ struct NdAdvertFlags {
                                               const std::optional<IpAddr>& from = std::nullopt);
 
 enum class IcmpErrorKind : uint8_t {
-  time_exceeded,     ///< in transit: 11/0, v6 3/0
-  net_unreachable,   ///< no route: 3/0, v6 1/0
-  host_unreachable,  ///< the neighbour does not answer: 3/1, v6 1/3
-  port_unreachable,  ///< 3/3, v6 1/4
-  admin_prohibited,  ///< 3/13, v6 1/1
-  packet_too_big,    ///< fragmentation needed 3/4 (RFC 1191), v6 2/0; needs `mtu`
+  time_exceeded,         ///< in transit: 11/0, v6 3/0
+  net_unreachable,       ///< no route: 3/0, v6 1/0
+  host_unreachable,      ///< the neighbour does not answer: 3/1, v6 1/3
+  protocol_unreachable,  ///< 3/2, v6 4/1, which points at the field that names the protocol
+  port_unreachable,      ///< 3/3, v6 1/4
+  admin_prohibited,      ///< 3/13, v6 1/1
+  packet_too_big,        ///< fragmentation needed 3/4 (RFC 1191), v6 2/0; needs `mtu`
 };
 /// Who sends an ICMP error, and what about.
 struct IcmpErrorSpec {
@@ -86,9 +87,15 @@ struct IcmpErrorSpec {
 [[nodiscard]] bool may_send_icmp_error(const ParsedPacket& parsed, std::span<const uint8_t> frame);
 /// The error, quoting the IP packet without Ethernet padding: up to 548 bytes of an IPv4 packet
 /// (576 in all, RFC 1812 4.3.2.3), of an IPv6 packet so much that the error has 1,280 bytes at most
-/// (RFC 4443). VLAN tags are kept. Nothing when may_send_icmp_error says no or the family differs.
+/// (RFC 4443). VLAN tags are kept. Nothing when may_send_icmp_error says no or the family differs; nor
+/// `protocol_unreachable` about an IPv6 packet that says itself that it holds nothing (59, RFC 8200 4.7).
 [[nodiscard]] std::optional<Frame> icmp_error(const IcmpErrorSpec& spec, const ParsedPacket& parsed,
                                               std::span<const uint8_t> frame);
+/// The reset that answers a TCP segment to where nobody listens (RFC 9293 3.10.7.1), from the address and port that it
+/// went to. VLAN tags are kept. Nothing about a reset, a fragment, what is no TCP, and where may_send_icmp_error says no.
+[[nodiscard]] std::optional<Frame> tcp_reset(const MacAddr& from_mac, const MacAddr& to_mac,
+                                             const ParsedPacket& parsed,
+                                             std::span<const uint8_t> frame);
 
 // --- Plain packets for tests and scenarios
 // -----------------------------------------------------------------

@@ -181,6 +181,7 @@ TEST(IcmpError, QuotesThePacket) {
       {IcmpErrorKind::time_exceeded, 0, "time-exceeded", "time-exceeded"},
       {IcmpErrorKind::net_unreachable, 0, "unreachable net", "unreachable net"},
       {IcmpErrorKind::host_unreachable, 0, "unreachable host", "unreachable host"},
+      {IcmpErrorKind::protocol_unreachable, 0, "unreachable code 2", "type 4 code 1 rest 0x6"},
       {IcmpErrorKind::port_unreachable, 0, "unreachable port", "unreachable port"},
       {IcmpErrorKind::admin_prohibited, 0, "unreachable admin", "unreachable admin"},
       {IcmpErrorKind::packet_too_big, 1400, "too-big mtu 1400", "too-big mtu 1400"},
@@ -195,14 +196,37 @@ TEST(IcmpError, QuotesThePacket) {
       const auto error = icmp_error(spec, parse_packet(padded), padded);
       ASSERT_TRUE(error);
       const std::string quote = format_hex(std::span(about).subspan(14));
+      // Parameter problem has no words of its own.
+      const bool named = !v6 || c.kind != IcmpErrorKind::protocol_unreachable;
+      const std::string quoted = named ? "quoted" : "payload";
       EXPECT_EQ(format_frame(*error), std::string("eth 02:00:00:00:00:02 > 02:00:00:00:00:01 | ") +
                                           (v6 ? "ipv6 fd00:1::1 > fd00:1::a ttl 64"
                                               : "ipv4 10.0.1.1 > 10.0.1.10 ttl 64 tos 192") +
-                                          " | icmp " + (v6 ? c.v6 : c.v4) + " | quoted hex " +
-                                          quote);
+                                          " | icmp " + (v6 ? c.v6 : c.v4) + " | " + quoted +
+                                          " hex " + quote);
       expect_right(*error);
     }
   }
+}
+
+// RFC 4443 3.4: the pointer is the place of the value that nobody knows.
+TEST(IcmpError, PointsAtTheProtocolBehindExtensionHeaders) {
+  const auto pointer = [](const char* text) -> int64_t {
+    const Frame f = frame_of(text);
+    const auto error =
+        icmp_error({IcmpErrorKind::protocol_unreachable, kMac2, kMac1, kB6}, parse_packet(f), f);
+    return error ? int64_t{be32_at(*error, parse_packet(*error).l4_offset + 4u)} : -1;
+  };
+  EXPECT_EQ(pointer("ipv6 fd00::1 > fd00::2 proto 89 | payload \"x\""), 6);
+  EXPECT_EQ(
+      pointer("ipv6 fd00::1 > fd00::2 proto 89 | ext hop-by-hop 000000000000 | payload \"x\""), 40);
+  EXPECT_EQ(
+      pointer("ipv6 fd00::1 > fd00::2 proto 89 | ext hop-by-hop 000000000000 | ext destination "
+              "0000000000000000000000000000 | payload \"x\""),
+      48);
+  EXPECT_EQ(pointer("ipv6 fd00::1 > fd00::2 proto 89 | frag off 0 more id 1 | payload \"x\""), 40);
+  EXPECT_EQ(pointer("ipv6 fd00::1 > fd00::2 proto 59 | payload \"x\""), -1)
+      << "there is no protocol";
 }
 
 TEST(IcmpError, LongPacketsAreCut) {
@@ -275,6 +299,61 @@ TEST(IcmpError, MaySend) {
               c.may)
         << c.text;
   }
+}
+
+// RFC 9293 3.10.7.1, CLOSED STATE.
+TEST(TcpReset, AnswersEachSegment) {
+  struct {
+    const char *segment, *reset;  ///< nullptr: none
+  } const cases[] = {
+      {"flags S seq 100", "flags RA ack 101"},
+      {"flags S seq 100 | payload \"abc\"", "flags RA ack 104"},
+      {"flags S seq 0xffffffff", "flags RA"},
+      {"flags S seq 100 options 020405b4", "flags RA ack 101"},
+      {"flags F seq 100 | payload \"abc\"", "flags RA ack 104"},
+      {"flags none seq 100", "flags RA ack 100"},
+      {"flags A seq 100 ack 700", "flags R seq 700"},
+      {"flags SA seq 100 ack 700", "flags R seq 700"},
+      {"flags FPA seq 100 ack 700 | payload \"abc\"", "flags R seq 700"},
+      {"flags R seq 100", nullptr},
+      {"flags RA seq 100 ack 700", nullptr},
+  };
+  for (const auto& c : cases) {
+    for (const bool v6 : {false, true}) {
+      const std::string text =
+          std::string(v6 ? "ipv6 fd00::1 > fd00::2" : "ipv4 10.0.0.1 > 10.0.0.2") +
+          " | tcp 1000 > 80 " + c.segment;
+      Frame f = frame_of(text.c_str());
+      f.resize(f.size() + 7);  // Ethernet padding is not acknowledged
+      const auto reset = tcp_reset(kMac2, kMac1, parse_packet(f), f);
+      ASSERT_EQ(reset.has_value(), c.reset != nullptr) << text;
+      if (!reset) continue;
+      EXPECT_EQ(format_frame(*reset),
+                std::string("eth 02:00:00:00:00:02 > 02:00:00:00:00:01 | ") +
+                    (v6 ? "ipv6 fd00::2 > fd00::1 ttl 64" : "ipv4 10.0.0.2 > 10.0.0.1 ttl 64") +
+                    " | tcp 80 > 1000 " + c.reset)
+          << text;
+      expect_right(*reset);
+    }
+  }
+}
+
+TEST(TcpReset, OfWhatMayBeAnsweredOnly) {
+  for (const char* text : {
+           "ipv4 10.0.0.1 > 10.0.0.2 | udp 1 > 2",
+           "ipv4 10.0.0.1 > 10.0.0.2 frag off 0 more | tcp 1 > 2",
+           "ipv4 10.0.0.1 > 255.255.255.255 | tcp 1 > 2",
+           "ipv4 127.0.0.1 > 10.0.0.2 | tcp 1 > 2",
+           "eth 02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff | ipv4 10.0.0.1 > 10.0.0.2 | tcp 1 > 2",
+           "ipv6 :: > fd00::2 | tcp 1 > 2",
+       }) {
+    const Frame f = frame_of(text);
+    EXPECT_FALSE(tcp_reset(kMac2, kMac1, parse_packet(f), f)) << text;
+  }
+  const Frame tagged = with_vlan(frame_of("ipv4 10.0.0.1 > 10.0.0.2 | tcp 1 > 2"), 12);
+  EXPECT_EQ(
+      parse_packet(*tcp_reset(kMac2, kMac1, parse_packet(tagged), tagged)).key.vlan_tci.host(),
+      0x100c);
 }
 
 TEST(Build, NeighbourAnswerTurnsTheQuestionRound) {

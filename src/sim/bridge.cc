@@ -99,6 +99,7 @@ void Simulation::flood_local(Journey& j, const model::Bridge& bridge, const mode
 
 void Simulation::flood_remote(Journey& j, const model::Bridge& bridge) {
   const auto& remote = snapshot_.flood_set(bridge.id).remote;
+  if (!remote.empty() && !leaves_as_answer(j)) return;
   for (const auto& [id, count] : remote) {
     Journey copy = j;
     ++copy.depth;

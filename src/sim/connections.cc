@@ -87,7 +87,9 @@ state::Standing Simulation::standing_of_made(const Journey& j) const {
     standing.state = state::ConnectionState::related;
     standing.reply = !(tracked_ && standing_.reply);
   }
-  if (made.kind == state::SightingKind::tracked && made.tuple.echo == state::EchoRole::reply) {
+  // Of TCP devices make resets only.
+  if (made.kind == state::SightingKind::tracked &&
+      (made.tuple.echo == state::EchoRole::reply || made.tuple.protocol == ip_proto::kTcp)) {
     standing.state = state::ConnectionState::established;
     standing.reply = true;
   }
@@ -153,6 +155,21 @@ const state::Connection* Simulation::connection() {
 bool Simulation::of_untranslated_connection() const {
   return tracked_ && sighting_.kind == state::SightingKind::tracked && standing_.number &&
          !standing_.opens_anew && !connections_.table->is_translated(*standing_.number);
+}
+
+bool Simulation::leaves_as_answer(Journey& j) {
+  if (j.mask == nullptr || j.ends_elsewhere || !tracked_ || !standing_.reply ||
+      sighting_.kind != state::SightingKind::tracked || connection() == nullptr ||
+      !connections_.table->is_translated(*standing_.number))
+    return true;
+  const state::Tuple here = tuple_here(j);
+  if (here == connection()->leaving(state::Direction::reply)) return true;
+  drop(j, DropReason::translation_failed, DeviceKind::packet, {}, {},
+       trace_ == nullptr ? std::string()
+                         : fmt::format("is an answer that would leave as {}: what its connection "
+                                       "was translated by is gone",
+                                       here.str()));
+  return false;
 }
 
 bool Simulation::begins_connection() const {

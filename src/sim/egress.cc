@@ -50,6 +50,7 @@ void Simulation::leave_translated(Journey& j, const model::Port& port) {
 }
 
 void Simulation::leave_exterior(Journey& j, const model::Port& port) {
+  if (!leaves_as_answer(j)) return;
   const model::Binding* binding = snapshot_.binding(port.id);
   if (binding == nullptr || !binding->active) {
     return drop_at(j, DropReason::port_unbound, DeviceKind::port, port, "{}",

@@ -144,6 +144,8 @@ void Simulation::route(Journey& j, const model::Router& router, const model::Por
 void Simulation::translate_and_route(Journey& j, const model::Router& router,
                                      const model::Port& in) {
   depend(translation_kinds_tag(router.id));
+  // What the router translated may have been deleted since; its answers must not leave as they are.
+  if (!tracked_ && answers_translated(j, router)) (void)standing(j);
   if (snapshot_.translations(router.id) == nullptr && translating_ == nullptr &&
       (!tracked_ || (j.mask != nullptr && of_untranslated_connection()))) {
     depend_on_translation(router, j.key.dst_ip(), j.rewrite.ip_dst.has_value());

@@ -229,13 +229,7 @@ void Simulation::to_router(Journey& j, const model::Router& router, const model:
   }
   const uint8_t proto = j.ip_proto();
   const bool icmp = key.is_ipv4() ? proto == ip_proto::kIcmp : proto == ip_proto::kIcmpv6;
-  if (!icmp) {
-    drop_at(j, DropReason::router_port_closed, DeviceKind::router, router,
-            "offers no service of IP protocol {}", proto);
-    if (proto == ip_proto::kTcp || proto == ip_proto::kUdp)
-      send_error(j, router, in, IcmpErrorKind::port_unreachable);
-    return;
-  }
+  if (!icmp) return refuse_at_router(j, router, in, proto);
   const uint16_t type = j.tp_src();
   if (key.is_ipv6() &&
       (type == icmpv6_type::kNeighbourSolicit || type == icmpv6_type::kNeighbourAdvert)) {
@@ -259,15 +253,47 @@ void Simulation::to_router(Journey& j, const model::Router& router, const model:
   send_routed(j, router, in, std::move(*reply), "echo reply", GeneratedKind::echo_reply);
 }
 
+void Simulation::refuse_at_router(Journey& j, const model::Router& router, const model::Port& in,
+                                  uint8_t protocol) {
+  const bool tcp = protocol == ip_proto::kTcp;
+  // What is damaged says nothing, not even whom to tell (RFC 9293 3.1, RFC 1122 4.1.3.4).
+  if ((tcp || protocol == ip_proto::kUdp) && !transport_checksum_ok(*j.parsed, j.bytes) &&
+      !transport_checksum_is_partial(*j.parsed, j.bytes)) {
+    return drop_at(j, DropReason::bad_checksum, DeviceKind::router, router, "the {} is damaged",
+                   tcp ? "segment" : "datagram");
+  }
+  drop_at(j, DropReason::router_port_closed, DeviceKind::router, router,
+          "offers no service of IP protocol {}", protocol);
+  if (!tcp) {
+    return send_error(j, router, in,
+                      protocol == ip_proto::kUdp ? IcmpErrorKind::port_unreachable
+                                                 : IcmpErrorKind::protocol_unreachable);
+  }
+  // At an address of translations another host may know its connection, which a reset would end. A SYN is of none.
+  using namespace state::tcp_flag;
+  const bool may_belong =
+      (j.key.tcp_flags & (kSyn | kAck)) != kSyn && (j.key.tcp_flags & kRst) == 0;
+  if (may_belong && outside_uses(j, router, j.key.dst_ip()) != nullptr)
+    return send_error(j, router, in, IcmpErrorKind::port_unreachable);
+  const Present now(j.stage != nullptr && j.stage->came != nullptr ? *j.stage->came : j);
+  auto reset = tcp_reset(in.mac, j.key.src_mac(), now.parsed, now.frame);
+  if (!reset) {
+    return note_at(j, DeviceKind::router, router,
+                   "tells nobody: no reset may be sent about this packet");
+  }
+  send_routed(j, router, in, std::move(*reset), "TCP reset", GeneratedKind::unreachable);
+}
+
 void Simulation::send_error(Journey& j, const model::Router& router, const model::Port& in,
                             IcmpErrorKind kind, uint32_t mtu) {
   cacheable_ = false;
   // Its sender is told about what it sent.
   const Present now(j.stage != nullptr && j.stage->came != nullptr ? *j.stage->came : j);
   // Of what it was asked for it speaks with the address that it was asked at (RFC 1122 3.2.2).
-  const auto from = kind == IcmpErrorKind::port_unreachable
-                        ? std::optional(now.parsed.key.dst_ip())
-                        : own_address_for(router, in, now.parsed.key.src_ip());
+  const auto from =
+      kind == IcmpErrorKind::port_unreachable || kind == IcmpErrorKind::protocol_unreachable
+          ? std::optional(now.parsed.key.dst_ip())
+          : own_address_for(router, in, now.parsed.key.src_ip());
   if (!from) return;
   const IcmpErrorSpec spec{.kind = kind,
                            .from_mac = in.mac,

@@ -91,7 +91,7 @@ enum class GeneratedKind : uint8_t {
   translated,  ///< the ICMP error that came, with what it quotes as it reads on the other side of a translation
   echo_reply,
   time_exceeded,
-  unreachable,
+  unreachable,  ///< or the TCP reset that says the same
   packet_too_big,
   router_advert,
   rejection,  ///< of a rule: TCP reset, or administratively prohibited

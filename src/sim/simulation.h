@@ -249,6 +249,9 @@ class Simulation {
                                         const model::Port& in);
   [[nodiscard]] Translated translate_out(Journey& j, const model::Router& router,
                                          const model::Port& out);
+  /// It is an answer, or an error, whose question the router has translated, whatever it translates today. Reads who the packet is
+  /// from and for, where such answers may enter.
+  [[nodiscard]] bool answers_translated(Journey& j, const model::Router& router);
   /// What a rule of the router's in_chain, out_chain has said of this packet, each once; null: nothing.
   [[nodiscard]] const model::Rule* take_rule(model::RuleAction action);
   /// Known connections: what their packets' destinations are here. Nothing: the packet is of none, or of one that is not
@@ -353,6 +356,9 @@ class Simulation {
                                         const model::Port& in);
   void neighbour_discovery(Journey& j, const model::Router& router, const model::Port& in);
   void to_router(Journey& j, const model::Router& router, const model::Port& in);
+  /// For the router itself, of a protocol that it does not speak: dropped, and told as any host would.
+  void refuse_at_router(Journey& j, const model::Router& router, const model::Port& in,
+                        uint8_t protocol);
   /// `answers`: it was asked; it is told then even though it is known.
   void learn(Journey& j, const model::Router& router, const model::Port& in, const IpAddr& address,
              const MacAddr& mac, bool answers = false);
@@ -419,6 +425,9 @@ class Simulation {
   [[nodiscard]] const state::Connection* connection();
   /// It is of a connection whose record nothing on the way has to read: no router translates that connection. After standing().
   [[nodiscard]] bool of_untranslated_connection() const;
+  /// False: an answer would leave otherwise than its connection's record says, because what translated the question is no more;
+  /// dropped. Whom it is for knows no such sender, and is not to hear of an inside address.
+  [[nodiscard]] bool leaves_as_answer(Journey& j);
   /// The packet opens a connection: translations may be chosen for it. After standing().
   [[nodiscard]] bool begins_connection() const;
   /// The present tuple of a packet that is tracked.

@@ -63,6 +63,25 @@ bool Simulation::answers_for(const model::Router& router, const model::Port& por
   return true;
 }
 
+bool Simulation::answers_translated(Journey& j, const model::Router& router) {
+  const state::ConnectionTable* table = connections_.table;
+  if (j.mask == nullptr || entered_by_ == nullptr || table == nullptr) return false;
+  const auto may = [&](bool hidden) {
+    return table->answers_pass(entered_by_->id, router.id.uuid, hidden);
+  };
+  // Answers to a leased source come to an address that is looked up for itself.
+  if (!may(false) && !(may(true) && (j.dst_in(kNear4) || j.dst_in(kNear6)))) return false;
+  note_connection_bits();
+  j.ask_header();
+  const state::Sighting seen = state::sighting_of(packet_.parsed, packet_.frame);
+  // What an error quotes, and the identifier of an echo, are in no class.
+  if (seen.kind == state::SightingKind::error || seen.tuple.echo == state::EchoRole::reply)
+    cacheable_ = false;
+  const state::Standing is =
+      state::standing_of(*table, zone_of(*entered_by_), seen, connections_.midstream, now_);
+  return is.reply && is.number && table->is_translated(*is.number);
+}
+
 Simulation::Translated Simulation::translate_in(Journey& j, const model::Router& router,
                                                 const model::Port& in) {
   const model::Rule* rule = take_rule(model::RuleAction::dnat);

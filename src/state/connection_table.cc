@@ -138,6 +138,35 @@ uint32_t ConnectionTable::use_tenant(const Uuid& id) {
       .first;
 }
 
+uint64_t ConnectionTable::hash_of_place(const AnswersPass& place) const {
+  SeededHash h(seed_);
+  h.add(uint64_t{place.port} << 32 | place.device, place.hidden ? 1 : 0);
+  return h.value();
+}
+
+uint32_t ConnectionTable::number_of(const AnswersPass& place) const {
+  return answers_.find(hash_of_place(place), [&](const AnswersPass& p) { return p == place; });
+}
+
+void ConnectionTable::count_answers(const Row& r, bool there) {
+  const bool hidden = final_of(r).src != r.original.src;
+  for (uint32_t t = r.translations; t != kNone; t = translations_[t].next) {
+    const AnswersPass place{r.port[1], translations_[t].device, hidden};
+    if (there)
+      answers_.use(
+          hash_of_place(place), [&](const AnswersPass& p) { return p == place; },
+          [&] { return place; });
+    else
+      answers_.release(number_of(place));
+  }
+}
+
+bool ConnectionTable::answers_pass(const PortId& port, const Uuid& device, bool hidden) const {
+  if (answers_.size() == 0) return false;
+  const AnswersPass place{port_number(port), number_of(device), hidden};
+  return place.port != kNone && place.device != kNone && number_of(place) != kNone;
+}
+
 std::optional<ConnectionTable::Found> ConnectionTable::find_any(const Zone& zone,
                                                                 const Tuple& entering) const {
   const uint32_t number = number_of(zone.device);
@@ -304,6 +333,7 @@ ConnectionNumber ConnectionTable::insert(const Connection& c, MonoTime now) {
                             t->kind};
     r.translations = place;
   }
+  count_answers(r, true);
   const uint32_t key = number * 2;
   keys_.insert(hash_of_key(key), key);
   if (!has_one_key(r)) keys_.insert(hash_of_key(key + 1), key + 1);
@@ -329,6 +359,7 @@ void ConnectionTable::erase(ConnectionNumber number) {
   unlink<&Row::by_end>(ports_[r.port[1]].ending, number);
   if (r.seen[1] == 0) unlink<&Row::by_age>(embryonic_, number);
   --tenants_[r.tenant].count;
+  count_answers(r, false);
 
   for (uint32_t t = r.translations; t != kNone;) {
     const StoredTranslation& s = translations_[t];
@@ -497,8 +528,10 @@ ConnectionTable::Committed ConnectionTable::commit(const Connection& c, MonoTime
     const uint32_t known = use_port(answers);
     Row& r = rows_[done.number];
     unlink<&Row::by_end>(ports_[r.port[1]].ending, done.number);
+    count_answers(r, false);
     ports_.release(r.port[1]);
     r.port[1] = known;
+    count_answers(r, true);
     link<&Row::by_end>(ports_[known].ending, done.number);
     done.changed = true;
   }

@@ -108,6 +108,9 @@ class ConnectionTable {
   [[nodiscard]] bool is_translated(ConnectionNumber number) const {
     return row(number).translations != kNone;
   }
+  /// Something at `device` changes packets of connections that end at `port`: what enters there may be an answer to them, whatever
+  /// the device translates today. `hidden`: of connections whose questions came to the port from another source than their own.
+  [[nodiscard]] bool answers_pass(const PortId& port, const Uuid& device, bool hidden) const;
   [[nodiscard]] SeenBits seen(ConnectionNumber number) const { return row(number).seen; }
   [[nodiscard]] MonoTime last_seen(ConnectionNumber number) const { return row(number).last_seen; }
   [[nodiscard]] Stamp stamp(ConnectionNumber number) const;
@@ -193,6 +196,12 @@ class ConnectionTable {
     Uuid id;
     size_t count = 0;
   };
+  /// Connections that end at a port are translated at a device; both by their numbers.
+  struct AnswersPass {
+    uint32_t port = kNone, device = kNone;
+    bool hidden = false;
+    bool operator==(const AnswersPass&) const = default;
+  };
   [[nodiscard]] Row& row(ConnectionNumber number);
   [[nodiscard]] const Row& row(ConnectionNumber number) const;
   /// The original direction's tuple as it is delivered.
@@ -205,6 +214,7 @@ class ConnectionTable {
     return r.zone[0] == r.zone[1] && r.original == final_of(r).reversed();
   }
   [[nodiscard]] uint64_t hash_of_id(const Uuid& id) const;
+  [[nodiscard]] uint64_t hash_of_place(const AnswersPass& place) const;
   [[nodiscard]] uint32_t key_of(uint32_t zone, const Tuple& entering) const;
   /// As find(), also what has expired.
   [[nodiscard]] std::optional<Found> find_any(const Zone& zone, const Tuple& entering) const;
@@ -213,6 +223,9 @@ class ConnectionTable {
   uint32_t use_port(const PortId& id);
   [[nodiscard]] uint32_t port_number(const PortId& id) const;
   uint32_t use_tenant(const Uuid& id);
+  [[nodiscard]] uint32_t number_of(const AnswersPass& place) const;
+  /// Counts a row's translations where its answers enter, or no longer.
+  void count_answers(const Row& r, bool there);
   [[nodiscard]] Duration timeout(const Row& r) const {
     return timeout_of(r.original.protocol, r.seen, timeouts_);
   }
@@ -251,6 +264,7 @@ class ConnectionTable {
   Interned<Uuid> ids_;
   Interned<OfPort> ports_;
   Interned<OfTenant> tenants_;
+  Interned<AnswersPass> answers_;
   List embryonic_;
   /// One list for each second; a record stands in that of a second before which it does not expire, or nearly so. Those of
   /// more than a turn away stand in the last and are moved on.

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
@@ -513,6 +514,9 @@ TEST(ConnectionTable, AgreesWithAListOverRandomHistories) {
     });
     EXPECT_EQ(seen, list.all.size());
     EXPECT_EQ(embryonic, t.embryonic());
+    EXPECT_EQ(t.answers_pass(port_named("uplink"), Uuid::derived("router", "r"), true),
+              std::any_of(list.all.begin(), list.all.end(),
+                          [](const Connection& c) { return !c.translations.empty(); }));
     std::set<std::pair<Zone, Tuple>> keys;
     for (const Connection& c : list.all)
       for (const Direction d : {Direction::original, Direction::reply})
@@ -520,6 +524,7 @@ TEST(ConnectionTable, AgreesWithAListOverRandomHistories) {
     t.expire(at(now + 100'000), 1'000'000);
     EXPECT_EQ(t.size(), 0u);
     EXPECT_EQ(t.embryonic(), 0u);
+    EXPECT_FALSE(t.answers_pass(port_named("uplink"), Uuid::derived("router", "r"), true));
     EXPECT_EQ(t.begun_at(port_named("a")) + t.begun_at(port_named("z")), 0u);
   }
 }
@@ -549,6 +554,38 @@ TEST(ConnectionTable, ThePortOfTheAnswersMayBeLearnedLater) {
   EXPECT_EQ(table.connection(number).reply_port, port_named("b"));
   table.erase(number);
   EXPECT_EQ(ending(port_named("b")), 0u);
+}
+
+TEST(ConnectionTable, KnowsWhereAnswersPassADeviceThatTranslates) {
+  ConnectionTable table({});
+  const Uuid r = Uuid::derived("router", "r");
+  const PortId uplink = port_named("uplink"), b = port_named("b");
+  EXPECT_FALSE(table.answers_pass(b, r, false));
+  (void)table.commit(from_client(1), at(100));
+  EXPECT_FALSE(table.answers_pass(b, r, false)) << "nothing is translated";
+  Connection c = from_client(2);
+  Tuple inside = c.original;
+  inside.dst = ip("10.0.0.99");
+  c.translations.push_back({r, Uuid::derived("member", "m"), TranslationKind::member, inside});
+  const ConnectionNumber one = table.commit(c, at(100)).number;
+  Connection flooded = translated(3, 4001);
+  flooded.reply_port = {};
+  const ConnectionNumber two = table.commit(flooded, at(100)).number;
+  EXPECT_TRUE(table.answers_pass(b, r, false));
+  EXPECT_FALSE(table.answers_pass(b, r, true));
+  EXPECT_FALSE(table.answers_pass(port_named("a"), r, false)) << "where it begins";
+  EXPECT_FALSE(table.answers_pass(b, Uuid::derived("router", "other"), false));
+  EXPECT_FALSE(table.answers_pass(uplink, r, true));
+  flooded = answered(flooded);
+  flooded.reply_port = uplink;
+  ASSERT_TRUE(table.commit(flooded, at(100)).changed);
+  EXPECT_TRUE(table.answers_pass(uplink, r, true)) << "the port of the answers, learned later";
+  EXPECT_FALSE(table.answers_pass(uplink, r, false));
+  table.erase(one);
+  EXPECT_FALSE(table.answers_pass(b, r, false));
+  EXPECT_TRUE(table.answers_pass(uplink, r, true));
+  table.erase(two);
+  EXPECT_FALSE(table.answers_pass(uplink, r, true));
 }
 
 }  // namespace

@@ -45,6 +45,8 @@ def plexus_event(port, text):
         return Event(port, "error", eth_src, eth_dst, src, dst, 0, f"{_ERRORS[family][rest[1]]}/{code}")
     if rest[0] == "icmp":
         return Event(port, rest[1], eth_src, eth_dst, src, dst, _ttl_of(rest[1], ttl), "")
+    if rest[0] == "tcp" and "R" in rest[rest.index("flags") + 1]:
+        return Event(port, "reset", eth_src, eth_dst, src, dst, 0, "")
     return Event(port, "packet", eth_src, eth_dst, src, dst, ttl, " ".join(rest[:4]))
 
 
@@ -74,7 +76,7 @@ def ovn_event(port, fields):
 
 
 # Rows of the table in docs/oracle.md.
-EXPLANATIONS = ("no-route-told", "unknown-mac-flooded", "router-refuses-tcp", "errors-are-routed", "solicitations-in-the-trace",
+EXPLANATIONS = ("no-route-told", "unknown-mac-flooded", "errors-are-routed", "solicitations-in-the-trace",
                 "asked-once", "loop-cut", "answers-in-the-trace")
 
 
@@ -86,8 +88,6 @@ def explained(ours, theirs, reasons, asked, grouped, stateful):
         return "no-route-told"
     if not theirs and kinds and all(e.eth_dst.startswith("02:00:00:09") for e in ours):
         return "unknown-mac-flooded"
-    if kinds == ["error"] and their_kinds == ["reset"] and reasons == ["router_port_closed"]:
-        return "router-refuses-tcp"
     if set(kinds) == {"question"} and set(their_kinds) <= {"question"} and len({e.dst for e in ours}) == 1 and \
             ":" in ours[0].dst and {e.dst for e in theirs} <= {ours[0].dst}:
         ports, their_ports = {e.port for e in ours}, {e.port for e in theirs}
@@ -97,11 +97,11 @@ def explained(ours, theirs, reasons, asked, grouped, stateful):
         return "asked-once"
     if not ours and reasons == ["too_many_devices"] and set(their_kinds) <= {"error"}:
         return "loop-cut"
-    if stateful and not theirs and kinds in (["echo-reply"], ["error"]) and ours[0].port in grouped and ours[0].ttl == 0:
+    if stateful and not theirs and kinds in (["echo-reply"], ["error"], ["reset"]) and ours[0].port in grouped and ours[0].ttl == 0:
         return "answers-in-the-trace"
     # The same error, by another way, or to nobody because no route leads back.
-    if reasons in (["ttl_exceeded"], ["router_port_closed"]) and set(kinds) <= {"error", "question"} and \
+    if reasons in (["ttl_exceeded"], ["router_port_closed"]) and set(kinds) <= {"error", "reset", "question"} and \
             set(their_kinds) <= {"error", "reset"}:
-        if "error" not in kinds or not theirs or ours[0][4:] == theirs[0][4:]:
+        if not {"error", "reset"} & set(kinds) or not theirs or ours[0][4:] == theirs[0][4:]:
             return "errors-are-routed"
     return None

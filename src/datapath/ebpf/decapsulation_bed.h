@@ -114,6 +114,7 @@ class Host {
     EXPECT_TRUE(theirs.set_up(theirs.link(name)->index, true).ok());
     return std::move(*PacketSocket::open(theirs.link(name)->index));
   }
+  [[nodiscard]] MacAddr mac(const std::string& name) const { return macs_.at(name); }
   void replace_fabric(const std::string& name) { fabric_.emplace(make_veth(name)); }
 
   /// A frame to kAnyHost goes to the MAC of this one's underlay.

@@ -248,5 +248,63 @@ TEST_F(DecapsulationTest, TheHostsOwnTrafficIsLeftAlone) {
   expect_by_device(own, with_ip_checksum(elsewhere), udp(false));
 }
 
+/// An uplink, say: whoever is behind it may write whatever addresses it likes.
+TEST_F(DecapsulationTest, NothingThatComesByAPortIsTheTunnelsOrTheHosts) {
+  Host own("own", true), device("device", false);
+  for (Host* host : {&own, &device}) {
+    PacketSocket uplink = host->make_veth("uplink");
+    const InNamespace here(host->net());
+    std::ofstream("/proc/sys/net/ipv6/conf/underlay/disable_ipv6") << "0";
+    host->ip("addr add fd00::1/64 dev underlay nodad");
+    ASSERT_TRUE(host->dp().add_port({DpPort{17}, "uplink"}).ok());
+    for (const bool v6 : {false, true}) {
+      SCOPED_TRACE(v6 ? "an underlay of IPv6" : "an underlay of IPv4");
+      if (v6) host->set_tunnel("fd00::1");
+      // Where the agents of other hosts are listened to.
+      const UniqueFd agent(::socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      sockaddr_in6 any6{};
+      any6.sin6_family = AF_INET6;
+      any6.sin6_port = htons(5789);
+      sockaddr_in any4{};
+      any4.sin_family = AF_INET;
+      any4.sin_port = htons(5789);
+      ASSERT_EQ(::bind(agent.get(),
+                       v6 ? reinterpret_cast<sockaddr*>(&any6) : reinterpret_cast<sockaddr*>(&any4),
+                       v6 ? sizeof any6 : sizeof any4),
+                0);
+      PacketSpec outer = spec(false);
+      outer.eth_dst = host->mac("uplink");
+      outer.src = *IpAddr::parse(v6 ? "fd00::2" : "192.0.2.2");
+      outer.dst = *IpAddr::parse(v6 ? "fd00::1" : "192.0.2.1");
+      const Frame plain = in_tunnel(udp(v6));
+      const auto vxlan = std::span(plain).subspan(42);
+      const Frame sent[] = {udp_packet(outer, 50000, kVxlanUdpPort, vxlan),
+                            udp_packet(outer, 5789, 5789, Frame(90, 1)),
+                            icmp_echo(outer, false, 1, 1)};
+      const uint64_t before = host->by_device();
+      for (const Frame& frame : sent) {
+        ASSERT_TRUE(uplink.send(frame, {}).ok());
+        std::vector<Upcall> upcalls;
+        const MonoTime end = mono_now() + std::chrono::seconds(2);
+        while (upcalls.empty() && mono_now() < end)
+          host->dp().receive(9, [&](Upcall&& upcall) { upcalls.push_back(std::move(upcall)); });
+        ASSERT_EQ(upcalls.size(), 1u);
+        EXPECT_EQ(upcalls[0].in_port, DpPort{17});
+        EXPECT_EQ(upcalls[0].frame, frame) << "as it came";
+      }
+      char buffer[200];
+      EXPECT_EQ(::recv(agent.get(), buffer, sizeof buffer, MSG_DONTWAIT), -1);
+      EXPECT_EQ(host->received(5), std::nullopt);
+      EXPECT_EQ(uplink.receive(5), std::nullopt) << "nobody answers an echo request";
+      EXPECT_EQ(host->by_device(), before);
+      // The same from the fabric is taken.
+      if (!v6) {
+        host->fabric_sends(in_tunnel(udp(false)));
+        EXPECT_EQ(host->received(), udp(false));
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace plexus::datapath
