@@ -365,6 +365,7 @@ class Rover {
         return outcome("create member", writer_.create(member));
       }
       case 5: {
+        if (!other) return;  // others remove meanwhile
         v1::Mirror mirror;
         mirror.set_name(name());
         mirror.set_which(v1::Mirror::IN);
