@@ -279,6 +279,8 @@ TEST_F(ConnectionFileTest, AFullDiskIsAnErrorAndKeepsWhatIsThere) {
 
 TEST_F(ConnectionFileTest, SurvivesKillAtAnyMoment) {
   for (unsigned round = 0; round < 8; ++round) {
+    int under_way[2];
+    ASSERT_EQ(::pipe(under_way), 0);
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
@@ -295,9 +297,15 @@ TEST_F(ConnectionFileTest, SurvivesKillAtAnyMoment) {
             old == slots.end() ? std::nullopt : std::optional(old->second), c, state::at(100));
         if (!slot.ok()) ::_exit(2);
         slots[n] = *slot;
+        if (turn == 100 && ::write(under_way[1], "", 1) != 1) ::_exit(3);
       }
     }
-    ::usleep(30'000 + round * 1'111);
+    // Each has been written twice, and writing goes on.
+    ::close(under_way[1]);
+    char written = 0;
+    EXPECT_EQ(::read(under_way[0], &written, 1), 1);
+    ::close(under_way[0]);
+    ::usleep(round * 1'111);
     ASSERT_EQ(::kill(child, SIGKILL), 0);
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
