@@ -46,7 +46,8 @@ Node document_of(const state::Connection& c, const model::Snapshot& snapshot, Mo
     for (const state::Translation& t : c.translations) {
       Node stage = Node::map_of({});
       stage.add("kind", text(to_string(t.kind)));
-      stage.add("at", text(device_name(t.device, snapshot)));
+      // Records do not keep whose a floating address is.
+      if (!t.device.is_nil()) stage.add("at", text(device_name(t.device, snapshot)));
       stage.add("becomes", text(t.after.str()));
       list.push_back(std::move(stage));
     }

@@ -23,6 +23,9 @@ TEST(ConnectionDocument, NamesPortsStatesAndTranslations) {
   after.dst = *IpAddr::parse("10.0.0.2");
   web.translations.push_back(
       {blue.uuid, Uuid::derived("member", "m"), state::TranslationKind::member, after});
+  state::Tuple outside = after;
+  outside.src = *IpAddr::parse("203.0.113.1");
+  web.translations.push_back({Uuid{}, Uuid{}, state::TranslationKind::one_to_one, outside});
   ASSERT_EQ(table.commit(web, now).refusal, state::Refusal::none);
   const state::Connection ping = state::connection_of(state::echo("10.0.0.1", "10.0.0.2", 7), now);
   ASSERT_EQ(table.commit(ping, now).refusal, state::Refusal::none);
@@ -47,6 +50,7 @@ TEST(ConnectionDocument, NamesPortsStatesAndTranslations) {
   EXPECT_EQ(text(stage, "at"), "blue");
   EXPECT_EQ(text(stage, "kind"), "member");
   EXPECT_EQ(text(stage, "becomes"), "tcp 10.0.0.1:4000 > 10.0.0.2:80");
+  EXPECT_EQ(first.find("translations")->items.at(1).find("at"), nullptr) << "nobody knows whose";
   EXPECT_EQ(text(second, "state"), "unanswered");
   EXPECT_EQ(text(out, "total"), "2");
   // Who has expired is not known any more, removed or not.

@@ -196,9 +196,11 @@ void print_connections(const Node& answer, Terminal& terminal) {
                  << "\n";
     const Node* translations = connection.find("translations");
     if (translations == nullptr) continue;
-    for (const Node& stage : translations->items)
-      terminal.out << "    " << text_of(stage, "kind") << " at " << text_of(stage, "at") << ": "
+    for (const Node& stage : translations->items) {
+      const std::string at = text_of(stage, "at");
+      terminal.out << "    " << text_of(stage, "kind") << (at.empty() ? "" : " at " + at) << ": "
                    << text_of(stage, "becomes") << "\n";
+    }
   }
   const std::string total = text_of(answer, "total");
   const size_t listed = connections->items.size();
