@@ -265,7 +265,7 @@ class Rover {
                                             p.clear_in_chain();
                                             if (one && pick(3) > 0)
                                               p.add_security_groups(one->id());
-                                            if (other && one->id() != other->id())
+                                            if (other && (!one || one->id() != other->id()))
                                               p.add_security_groups(other->id());
                                             if (ports && pick(3) > 0)
                                               p.add_port_groups(ports->id());
