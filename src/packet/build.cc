@@ -445,9 +445,12 @@ std::vector<Frame> fragment(std::span<const uint8_t> frame, size_t mtu, uint32_t
     return {};
   if (parsed.length - parsed.l3_offset <= mtu) return {Frame(frame.begin(), frame.end())};
   const auto l3 = frame.subspan(parsed.l3_offset);
-  if (const auto v4 = Ipv4View::of(l3)) return fragment_v4(frame, parsed.l3_offset, *v4, mtu);
-  if (const auto v6 = Ipv6View::of(l3)) return fragment_v6(frame, parsed.l3_offset, *v6, mtu, id);
-  return {};
+  std::vector<Frame> pieces;
+  if (const auto v4 = Ipv4View::of(l3)) pieces = fragment_v4(frame, parsed.l3_offset, *v4, mtu);
+  if (const auto v6 = Ipv6View::of(l3)) pieces = fragment_v6(frame, parsed.l3_offset, *v6, mtu, id);
+  // Headers that end behind the first piece (RFC 7112), a fragment header under ours (RFC 6946).
+  if (!pieces.empty() && parse_packet(pieces.front()).error != ParseError::none) return {};
+  return pieces;
 }
 
 Frame with_vlan(std::span<const uint8_t> frame, uint16_t tci) {

@@ -465,5 +465,28 @@ TEST(Fragment, CutsAndFits) {
   EXPECT_TRUE(fragment(bytes_of(known::kArpRequest), 20).empty());
 }
 
+TEST(Fragment, CutsNoHeaders) {
+  // Destination options of 64 bytes, then UDP: their end must be in the first piece (RFC 7112).
+  Frame options(64 + 8 + 200, 0);
+  options[0] = ip_proto::kUdp;
+  options[1] = 7;
+  options[2] = 1;  // PadN
+  options[3] = 60;
+  options[64 + 5] = 208;
+  const Frame long_headers = ip_packet(spec6(), 60, options);
+  ASSERT_EQ(parse_packet(long_headers).error, ParseError::none);
+  EXPECT_TRUE(fragment(long_headers, 40 + 8 + 64).empty());
+  EXPECT_EQ(fragment(long_headers, 40 + 8 + 72).size(), 4u);
+
+  // A fragment of nothing (RFC 6946) gets no second fragment header.
+  Frame atomic(8 + 8 + 200, 0);
+  atomic[0] = ip_proto::kUdp;
+  atomic[8 + 5] = 208;
+  const Frame alone = ip_packet(spec6(), 44, atomic);
+  ASSERT_EQ(parse_packet(alone).error, ParseError::none);
+  ASSERT_EQ(parse_packet(alone).key.ip_frag, static_cast<uint8_t>(FragKind::none));
+  EXPECT_TRUE(fragment(alone, 120).empty());
+}
+
 }  // namespace
 }  // namespace plexus
