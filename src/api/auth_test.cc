@@ -351,7 +351,7 @@ TEST_F(TenantTest, EachReferenceStaysWithinTheTenant) {
   for (const ResourceSpec& r : codec::resources()) {
     if (!belongs_to_tenants(r)) continue;
     for (const FieldSpec& f : r.fields) {
-      if (!f.is_reference() && !is_placement(f)) continue;
+      if (!f.is_reference() && f.kind != codec::ValueKind::interface) continue;
       SCOPED_TRACE(r.type + "." + f.name);
       ++tried;
       const std::string all = "/v1/" + r.collection;
@@ -414,6 +414,74 @@ TEST_F(TenantTest, WhereAPortIsPluggedInStaysTheAdministrators) {
   EXPECT_EQ(field(put, "host"), blue_.id(hosts));
   EXPECT_EQ(status(token_, "PATCH", port, R"({"host":null})"), 422);
   EXPECT_EQ(field(ask("PUT", port, R"({"name":")" + name + "\"}"), "interface"), "(no interface)");
+}
+
+TEST_F(TenantTest, LimitsThatAnAdministratorSetStay) {
+  int tried = 0;
+  for (const ResourceSpec& r : codec::resources()) {
+    if (!belongs_to_tenants(r)) continue;
+    for (const FieldSpec& f : r.fields) {
+      if (f.authority != codec::Authority::administrator) continue;
+      SCOPED_TRACE(r.type + "." + f.name);
+      ++tried;
+      const bool number = f.kind == codec::ValueKind::number;
+      const std::string low = number ? "100" : "false", high = number ? "900" : "true";
+      const auto with = [&](const std::string& value) { return "\"" + f.name + "\":" + value; };
+      const std::string all = "/v1/" + r.collection, own = all + "/" + blue_.id(r);
+      const std::string name = field(ask("GET", own), "name");
+      EXPECT_EQ(status(token_, "POST", all, blue_.body(r, "x", with(high))), 422);
+      EXPECT_EQ(status(token_, "PATCH", own, "{" + with(high) + "}"), 422) << "unset";
+      ASSERT_EQ(ask("PATCH", own, "{" + with(low) + "}").status, 200);
+      EXPECT_EQ(status(token_, "PATCH", own, "{" + with(high) + "}"), 422);
+      EXPECT_EQ(status(token_, "PATCH", own, "{" + with("null") + "}"), 422);
+      EXPECT_EQ(status(token_, "PUT", own, R"({"name":")" + name + "\"," + with(high) + "}"), 422);
+      // What does not speak of it, or says what is, leaves it.
+      EXPECT_EQ(status(token_, "PUT", own, R"({"name":")" + name + "\"}"), 200);
+      EXPECT_EQ(status(token_, "PATCH", own, "{" + with(low) + "}"), 200);
+      EXPECT_NE(ask("GET", own).body.find(with(low)), std::string::npos) << ask("GET", own).body;
+    }
+  }
+  EXPECT_GE(tried, 6);
+}
+
+/// A port of the tenant at a bridge, and one at a router, of somebody else.
+TEST_F(TenantTest, ItsPortAtAForeignDeviceKeepsItsAddresses) {
+  const std::string bridge = red_.id(*codec::find_collection("bridges")),
+                    router = red_.id(*codec::find_collection("routers"));
+  const std::string mine = blue_.id(*codec::find_collection("bridges"));
+  const std::string at_bridge = "/v1/ports/" + field(ask("POST", "/v1/ports",
+                                                         R"({"name":"guest",
+      "tenant":"blue","mac":"02:00:00:00:00:05","addresses":["10.0.0.5"],"port_security":true,"bridge":")" +
+                                                             bridge + "\"}"),
+                                                     "id");
+  const std::string at_router = "/v1/ports/" + field(ask("POST", "/v1/ports",
+                                                         R"({"name":"leg",
+      "tenant":"blue","networks":["10.77.0.1/24"],"mtu":1400,"router":")" +
+                                                             router + "\"}"),
+                                                     "id");
+  const std::string at_home =
+      "/v1/ports/" +
+      field(as(token_, "POST", "/v1/ports", R"({"name":"home","bridge":")" + mine + "\"}"), "id");
+  for (const char* change :
+       {R"({"mac":"02:00:00:00:00:06"})", R"({"addresses":["10.0.0.5","10.0.0.6"]})",
+        R"({"addresses":null})", R"({"port_security":false})", R"({"port_security":null})",
+        R"({"allowed_pairs":["10.0.0.0/24"]})", R"({"dscp":46})"}) {
+    EXPECT_EQ(status(token_, "PATCH", at_bridge, change), 422) << change;
+    EXPECT_EQ(status(token_, "PATCH", at_home, change), 200) << change;
+    EXPECT_EQ(ask("PATCH", at_bridge, change).status, 200) << change;
+    ASSERT_EQ(ask("PATCH", at_bridge, R"({"mac":"02:00:00:00:00:05","addresses":["10.0.0.5"],
+                  "port_security":true,"allowed_pairs":null,"dscp":null})")
+                  .status,
+              200);
+  }
+  for (const char* change :
+       {R"({"networks":["10.77.0.1/16"]})", R"({"mtu":1500})", R"({"outside":true})"})
+    EXPECT_EQ(status(token_, "PATCH", at_router, change), 422) << change;
+  // What concerns its own machine alone stays its own.
+  EXPECT_EQ(status(token_, "PATCH", at_bridge, R"({"name":"guest2","admin_up":false})"), 200);
+  const Response put = as(token_, "PUT", at_bridge, R"({"name":"guest3"})");
+  EXPECT_EQ(put.status, 200) << put.body;
+  EXPECT_NE(put.body.find(R"("addresses":["10.0.0.5"])"), std::string::npos) << put.body;
 }
 
 TEST_F(TenantTest, AFilterThatAnAdministratorPutOnAPortStays) {

@@ -22,8 +22,9 @@ bool belongs_to_tenants(const codec::ResourceSpec& resource) {
   return resource.field("tenant") != nullptr && resource.descriptor != v1::Token::descriptor();
 }
 
-bool is_placement(const codec::FieldSpec& field) {
-  return field.kind == codec::ValueKind::interface ||
+bool is_for_administrators(const codec::FieldSpec& field) {
+  return field.authority == codec::Authority::administrator ||
+         field.kind == codec::ValueKind::interface ||
          (field.is_reference() && !belongs_to_tenants(field.target()));
 }
 

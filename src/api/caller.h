@@ -3,8 +3,8 @@
 // by reflection, so a new type is covered by itself. Pure.
 //
 //   admin    everything
-//   tenant   the things of its own tenant: sees, creates, changes, removes them, and refers to them only; where a port is
-//            plugged in is not its to say
+//   tenant   the things of its own tenant: sees, creates, changes, removes them, and refers to them only; what the schema
+//            leaves to administrators, as where a port is plugged in, is not its to say
 //   reader   sees: its tenant's things, or with no tenant everything
 #pragma once
 
@@ -35,8 +35,9 @@ struct Caller {
 
 /// Whether objects of the type belong to tenants. Other types are the administrators'.
 [[nodiscard]] bool belongs_to_tenants(const codec::ResourceSpec& resource);
-/// Whether a field of such a type says where things are on the real machines: the administrators' too.
-[[nodiscard]] bool is_placement(const codec::FieldSpec& field);
+/// Whether a field of such a type is the administrators' to decide: where things are on the real machines, what keeps
+/// tenants from harming each other.
+[[nodiscard]] bool is_for_administrators(const codec::FieldSpec& field);
 /// Whether the caller sees this object.
 [[nodiscard]] bool sees(const Caller& caller, const codec::ResourceSpec& resource,
                         const google::protobuf::Message& message);

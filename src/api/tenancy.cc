@@ -50,6 +50,16 @@ bool is_symmetric(const FieldSpec& field) {
   return field.descriptor->options().GetExtension(v1::ref).symmetric();
 }
 
+bool is_same(const Message& before, const Message& now, const FieldSpec& field) {
+  const auto alone = [&](const Message& message) {
+    const std::unique_ptr<Message> copy(message.New()), out(message.New());
+    copy->CopyFrom(message);
+    out->GetReflection()->SwapFields(out.get(), copy.get(), {field.descriptor});
+    return out->SerializeAsString();
+  };
+  return alone(before) == alone(now);
+}
+
 /// Gives `now` the field as `before` has it.
 void restore(const Message& before, Message& now, const FieldSpec& field) {
   const std::unique_ptr<Message> copy(before.New());
@@ -95,7 +105,7 @@ Result<Problems> Tenancy::check_new(const ResourceSpec& resource, Message& messa
   const Uuid id = store::id_of(message);
   for (const FieldSpec& field : resource.fields) {
     if (!codec::has_field(message, field.name)) continue;
-    if (is_placement(field)) {
+    if (is_for_administrators(field)) {
       problems.push_back(
           {join_path(path, field.name), 0, "an administrator decides this", "leave the field out"});
     } else if (field.is_reference()) {
@@ -122,10 +132,11 @@ Result<Problems> Tenancy::check_change(const ResourceSpec& resource, const Messa
   if (!caller_.limited()) return problems;
   const Uuid id = store::id_of(before);
   for (const FieldSpec& field : resource.fields) {
-    const std::string was = codec::get_raw(before, field.name);
-    if (!field.repeated && codec::get_raw(now, field.name) == was) continue;
+    if (is_same(before, now, field)) continue;
     const std::string place = join_path(path, field.name);
-    if (is_placement(field)) {
+    const auto decides = may_decide(resource, field, before);
+    if (!decides) return decides.error();
+    if (!*decides) {
       if (body.find(field.name) == nullptr) {
         restore(before, now, field);  // a PUT that does not speak of it
       } else {
@@ -151,6 +162,19 @@ Result<Problems> Tenancy::check_change(const ResourceSpec& resource, const Messa
     }
   }
   return problems;
+}
+
+Result<bool> Tenancy::may_decide(const ResourceSpec& resource, const FieldSpec& field,
+                                 const Message& before) {
+  if (is_for_administrators(field)) return false;
+  if (field.authority != codec::Authority::device_owner) return true;
+  // What it is a part of does not change: its device, its parent.
+  for (const FieldSpec& part : resource.fields) {
+    if (!part.is_reference() || !part.immutable || !codec::has_field(before, part.name)) continue;
+    const auto mine = own(part.target(), reference_of(before, part));
+    if (!mine || !*mine) return mine;
+  }
+  return true;
 }
 
 Result<bool> Tenancy::takes_out_foreign(const FieldSpec& field, const Message& before,

@@ -47,6 +47,9 @@ class Tenancy {
   Result<void> check_exists(const codec::ResourceSpec& resource, const Uuid& id);
 
  private:
+  /// Whether the caller may decide the field of `before`, an object of its own.
+  Result<bool> may_decide(const codec::ResourceSpec& resource, const codec::FieldSpec& field,
+                          const google::protobuf::Message& before);
   Result<bool> own(const codec::ResourceSpec& resource, const Uuid& id);
   /// Whether `now` lacks a reference of `before` to something that is not the caller's.
   Result<bool> takes_out_foreign(const codec::FieldSpec& field,

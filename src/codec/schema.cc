@@ -18,6 +18,17 @@ namespace {
 
 namespace pb = google::protobuf;
 
+Authority authority_of(const pb::FieldDescriptor& field) {
+  switch (field.options().GetExtension(v1::authority)) {
+    case v1::DEVICE_OWNER:
+      return Authority::device_owner;
+    case v1::ADMINISTRATOR:
+      return Authority::administrator;
+    default:
+      return Authority::owner;
+  }
+}
+
 ValueKind kind_of(const pb::FieldDescriptor& field) {
   switch (field.options().GetExtension(v1::format)) {
     case v1::FORMAT_UUID:
@@ -94,6 +105,8 @@ FieldSpec describe_field(const pb::FieldDescriptor& field) {
   spec.immutable = options.GetExtension(v1::immutable);
   spec.output_only = options.GetExtension(v1::output_only);
   spec.secret = options.GetExtension(v1::secret);
+  spec.authority = authority_of(field);
+  if (spec.authority == Authority::administrator) spec.help += " For administrators.";
   if (options.HasExtension(v1::range)) {
     const v1::Range& range = options.GetExtension(v1::range);
     if (range.has_min()) spec.min = range.min();
