@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "plexus/v1/resources.pb.h"
 #include "store/topology/index.h"
 #include "store/topology/layout.h"
 #include "store/topology/schema.h"
@@ -60,6 +61,17 @@ bool is_same(const Message& before, const Message& now, const FieldSpec& field) 
   return alone(before) == alone(now);
 }
 
+Problem another_s(const std::string& place) {
+  return {place, 0, "this is part of, or wired to, something of another tenant",
+          "ask an administrator to do it"};
+}
+
+/// Whether objects of the type go along with what they are about, and do nothing to it.
+bool only_looks(const ResourceSpec& resource) {
+  return resource.descriptor == v1::Mirror::descriptor() ||
+         resource.descriptor == v1::TraceRequest::descriptor();
+}
+
 /// Gives `now` the field as `before` has it.
 void restore(const Message& before, Message& now, const FieldSpec& field) {
   const std::unique_ptr<Message> copy(before.New());
@@ -71,15 +83,43 @@ void restore(const Message& before, Message& now, const FieldSpec& field) {
 
 void Tenancy::will_exist(const Message& message) {
   const Uuid id = store::id_of(message);
-  if (!id.is_nil()) new_[id] = store::tenant_of(message);
+  if (!id.is_nil()) new_[{message.GetDescriptor()->name(), id}] = codec::clone(message);
+}
+
+Result<std::shared_ptr<const Message>> Tenancy::find(const ResourceSpec& resource, const Uuid& id) {
+  if (const auto found = new_.find({resource.type, id}); found != new_.end()) return found->second;
+  auto stored = store::TopologyWriter(store_).get(*resource.descriptor, id);
+  if (stored) return std::shared_ptr<const Message>(std::move(stored->message));
+  if (stored.error().code == ErrorCode::not_found) return std::shared_ptr<const Message>();
+  return stored.error();
 }
 
 Result<bool> Tenancy::own(const ResourceSpec& resource, const Uuid& id) {
-  if (const auto found = new_.find(id); found != new_.end()) return found->second == caller_.tenant;
-  auto stored = store::TopologyWriter(store_).get(*resource.descriptor, id);
-  if (stored) return sees(caller_, resource, *stored->message);
-  if (stored.error().code == ErrorCode::not_found) return false;
-  return stored.error();
+  const auto found = find(resource, id);
+  if (!found) return found.error();
+  return *found != nullptr && sees(caller_, resource, **found);
+}
+
+/// Whether something that the caller cannot have made has the id. Of any type: an object must not pass for another one
+/// where types do not tell.
+Result<bool> Tenancy::is_taken(const ResourceSpec& resource, const Uuid& id) {
+  std::vector<std::string> paths;
+  for (const ResourceSpec& type : codec::resources()) {
+    if (type.type != resource.type && new_.contains({type.type, id})) return true;
+    paths.push_back(store::object_path(type.singular, id));
+  }
+  const auto records = store_.get_many(paths);
+  if (!records) return records.error();
+  for (size_t i = 0; i < paths.size(); ++i) {
+    if (!(*records)[i]) continue;
+    const ResourceSpec& type = codec::resources()[i];
+    if (type.type != resource.type) return true;
+    const codec::MessagePtr message = type.new_message();
+    // The writer names the object that has the id.
+    if (!message->ParseFromString((*records)[i]->value) || !sees(caller_, type, *message))
+      return true;
+  }
+  return false;
 }
 
 Result<void> Tenancy::check_exists(const ResourceSpec& resource, const Uuid& id) {
@@ -103,6 +143,12 @@ Result<Problems> Tenancy::check_new(const ResourceSpec& resource, Message& messa
                         "leave the field out"});
   }
   const Uuid id = store::id_of(message);
+  if (!id.is_nil()) {
+    const auto taken = is_taken(resource, id);
+    if (!taken) return taken.error();
+    if (*taken)
+      problems.push_back({join_path(path, "id"), 0, "this id is taken", "leave the field out"});
+  }
   for (const FieldSpec& field : resource.fields) {
     if (!codec::has_field(message, field.name)) continue;
     if (is_for_administrators(field)) {
@@ -115,13 +161,10 @@ Result<Problems> Tenancy::check_new(const ResourceSpec& resource, Message& messa
       }
     }
   }
-  if (!id.is_nil()) {
-    // The writer would name the object that has the id.
-    auto taken = store::TopologyWriter(store_).get(*resource.descriptor, id);
-    if (taken && !sees(caller_, resource, *taken->message)) {
-      problems.push_back({join_path(path, "id"), 0, "this id is taken", "leave the field out"});
-    }
-  }
+  if (!problems.empty()) return problems;
+  const auto out = leads_out(resource, message);
+  if (!out) return out.error();
+  if (*out != nullptr) problems.push_back(another_s(join_path(path, (*out)->name)));
   return problems;
 }
 
@@ -161,20 +204,44 @@ Result<Problems> Tenancy::check_change(const ResourceSpec& resource, const Messa
       if (!done) return done.error();
     }
   }
+  if (!problems.empty()) return problems;
+  const auto led_out = leads_out(resource, before);
+  if (!led_out) return led_out.error();
+  if (*led_out != nullptr) return problems;
+  const auto out = leads_out(resource, now);
+  if (!out) return out.error();
+  if (*out != nullptr) problems.push_back(another_s(join_path(path, (*out)->name)));
   return problems;
 }
 
 Result<bool> Tenancy::may_decide(const ResourceSpec& resource, const FieldSpec& field,
                                  const Message& before) {
   if (is_for_administrators(field)) return false;
-  if (field.authority != codec::Authority::device_owner) return true;
-  // What it is a part of does not change: its device, its parent.
-  for (const FieldSpec& part : resource.fields) {
-    if (!part.is_reference() || !part.immutable || !codec::has_field(before, part.name)) continue;
-    const auto mine = own(part.target(), reference_of(before, part));
-    if (!mine || !*mine) return mine;
+  if (field.authority == codec::Authority::owner) return true;
+  const auto out = leads_out(resource, before);
+  if (!out) return out.error();
+  return *out == nullptr;
+}
+
+Result<const FieldSpec*> Tenancy::leads_out(const ResourceSpec& resource, const Message& message,
+                                            bool wired) {
+  for (const FieldSpec& field : resource.fields) {
+    if (!field.is_reference() || field.output_only || !codec::has_field(message, field.name))
+      continue;
+    const bool wire = is_symmetric(field);
+    // What it is part of was said when it was made.
+    if (wire ? !wired : !field.immutable) continue;
+    const auto other = find(field.target(), reference_of(message, field));
+    if (!other) return other.error();
+    if (*other == nullptr) continue;  // the writer says so
+    if (!sees(caller_, field.target(), **other)) return &field;
+    // Who has a port may divide it and look at it, wherever it is.
+    if (!wire && field.target().descriptor == v1::Port::descriptor()) continue;
+    const auto further = leads_out(field.target(), **other, false);
+    if (!further) return further.error();
+    if (*further != nullptr) return &field;
   }
-  return true;
+  return nullptr;
 }
 
 Result<bool> Tenancy::takes_out_foreign(const FieldSpec& field, const Message& before,
@@ -201,7 +268,7 @@ Result<void> Tenancy::check_reference(const FieldSpec& field, const Uuid& to, co
                         "write the id of a " + field.target().singular + " that there is"});
     return Ok{};
   }
-  if (!is_symmetric(field) || new_.contains(to)) return Ok{};
+  if (!is_symmetric(field) || new_.contains({field.target().type, to})) return Ok{};
   // The other end may be tied to something that is not ours.
   auto other = store::TopologyWriter(store_).get(*field.target().descriptor, to);
   if (!other) return other.error();
@@ -216,10 +283,30 @@ Result<void> Tenancy::check_reference(const FieldSpec& field, const Uuid& to, co
   return Ok{};
 }
 
+/// What a tenant may have would be without limits, and its tokens as good as before.
+Result<void> Tenancy::check_no_tokens(const Uuid& tenant) {
+  const auto stored = store::TopologyWriter(store_).get(*v1::Tenant::descriptor(), tenant);
+  if (!stored) return stored.error();
+  const std::string name = codec::get_raw(*stored->message, "name");
+  const auto tokens = store::TopologyWriter(store_).list(*v1::Token::descriptor());
+  if (!tokens) return tokens.error();
+  for (const store::StoredResource& token : *tokens) {
+    if (codec::get_raw(*token.message, "tenant") != name ||
+        gone_.contains(store::id_of(*token.message)))
+      continue;
+    return Error{ErrorCode::in_use,
+                 fmt::format("tenant {} has the token {}: delete the token first", name,
+                             codec::get_raw(*token.message, "name"))};
+  }
+  return Ok{};
+}
+
 Result<void> Tenancy::check_removal(const ResourceSpec& resource, const Uuid& id) {
+  if (resource.descriptor == v1::Token::descriptor()) gone_.insert(id);
+  if (resource.descriptor == v1::Tenant::descriptor()) return check_no_tokens(id);
   if (!caller_.limited()) return Ok{};
   if (auto exists = check_exists(resource, id); !exists) return exists;
-  if (new_.contains(id)) return Ok{};
+  if (new_.contains({resource.type, id})) return Ok{};
   const auto foreign = foreign_dependents(resource, id, 0);
   if (!foreign) return foreign.error();
   if (*foreign) {
@@ -257,7 +344,11 @@ Result<bool> Tenancy::foreign_dependents(const ResourceSpec& resource, const Uui
       if (!(*records)[i]) continue;
       const codec::MessagePtr message = user_type->new_message();
       if (!message->ParseFromString((*records)[i]->value)) continue;
-      if (!sees(caller_, *user_type, *message)) return true;
+      if (!sees(caller_, *user_type, *message)) {
+        // Who is looked at is not to find it out.
+        if (only_looks(*user_type)) continue;
+        return true;
+      }
       if (reference.on_delete != v1::CASCADE) continue;
       auto deeper = foreign_dependents(*user_type, users[i], depth + 1);
       if (!deeper || *deeper) return deeper;

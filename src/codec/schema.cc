@@ -20,12 +20,12 @@ namespace pb = google::protobuf;
 
 Authority authority_of(const pb::FieldDescriptor& field) {
   switch (field.options().GetExtension(v1::authority)) {
-    case v1::DEVICE_OWNER:
-      return Authority::device_owner;
+    case v1::OWNER:
+      return Authority::owner;
     case v1::ADMINISTRATOR:
       return Authority::administrator;
     default:
-      return Authority::owner;
+      return field.name() == "name" ? Authority::owner : Authority::surroundings;
   }
 }
 

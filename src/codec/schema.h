@@ -30,8 +30,12 @@ struct DeleteMessage {
 using MessagePtr = std::unique_ptr<google::protobuf::Message, DeleteMessage>;
 [[nodiscard]] MessagePtr clone(const google::protobuf::Message& message);
 
-/// Who decides a field of what a tenant owns (options.proto).
-enum class Authority : uint8_t { owner, device_owner, administrator };
+/// Who decides a field of what a tenant owns.
+enum class Authority : uint8_t {
+  surroundings,  ///< its owner, when what it is part of, and what it is wired to, is the owner's too
+  owner,
+  administrator,
+};
 
 struct FieldSpec {
   std::string name;  ///< as in JSON and YAML: "admin_up"
@@ -42,7 +46,7 @@ struct FieldSpec {
   bool immutable = false;
   bool output_only = false;
   bool secret = false;
-  Authority authority = Authority::owner;
+  Authority authority = Authority::surroundings;
   uint32_t min = 0, max = UINT32_MAX;  ///< of a number
   int max_entries = 256;               ///< of a list
   std::string reference;  ///< message name of the referred-to type: "Bridge"; empty: no reference

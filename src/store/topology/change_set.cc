@@ -165,7 +165,30 @@ Result<void> ChangeSet::give_up(const Claimant& claimant, const Claim& claim) {
   return Ok{};
 }
 
+Result<void> ChangeSet::check_delegated(const Claimant& claimant, const Claim& claim,
+                                        const Author& author) {
+  if (author.tenant.empty() || claim.bridge.is_nil()) return Ok{};
+  auto bridge = load(*v1::Bridge::descriptor(), claim.bridge);
+  if (!bridge.ok()) return bridge.error();
+  if ((*bridge)->either() == nullptr || is_told_of(author, *(*bridge)->either())) return Ok{};
+  const auto tenant = find_tenant(transaction_, author.tenant);
+  if (!tenant.ok()) return tenant.error();
+  const auto address =
+      IpAddr::parse(std::string_view(claim.path).substr(claim.path.rfind('/') + 1));
+  if (*tenant && address) {
+    for (const std::string& raw : (*tenant)->outside_networks()) {
+      const auto network = IpPrefix::from_bytes(raw);
+      if (network && network->contains(*address)) return Ok{};
+    }
+  }
+  return Error{ErrorCode::invalid,
+               describe(*claimant.object->either()) + ": " + claim.field + ": " + claim.text +
+                   " is at a bridge of another tenant, and not in outside_networks of tenant " +
+                   author.tenant + ": ask an administrator for one"};
+}
+
 Result<void> ChangeSet::take(const Claimant& claimant, const Claim& claim, const Author& author) {
+  if (auto may = check_delegated(claimant, claim, author); !may.ok()) return may;
   auto stored = transaction_.read_message<v1::UniqueClaim>(claim.path);
   if (!stored.ok()) return stored.error();
   v1::UniqueClaim record = *stored ? std::move(**stored) : v1::UniqueClaim();

@@ -75,6 +75,8 @@ class ChangeSet {
   Result<std::vector<Claim>> claims(const Message* message);
   Result<void> give_up(const Claimant& claimant, const Claim& claim);
   Result<void> take(const Claimant& claimant, const Claim& claim, const Author& author);
+  /// invalid: a tenant takes an address that only administrators may give it.
+  Result<void> check_delegated(const Claimant& claimant, const Claim& claim, const Author& author);
   Result<void> stand_on_another_part(const v1::UniqueClaim& record);
   Result<std::string> name(const Descriptor& type, const Uuid& id, const Author& author);
   Result<std::string> holder(const v1::UniqueClaim& record, const Claim& claim, Obstacle obstacle,

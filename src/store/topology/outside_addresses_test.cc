@@ -349,6 +349,12 @@ TEST_F(OutsideAddressesTest, TenantsLearnNothingOfOthers) {
     auto done = of_blue.create(wanted);
     return done.ok() ? "" : done.error().message;
   };
+  // Before an administrator lets it take any, it is told the same of all.
+  for (const char* address : {"203.0.113.10", "203.0.113.99"})
+    EXPECT_THAT(told(floating(blue_, address)),
+                HasSubstr("not in outside_networks of tenant blue"));
+  create(made<v1::Tenant>("blue",
+                          [](auto& t) { t.add_outside_networks(prefix_raw("203.0.113.0/24")); }));
   EXPECT_THAT(told(floating(blue_, "203.0.113.10")),
               AllOf(HasSubstr("the address 203.0.113.10 on a bridge that is not this tenant's, by "
                               "port blue-up ("),

@@ -18,20 +18,6 @@ std::string tenant_claim(const std::string& tenant) {
   return claim_path("tenant.name", "", tenant);
 }
 
-/// The Tenant of that name; nullopt: there is none, so nothing is limited.
-Result<std::optional<v1::Tenant>> find_tenant(Transaction& transaction, const std::string& name) {
-  const std::string path = tenant_claim(name);
-  auto claim = transaction.read_message<v1::UniqueClaim>(path);
-  if (!claim.ok()) return claim.error();
-  if (!*claim) {
-    // Should it come at this very moment, this was before it.
-    transaction.trust_absence(path);
-    return std::optional<v1::Tenant>();
-  }
-  const auto id = Uuid::from_bytes((*claim)->id()).value_or(Uuid{});
-  return transaction.read_message<v1::Tenant>(object_path("tenant", id));
-}
-
 /// Tenant.max_<collection>, when it has one.
 std::optional<uint32_t> limit_of(const v1::Tenant& tenant, const Descriptor& type) {
   std::string name = "max_" + options_of(type).collection();
@@ -58,6 +44,19 @@ struct Difference {
 };
 
 }  // namespace
+
+Result<std::optional<v1::Tenant>> find_tenant(Transaction& transaction, const std::string& name) {
+  const std::string path = tenant_claim(name);
+  auto claim = transaction.read_message<v1::UniqueClaim>(path);
+  if (!claim.ok()) return claim.error();
+  if (!*claim) {
+    // Should it come at this very moment, this was before it.
+    transaction.trust_absence(path);
+    return std::optional<v1::Tenant>();
+  }
+  const auto id = Uuid::from_bytes((*claim)->id()).value_or(Uuid{});
+  return transaction.read_message<v1::Tenant>(object_path("tenant", id));
+}
 
 Result<void> keep_usage(Transaction& transaction, const std::vector<ChangeSet::Object*>& touched,
                         const ChangeSet::Object** blamed) {

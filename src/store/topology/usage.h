@@ -2,8 +2,11 @@
 // What tenants have (TenantUsage) and may have (the fields max_<collection> of Tenant).
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
+#include "plexus/v1/resources.pb.h"
 #include "store/topology/change_set.h"
 
 namespace plexus::store {
@@ -12,6 +15,9 @@ namespace plexus::store {
 /// then one that adds to it.
 Result<void> keep_usage(Transaction& transaction, const std::vector<ChangeSet::Object*>& touched,
                         const ChangeSet::Object** blamed);
+
+/// The Tenant of that name; nullopt: there is none, so nothing is said of it.
+Result<std::optional<v1::Tenant>> find_tenant(Transaction& transaction, const std::string& name);
 
 /// What it reads for one object, for bulk reading: the usage, and, when the object is new, who the
 /// tenant is.
