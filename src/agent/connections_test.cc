@@ -7,7 +7,6 @@
 #include <deque>
 
 #include "agent/connection_flows.h"
-#include "agent/rule_log.h"
 #include "agent/test_connection_ends.h"
 
 namespace plexus::agent {
@@ -549,35 +548,6 @@ TEST(ConnectionFlows, WiderClassesAreOfNoConnection) {
     open(mask);
     EXPECT_FALSE(tuple_of(match_of(exact.key, mask)));
   }
-}
-
-TEST(RuleLog, TenLinesASecondAndTheRestIsCounted) {
-  RuleLog log;
-  const RuleId rule{Uuid::derived("rule", "r")}, other{Uuid::derived("rule", "s")};
-  MonoTime now = state::at(5);
-  for (int i = 0; i < 10; ++i) EXPECT_EQ(log.admit(rule, now), 0u);
-  for (int i = 0; i < 7; ++i) EXPECT_FALSE(log.admit(rule, now + 500ms));
-  EXPECT_EQ(log.admit(other, now), 0u);
-  EXPECT_EQ(log.admit(rule, now + 1s), 7u);
-  EXPECT_EQ(log.admit(rule, now + 1s), 0u);
-  EXPECT_EQ(log.left_out(), 7u);
-  sim::TestCloud cloud;
-  log.forget_idle(*cloud.snapshot(sim::TestCloud::host_id("h1")), now + 100s);
-  EXPECT_EQ(log.rules(), 0u);
-}
-
-TEST(RuleLog, OfARuleThatIsNoMoreNothingIsKept) {
-  RuleLog log;
-  const RuleId rule{Uuid::derived("rule", "r")};
-  const MonoTime now = state::at(5);
-  for (unsigned i = 0; i < RuleLog::kLinesPerSecond; ++i) (void)log.admit(rule, now);
-  ASSERT_FALSE(log.admit(rule, now)) << "left out, and the next line would say so";
-  sim::TestCloud cloud;
-  const auto without = cloud.snapshot(sim::TestCloud::host_id("h1"));
-  log.forget_idle(*without, now + 59s);
-  EXPECT_EQ(log.rules(), 1u);
-  log.forget_idle(*without, now + 60s);
-  EXPECT_EQ(log.rules(), 0u);
 }
 
 }  // namespace

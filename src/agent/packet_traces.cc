@@ -2,6 +2,9 @@
 #include "agent/packet_traces.h"
 
 #include <algorithm>
+#include <type_traits>
+#include <utility>
+#include <variant>
 
 #include "agent/shortened.h"
 #include "base/log.h"
@@ -37,6 +40,32 @@ size_t bytes_of(const PacketTraces::Entry& entry) {
   return out;
 }
 
+Uuid owner_of(const model::TraceRequest& request, const model::Snapshot& snapshot) {
+  return std::visit(
+      [&](const auto& at) -> Uuid {
+        using At = std::decay_t<decltype(at)>;
+        if constexpr (std::is_same_v<At, std::monostate>) {
+          return {};
+        } else {
+          if constexpr (std::is_same_v<At, PortId>) {
+            const model::Port* port = snapshot.port(at);
+            if (port != nullptr && !port->tenant.empty())
+              return Uuid::derived("tenant", port->tenant);
+          }
+          return at.uuid;
+        }
+      },
+      request.at);
+}
+
+/// The key that has the most.
+template <typename Id>
+Id greediest(const std::map<Id, size_t>& shares) {
+  return std::max_element(shares.begin(), shares.end(),
+                          [](const auto& a, const auto& b) { return a.second < b.second; })
+      ->first;
+}
+
 }  // namespace
 
 void PacketTraces::publish(const model::Snapshot& snapshot) {
@@ -66,6 +95,7 @@ void PacketTraces::follow(const sim::Packet& packet, const sim::Outcome& outcome
       spent_.insert(std::lower_bound(spent_.begin(), spent_.end(), id), id);
     kept_.push_back({.number = ++number_,
                      .request = id,
+                     .owner = owner_of(*record, snapshot),
                      .name = record->name,
                      .packets = request.packets,
                      .limit = record->limit,
@@ -106,17 +136,48 @@ void PacketTraces::goes_like_first(const sim::Outcome& outcome) {
 }
 
 void PacketTraces::conclude() {
-  for (size_t i = kept_.size() - opened_; i < kept_.size(); ++i) {
-    const Entry& entry = kept_[i];
-    log_line(LogLevel::info, "traces",
-             fmt::format("request {} ({} of {}): {}: {}", entry.name, entry.packets, entry.limit,
-                         entry.outcome, shortened(entry.packet)));
-  }
+  for (size_t i = kept_.size() - opened_; i < kept_.size(); ++i) log(kept_[i]);
   opened_ = 0;
-  while (kept_.size() > kKept || (bytes_ > kMaxBytes && kept_.size() > 1)) {
-    bytes_ -= bytes_of(kept_.front());
-    kept_.pop_front();
+  while (kept_.size() > kKept || (bytes_ > kMaxBytes && kept_.size() > 1)) drop_one();
+}
+
+void PacketTraces::log(const Entry& entry) {
+  using namespace std::chrono_literals;
+  if (entry.at - second_ >= 1s) {
+    second_ = entry.at;
+    lines_.clear();
+    if (left_out_ > 0)
+      log_info("traces", "{} more have no line; they were kept", std::exchange(left_out_, 0));
   }
+  unsigned& lines = lines_[entry.owner];
+  if (lines >= kLinesPerSecond) {
+    ++left_out_;
+    return;
+  }
+  ++lines;
+  log_line(LogLevel::info, "traces",
+           fmt::format("request {} ({} of {}): {}: {}", entry.name, entry.packets, entry.limit,
+                       entry.outcome, shortened(entry.packet)));
+}
+
+/// By what there is too much of: traces, or their texts.
+void PacketTraces::drop_one() {
+  const auto size_of = [&](const Entry& entry) {
+    return kept_.size() > kKept ? size_t{1} : bytes_of(entry);
+  };
+  std::map<Uuid, size_t> of_owner;
+  for (const Entry& entry : kept_) of_owner[entry.owner] += size_of(entry);
+  const Uuid owner = greediest(of_owner);
+  std::map<TraceRequestId, size_t> of_request;
+  for (const Entry& entry : kept_) {
+    if (entry.owner == owner) of_request[entry.request] += size_of(entry);
+  }
+  const TraceRequestId request = greediest(of_request);
+  const auto oldest = std::find_if(kept_.begin(), kept_.end(), [&](const Entry& entry) {
+    return entry.owner == owner && entry.request == request;
+  });
+  bytes_ -= bytes_of(*oldest);
+  kept_.erase(oldest);
 }
 
 codec::Node traces_document(const PacketTraces& traces, MonoTime now) {

@@ -2,6 +2,11 @@
 // PacketTraces: what became of the packets that trace requests asked for, at this host. So many of each request, then no
 // more until the request changes; the newest are kept for whoever asks, and each is a line of the log.
 //
+// What is kept is shared: when there is no room, the oldest trace goes of whoever has the most, and of theirs of the request
+// that has the most. Who asks for more traces pushes out their own, once they have their share. Requests at ports are shared
+// by the ports' tenants; whose a bridge or a router is an agent does not know, so each of these counts for itself. Lines of
+// the log are so many a second for each of them.
+//
 // A packet is followed before anything comes of it, and concluded when the worker has done what it does: that may be
 // something else than what its simulation says, where a limit, another connection or another fragment has a say.
 //
@@ -28,11 +33,13 @@ class PacketTraces {
   static constexpr size_t kMaxSteps = 256;  ///< of one; the others are counted
   static constexpr size_t kMaxLine =
       4096;  ///< characters: of what is larger than an Ethernet frame the beginning
-  static constexpr size_t kMaxBytes = 1 << 22;  ///< of all texts
+  static constexpr size_t kMaxBytes = 1 << 22;     ///< of all texts
+  static constexpr unsigned kLinesPerSecond = 20;  ///< of the log, of one owner
 
   struct Entry {
     uint64_t number = 0;  ///< since the agent's start, from 1
     TraceRequestId request;
+    Uuid owner;                       ///< who shares: a tenant, or a place that has none
     std::string name;                 ///< the request's
     uint32_t packets = 0, limit = 0;  ///< of the request: this one is the how manieth of how many
     MonoTime at;
@@ -67,6 +74,8 @@ class PacketTraces {
     uint32_t packets = 0;
   };
   void amend(const std::string& outcome, const std::string& step);
+  void log(const Entry& entry);
+  void drop_one();
 
   std::map<TraceRequestId, OfRequest> requests_;
   std::vector<TraceRequestId> spent_;
@@ -74,6 +83,9 @@ class PacketTraces {
   size_t bytes_ = 0;   ///< of the texts of kept_
   size_t opened_ = 0;  ///< of these, the last ones: of the packet that is followed
   uint64_t number_ = 0;
+  MonoTime second_;  ///< of the log
+  std::map<Uuid, unsigned> lines_;
+  uint64_t left_out_ = 0;
 };
 
 /// {"traces": [{"number", "request", "request_id", "age_ms", "packet", "outcome", "steps": [text, ...]}, ...]}, oldest first.

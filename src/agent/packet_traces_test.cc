@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <optional>
+
 #include "agent/shortened.h"
 #include "codec/json.h"
 #include "packet/text.h"
@@ -31,19 +34,25 @@ class PacketTracesTest : public testing::Test {
     traces.publish(*snapshot);
   }
   /// As the worker does.
-  void send(MonoTime now = kNow) {
+  void send(MonoTime now = kNow, std::optional<PortId> from = std::nullopt) {
     const Frame frame = *parse_frame(
         "eth 02:00:00:00:01:01 > 02:00:00:00:01:02 | ipv4 10.0.1.1 > 10.0.1.2 | udp 7 > 53" +
         (payload.empty() ? std::string() : " | payload \"" + payload + "\""));
-    const sim::Packet packet = sim::packet_of(frame, cloud.dp_port(vm1));
+    const sim::Packet packet = sim::packet_of(frame, cloud.dp_port(from.value_or(vm1)));
     sim::ConnectionView view;
     view.spent = &traces.spent();
     sim::Outcome outcome;
     sim::simulate(packet, *snapshot, view, now, outcome);
     if (outcome.traced.empty()) return;
     traces.follow(packet, outcome, *snapshot, view, now);
-    if (refused != sim::DropReason::none) traces.dropped(refused);
+    for (int i = 0; i < times_refused && refused != sim::DropReason::none; ++i)
+      traces.dropped(refused);
     traces.conclude();
+  }
+  [[nodiscard]] size_t kept_of(const std::string& request) const {
+    return static_cast<size_t>(
+        std::count_if(traces.kept().begin(), traces.kept().end(),
+                      [&](const PacketTraces::Entry& entry) { return entry.name == request; }));
   }
 
   sim::TestCloud cloud;
@@ -53,6 +62,7 @@ class PacketTracesTest : public testing::Test {
   PacketTraces traces;
   std::string payload;
   sim::DropReason refused = sim::DropReason::none;  ///< by the agent, whatever the simulation says
+  int times_refused = 1;
 };
 
 TEST_F(PacketTracesTest, SoManyOfEachRequestThenNoMore) {
@@ -89,6 +99,54 @@ TEST_F(PacketTracesTest, TheNewestAreKept) {
   for (int i = 0; i < 1001; ++i) send();
   EXPECT_EQ(traces.kept().size(), PacketTraces::kKept);
   EXPECT_EQ(traces.kept().back().number, 1000u);
+}
+
+/// Whoever changes a request has its host count from nothing again.
+TEST_F(PacketTracesTest, ARequestThatChangesOverAndOverPushesOutItsOwn) {
+  cloud.trace_request("quiet", vm1).limit = 20;
+  publish();
+  for (int i = 0; i < 20; ++i) send();
+  const TraceRequestId loud = cloud.trace_request("loud", vm1).id;
+  for (uint32_t change = 0; change < 4; ++change) {
+    cloud.trace_requests[loud].limit = 200 + change;
+    publish();
+    for (int i = 0; i < 210; ++i) send();
+  }
+  EXPECT_EQ(traces.kept().size(), PacketTraces::kKept);
+  EXPECT_EQ(kept_of("quiet"), 20u);
+  EXPECT_EQ(traces.kept().back().name, "loud");
+}
+
+/// Of one tenant as of one request.
+TEST_F(PacketTracesTest, ManyRequestsOfATenantPushOutTheirOwn) {
+  const PortId vm3 = cloud.vm("vm3", cloud.bridge("blue"), h1, "02:00:00:00:02:01");
+  cloud.ports[vm1].tenant = "red";
+  cloud.ports[vm3].tenant = "blue";
+  cloud.trace_request("quiet", vm3).limit = 100;
+  publish();
+  for (int i = 0; i < 100; ++i) send(kNow, vm3);
+  for (int i = 0; i < 300; ++i) cloud.trace_request("loud" + std::to_string(i), vm1).limit = 2;
+  publish();
+  for (int i = 0; i < 2; ++i) send();
+  EXPECT_EQ(traces.kept().size(), PacketTraces::kKept);
+  EXPECT_EQ(kept_of("quiet"), 100u);
+}
+
+/// Those of requests that are gone stay, but count as well.
+TEST_F(PacketTracesTest, LargeTracesPushOutLargeOnes) {
+  cloud.trace_request("quiet", vm1).limit = 5;
+  publish();
+  for (int i = 0; i < 5; ++i) send();
+  cloud.trace_requests.clear();
+  const TraceRequestId loud = cloud.trace_request("loud", vm1).id;
+  cloud.trace_requests[loud].limit = 1000;
+  publish();
+  refused = sim::DropReason::connections_of_port;
+  times_refused = 40'000;
+  for (int i = 0; i < 10; ++i) send();
+  EXPECT_LT(kept_of("loud"), 10u) << "each has a megabyte";
+  EXPECT_GE(kept_of("loud"), 1u);
+  EXPECT_EQ(kept_of("quiet"), 5u);
 }
 
 /// As bulk TCP has them.

@@ -416,7 +416,7 @@ void Worker::tick(MonoTime now) {
     for (const sim::Generated& advert : adverts) send_made(advert);
     finish_batch();
     icmp_limiter_.forget_idle(now);
-    rule_log_.forget_idle(*snapshot_, now);
+    rule_log_.tick(*snapshot_, now);
     if (now >= next_forgetting_) {
       rule_counters_.forget_gone(*snapshot_);
       next_forgetting_ = now + std::chrono::minutes(1);

@@ -38,6 +38,7 @@
 #include "api/convergence.h"
 #include "api/http_server.h"
 #include "api/metrics.h"
+#include "api/places.h"
 #include "api/tenancy.h"
 #include "api/token_table.h"
 #include "codec/schema.h"
@@ -49,6 +50,7 @@ namespace plexus::api {
 struct ApiOptions {
   std::string identity = {};  ///< text of the identity file; empty: the store knows none
   FeedOptions feed = {};
+  std::shared_ptr<const ConnectionCounts> connections = {};  ///< for the metrics
 };
 
 class Api {
@@ -120,6 +122,7 @@ class Api {
   Metrics metrics_;
   FailureLimit failures_;
   TokenTable tokens_;
+  Places streams_, waits_;
   ChangeFeed feed_;
   Convergence convergence_;
   std::mutex mutex_;

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "api/api.h"
 #include "base/log.h"
 #include "base/unique_fd.h"
@@ -120,12 +122,19 @@ Result<std::string> read_secret_file(const std::string& path) {
   return text;
 }
 
-/// Each watch stream is a descriptor.
-void raise_file_limit() {
+/// How many connections there may be. Each is a descriptor, and who runs out of these accepts nobody any more, root neither:
+/// the store and the listeners need some, too.
+unsigned raise_file_limit() {
+  constexpr rlim_t kMost = 4096, kOthers = 128, kFewest = 64;
   rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMost;
   limit.rlim_cur = limit.rlim_max;
   (void)::setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_max >= kMost + kOthers) return kMost;
+  const rlim_t fit = std::max(kFewest, limit.rlim_max - std::min(limit.rlim_max, kOthers));
+  log_warn("api", "{} open files are allowed: at most {} connections; raise LimitNOFILE",
+           limit.rlim_max, fit);
+  return static_cast<unsigned>(fit);
 }
 
 int run(const Options& options) {
@@ -135,7 +144,7 @@ int run(const Options& options) {
   for (const int s : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, s);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  raise_file_limit();
+  const unsigned connections = raise_file_limit();
 
   ApiOptions api_options;
   if (!options.identity_file.empty()) {
@@ -158,11 +167,15 @@ int run(const Options& options) {
     log_error("api", "opening the store {}: {}", options.store, store.error().message);
     return 1;
   }
+  const auto counts = std::make_shared<ConnectionCounts>();
+  api_options.connections = counts;
   Api api(**store, std::move(api_options));
   HttpOptions http;
   http.listen = options.listen;
   http.threads = 8;
-  http.max_connections = 4096;
+  http.max_connections = connections;
+  http.unix_reserve = connections / 16;
+  http.counts = counts;
   http.body_limit = Api::body_limit;
   http.tls_certificate = options.tls_certificate;
   http.tls_key = options.tls_key;

@@ -54,6 +54,15 @@ Response lost(const Error& error) {
                                             : failure(error);
 }
 
+/// `what`: "watch streams". `remedy`: what to do in place of another one.
+Response has_all_places(const Caller& caller, std::string_view what, std::string_view remedy) {
+  Response r = problem(429, fmt::format("{} has {} {} at this server, and no more may be; {}",
+                                        caller.limited() ? "tenant " + caller.tenant : caller.who,
+                                        Places::kEach, what, remedy));
+  r.headers.emplace_back("Retry-After", "5");
+  return r;
+}
+
 }  // namespace
 
 Response Api::watch(const Call& call) {
@@ -82,12 +91,18 @@ Response Api::watch(const Call& call) {
   auto since = request.parameter("since");
   // A browser's or a library's own way to go on.
   if (!since && !request.last_event_id.empty()) since = request.last_event_id;
+  auto place = streams_.take(call.caller);
+  if (!place) {
+    return has_all_places(call.caller, "watch streams",
+                          "close some, or watch several collections by one stream");
+  }
   auto stream = feed_.open(std::move(wanted), since);
   if (!stream) return lost(stream.error());
   Response r;
   r.content_type = "text/event-stream";
   r.headers.emplace_back("Cache-Control", "no-store");
   r.stream = std::move(*stream);
+  r.place = std::move(*place);
   return r;
 }
 
@@ -145,22 +160,28 @@ void Api::convergence(const Call& call, const Answer& answer) {
     return answer(std::move(*bad));
   const auto seconds = number_parameter(request, "timeout", kNormalWait, kLongestWait);
   if (!seconds) return answer(problem(400, seconds.error().message));
+  auto place = waits_.take(call.caller);
+  if (!place) {
+    return answer(has_all_places(call.caller, "waits for hosts",
+                                 "let some end first; a wait counts until it is answered"));
+  }
   const auto now = store_.sync();
   if (!now) return answer(failure(now.error()));
   store::Revision revision = *now;
   if (const auto token = request.parameter("revision")) {
-    const auto place = feed_.place(*token);
-    if (!place) return answer(problem(400, place.error().message));
-    if (place->foreign || place->revision > *now) {
+    const auto at = feed_.place(*token);
+    if (!at) return answer(problem(400, at.error().message));
+    if (at->foreign || at->revision > *now) {
       return answer(
           problem(410, "this revision is of another store, or of this one before it was restored"));
     }
-    revision = place->revision;
+    revision = at->revision;
   }
   // Who the hosts are is not a tenant's business; how many have it, is.
   const bool names = !call.caller.limited();
   convergence_.wait(
-      revision, std::chrono::seconds(*seconds), [this, names, answer](Result<Progress> progress) {
+      revision, std::chrono::seconds(*seconds),
+      [this, names, answer, place = std::move(*place)](Result<Progress> progress) {
         if (!progress) return answer(failure(progress.error()));
         Node out = Node::map_of({});
         out.add("revision", Node::of_text(feed_.token(progress->revision)));
@@ -169,7 +190,9 @@ void Api::convergence(const Call& call, const Answer& answer) {
         out.add("applied", Node::of_number(progress->applied));
         out.add("laggards", texts(names ? progress->laggards : std::vector<std::string>()));
         out.add("unknown", texts(names ? progress->unknown : std::vector<std::string>()));
-        answer(json_answer(200, out));
+        Response r = json_answer(200, out);
+        r.place = place;
+        answer(std::move(r));
       });
 }
 
@@ -277,6 +300,17 @@ Response Api::metrics() {
         static_cast<double>(convergence_.waiting()));
   counter("plexus_api_convergence_barriers_total", "Questions put to all hosts.",
           static_cast<double>(convergence_.barriers()));
+  if (options_.connections) {
+    const ConnectionCounts& c = *options_.connections;
+    gauge("plexus_api_connections", "Connections that are open.", c.open);
+    gauge("plexus_api_network_connections", "Of these, over TCP.", c.by_network);
+    counter("plexus_api_connections_found_full_total",
+            "Connections that had to wait, because all places were taken.",
+            static_cast<double>(c.found_full));
+    counter("plexus_api_connections_gave_way_total",
+            "Connections closed for new ones, because they let the server wait.",
+            static_cast<double>(c.gave_way));
+  }
   gauge("plexus_api_tokens", "Tokens that are known.", static_cast<double>(tokens_.size()));
   return r;
 }

@@ -89,6 +89,7 @@ struct Response {
   std::vector<std::pair<std::string, std::string>> headers = {};
   std::string body = {};
   std::shared_ptr<BodyStream> stream = {};  ///< given: the body, instead of `body`
+  std::shared_ptr<void> place = {};         ///< kept until the answer is sent or its client is gone
 
   [[nodiscard]] std::string header(std::string_view name) const;
 };

@@ -30,6 +30,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <list>
 #include <thread>
 #include <utility>
 
@@ -57,6 +59,11 @@ constexpr auto kNoThrow = asio::as_tuple(asio::use_awaitable);
 constexpr uint32_t kMaxHeader = 16 * 1024;
 /// A handler that answers later does it within this time; the API's longest wait is 60 s.
 constexpr std::chrono::seconds kLatestAnswer{120};
+/// Who has let the server wait for so long gives way when all places are taken.
+constexpr std::chrono::seconds kPatience{1};
+constexpr std::chrono::seconds kSayAgain{10};
+/// Streams to clients that have vanished without a word end after this time: bookmarks go unacknowledged.
+constexpr unsigned kVanishedMs = 30'000;
 
 Error io_error(const std::string& what, const error_code& ec) {
   return errno_error(what, ec.value());
@@ -141,6 +148,8 @@ Peer peer_of(Socket& socket, bool from_network) {
   // Short answers and events go out at once.
   const int on = 1;
   ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &kVanishedMs,
+               sizeof kVanishedMs);
   error_code ec;
   const Generic::endpoint remote = socket.remote_endpoint(ec);
   if (ec) return peer;
@@ -215,22 +224,49 @@ Plain& plain(Encrypted& stream) {
   return stream.next_layer();
 }
 
+/// A connection whose client has to do something now: send a request, take an answer.
+struct Awaited {
+  Plain* stream;  ///< null: closed for others
+  bool from_network;
+  std::chrono::steady_clock::time_point since;
+};
+using AllAwaited = std::list<Awaited>;  ///< the longest first
+
+/// As long as it lives, a connection is one of them.
+class AwaitsClient {
+ public:
+  AwaitsClient(AllAwaited& all, Plain& stream, bool from_network)
+      : all_(all),
+        at_(all.insert(all.end(), {&stream, from_network, std::chrono::steady_clock::now()})) {}
+  ~AwaitsClient() { all_.erase(at_); }
+  AwaitsClient(const AwaitsClient&) = delete;
+  AwaitsClient& operator=(const AwaitsClient&) = delete;
+
+ private:
+  AllAwaited& all_;
+  AllAwaited::iterator at_;
+};
+
 }  // namespace
 
 struct HttpServer::Running {
   explicit Running(HttpOptions o)
       : options(std::move(o)),
+        counts(options.counts ? options.counts : std::make_shared<ConnectionCounts>()),
         io(std::make_unique<asio::io_context>(1)),
         handlers(std::make_unique<asio::thread_pool>(options.threads)) {}
 
   HttpOptions options;
+  const std::shared_ptr<ConnectionCounts> counts;
+  // Of the thread of the sockets, which runs all strands.
+  AllAwaited awaited;
+  std::chrono::steady_clock::time_point said_full{};
   std::unique_ptr<asio::io_context> io;  ///< null once stopped
   std::unique_ptr<asio::thread_pool> handlers;
   std::shared_ptr<Gate> gate = std::make_shared<Gate>();
   std::vector<ListenAddress> addresses;
   std::vector<std::string> socket_files;
   std::thread thread;
-  std::atomic<unsigned> connections{0};
   std::mutex certificate_mutex;
   Certificate certificate;  ///< guarded by certificate_mutex
 
@@ -306,12 +342,18 @@ struct HttpServer::Running {
 
   asio::awaitable<void> accept_loop(Acceptor acceptor, bool from_network, bool tls) {
     asio::steady_timer pause(acceptor.get_executor());
+    bool full = false;
     while (true) {
-      if (connections >= options.max_connections) {
-        pause.expires_after(std::chrono::milliseconds(20));
+      const auto [none] = co_await acceptor.async_wait(asio::socket_base::wait_read, kNoThrow);
+      if (none == asio::error::operation_aborted) co_return;
+      if (!has_room(from_network)) {
+        if (!std::exchange(full, true)) ++counts->found_full;
+        const bool soon = make_room(from_network);
+        pause.expires_after(std::chrono::milliseconds(soon ? 1 : 20));
         co_await pause.async_wait(kNoThrow);
         continue;
       }
+      full = false;
       auto [ec, socket] = co_await acceptor.async_accept(asio::make_strand(*io), kNoThrow);
       if (ec == asio::error::operation_aborted) co_return;
       if (ec) {
@@ -320,11 +362,15 @@ struct HttpServer::Running {
         co_await pause.async_wait(kNoThrow);
         continue;
       }
-      ++connections;
+      ++counts->open;
+      if (from_network) ++counts->by_network;
       Executor executor = socket.get_executor();
       Peer peer = peer_of(socket, from_network);
       Plain stream(std::move(socket));
-      const auto ended = [this](const std::exception_ptr&) { --connections; };
+      const auto ended = [this, from_network](const std::exception_ptr&) {
+        --counts->open;
+        if (from_network) --counts->by_network;
+      };
       if (!tls) {
         asio::co_spawn(executor, plain_session(std::move(stream), std::move(peer)), ended);
       } else {
@@ -332,6 +378,35 @@ struct HttpServer::Running {
         asio::co_spawn(executor, tls_session(std::move(stream), std::move(peer)), ended);
       }
     }
+  }
+
+  [[nodiscard]] bool network_is_full() const {
+    return counts->by_network >= options.max_connections - options.unix_reserve;
+  }
+  [[nodiscard]] bool has_room(bool from_network) const {
+    return counts->open < options.max_connections && !(from_network && network_is_full());
+  }
+
+  /// True: a connection that could stay away gives way. Requests at work and streams do not.
+  bool make_room(bool from_network) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - said_full >= kSayAgain) {
+      said_full = now;
+      log_warn("api",
+               "all {} places for connections{} are taken; new ones wait until others end, or give "
+               "way because they let the server wait",
+               options.max_connections - (from_network ? options.unix_reserve : 0),
+               from_network ? " over TCP" : "");
+    }
+    const bool only_network = from_network && network_is_full();
+    for (Awaited& a : awaited) {
+      if (now - a.since < kPatience) return false;
+      if (a.stream == nullptr || (only_network && !a.from_network)) continue;
+      std::exchange(a.stream, nullptr)->close();
+      ++counts->gave_way;
+      return true;
+    }
+    return false;
   }
 
   asio::awaitable<void> plain_session(Plain stream, Peer peer) {
@@ -348,8 +423,11 @@ struct HttpServer::Running {
     }
     Encrypted stream(std::move(socket), *mine);
     plain(stream).expires_after(options.timeout);
-    const auto [ec] = co_await stream.async_handshake(ssl::stream_base::server, kNoThrow);
-    if (ec) co_return;
+    {
+      const AwaitsClient awaits(awaited, plain(stream), peer.from_network);
+      const auto [ec] = co_await stream.async_handshake(ssl::stream_base::server, kNoThrow);
+      if (ec) co_return;
+    }
     co_await session(stream, peer);
     plain(stream).expires_after(std::chrono::seconds(1));
     co_await stream.async_shutdown(kNoThrow);
@@ -358,7 +436,9 @@ struct HttpServer::Running {
   template <typename Stream>
   asio::awaitable<void> session(Stream& stream, const Peer& peer) {
     beast::flat_buffer buffer;
+    std::optional<AwaitsClient> awaits;
     while (true) {
+      awaits.emplace(awaited, plain(stream), peer.from_network);
       http::request_parser<http::string_body> parser;
       parser.header_limit(kMaxHeader);
       parser.body_limit(boost::none);  // known when the target is
@@ -382,6 +462,7 @@ struct HttpServer::Running {
         const auto [body_error, m] = co_await http::async_read(stream, buffer, parser, kNoThrow);
         read_error = body_error;
       }
+      awaits.reset();
       if (read_error) {
         if (auto answer = answer_to(read_error, limit)) {
           auto message = to_message(std::move(*answer), 11, false, false);
@@ -392,14 +473,16 @@ struct HttpServer::Running {
         co_return;
       }
       const http::request<http::string_body>& request = parser.get();
-      const bool keep_alive = request.keep_alive();
       const bool head_only = request.method() == http::verb::head;
       Response response = co_await answer_to(stream.get_executor(), request, peer);
       if (response.stream) {
         co_await send_stream(stream, std::move(response), head_only);
         co_return;
       }
+      const std::shared_ptr<void> place = std::move(response.place);
+      const bool keep_alive = request.keep_alive() && has_room(peer.from_network);
       auto message = to_message(std::move(response), request.version(), keep_alive, head_only);
+      awaits.emplace(awaited, plain(stream), peer.from_network);
       plain(stream).expires_after(options.timeout);
       const auto [write_error, written] = co_await http::async_write(stream, message, kNoThrow);
       if (write_error || !message.keep_alive()) co_return;
@@ -640,6 +723,7 @@ struct HttpServer::Running {
     io->stop();
     if (thread.joinable()) thread.join();
     io.reset();  // ends the sessions and closes their sockets
+    counts->open = counts->by_network = 0;
     for (const std::string& path : socket_files) ::unlink(path.c_str());
     socket_files.clear();
   }
@@ -664,12 +748,14 @@ const std::vector<ListenAddress>& HttpServer::addresses() const {
 }
 
 unsigned HttpServer::connections() const {
-  return running_->connections;
+  return running_->counts->open;
 }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options) {
   PLEXUS_CHECK((options.handler || options.later_handler) && options.threads > 0,
                "an HTTP server needs a handler and a thread");
+  PLEXUS_CHECK(options.unix_reserve < options.max_connections,
+               "the network needs places for connections, too");
   auto running = std::make_unique<Running>(std::move(options));
   for (const ListenAddress& address : running->options.listen) {
     if (auto r = running->listen(address); !r) {

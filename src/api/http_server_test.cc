@@ -140,6 +140,40 @@ TEST_F(HttpServerTest, TheLastConnectionsWaitForARoom) {
   EXPECT_EQ(c.response().find("HTTP/1.1 200"), 0u);  // once a or b has timed out
 }
 
+TEST_F(HttpServerTest, WhoLetsTheServerWaitGivesWay) {
+  HttpOptions options;
+  options.max_connections = 3;
+  options.timeout = std::chrono::minutes(1);
+  options.counts = std::make_shared<ConnectionCounts>();
+  const auto counts = options.counts;
+  start(std::move(options));
+  // One has had an answer and keeps its connection, one is silent, one has begun.
+  TestClient idle(address_);
+  EXPECT_EQ(idle.ask(kGet).find("HTTP/1.1 200"), 0u);
+  TestClient silent(address_), begun(server_->addresses()[1]);
+  ASSERT_TRUE(begun.send("GET / HT"));
+  for (int i = 0; i < 10; ++i) {
+    TestClient other(server_->addresses()[static_cast<size_t>(i % 2)]);
+    const std::string answer = other.ask(kGet);
+    EXPECT_EQ(answer.find("HTTP/1.1 200"), 0u) << i << answer;
+  }
+  EXPECT_EQ(counts->gave_way, 1u) << "no more than needed";
+  EXPECT_GE(counts->found_full, 1u);
+  EXPECT_EQ(idle.rest(), "") << "the one that had waited longest";
+  // The others are served when they ask.
+  ASSERT_TRUE(begun.send("TP/1.1\r\nHost: h\r\n\r\n"));
+  EXPECT_EQ(begun.response().find("HTTP/1.1 200"), 0u);
+}
+
+TEST_F(HttpServerTest, WithAllPlacesTakenAnAnswerIsTheLast) {
+  HttpOptions options;
+  options.max_connections = 1;
+  start(std::move(options));
+  TestClient first(address_);
+  ASSERT_TRUE(first.send(kGet));
+  EXPECT_NE(first.rest().find("Connection: close"), std::string::npos);
+}
+
 TEST_F(HttpServerTest, AHandlerThatThrowsIsAnInternalError) {
   HttpOptions options;
   options.handler = [](const Request&) -> Response { throw std::runtime_error("boom"); };
@@ -308,6 +342,65 @@ TEST_F(HttpStreamTest, ASlowClientIsCutOffAGoneOneNoticed) {
   }
   EXPECT_LT(pushed, 100'000u);
   while (server_->connections() > 0) std::this_thread::yield();
+}
+
+TEST_F(HttpStreamTest, UnixSocketsHaveAReserve) {
+  HttpOptions options;
+  options.max_connections = 6;
+  options.unix_reserve = 2;
+  options.counts = std::make_shared<ConnectionCounts>();
+  const auto counts = options.counts;
+  serve(1000, std::move(options));
+  const ListenAddress network = server_->addresses()[1];
+  std::vector<std::unique_ptr<TestClient>> flood;
+  for (int i = 0; i < 4; ++i) {
+    flood.push_back(std::make_unique<TestClient>(network));
+    ASSERT_TRUE(flood.back()->send(kGet));
+    ASSERT_EQ(flood.back()->until("\r\n\r\n").find("HTTP/1.1 200"), 0u);
+  }
+  TestClient late(network);
+  ASSERT_TRUE(late.send(kGet));
+  while (counts->found_full == 0) std::this_thread::yield();
+  EXPECT_EQ(counts->by_network, 4u);
+  for (int i = 0; i < 2; ++i) {
+    flood.push_back(std::make_unique<TestClient>(address_));
+    ASSERT_TRUE(flood.back()->send(kGet));
+    EXPECT_EQ(flood.back()->until("\r\n\r\n").find("HTTP/1.1 200"), 0u);
+  }
+  EXPECT_EQ(counts->by_network, 4u);
+  EXPECT_EQ(counts->open, 6u);
+  // No stream gives way; one that ends leaves its place.
+  EXPECT_EQ(counts->gave_way, 0u);
+  flood.erase(flood.begin());
+  EXPECT_EQ(late.until("\r\n\r\n").find("HTTP/1.1 200"), 0u);
+}
+
+TEST_F(HttpStreamTest, APlaceIsKeptAsLongAsTheConnection) {
+  const auto place = std::make_shared<int>();
+  HttpOptions options;
+  options.handler = [&](const Request& r) {
+    Response out;
+    out.body = "plain";
+    if (r.path != "/plain") out.stream = std::make_shared<BodyStream>(1000);
+    out.place = place;
+    return out;
+  };
+  start(std::move(options));
+  auto gone = std::make_unique<TestClient>(address_);
+  ASSERT_TRUE(gone->send(kGet));
+  ASSERT_FALSE(gone->until("\r\n\r\n").empty());
+  EXPECT_EQ(place.use_count(), 2);
+  gone.reset();
+  while (place.use_count() > 1) std::this_thread::yield();
+  TestClient plain(address_);
+  EXPECT_NE(plain.ask("GET /plain HTTP/1.1\r\nHost: h\r\n\r\n").find("plain"), std::string::npos);
+  while (place.use_count() > 1) std::this_thread::yield();
+  TestClient stays(address_);
+  ASSERT_TRUE(stays.send(kGet));
+  ASSERT_FALSE(stays.until("\r\n\r\n").empty());
+  EXPECT_EQ(place.use_count(), 2);
+  server_.reset();
+  EXPECT_EQ(place.use_count(), 1) << "the server has stopped";
 }
 
 TEST_F(HttpStreamTest, TwoThousandIdleStreamsLeaveRoomForOthers) {
