@@ -162,7 +162,9 @@ class Simulation {
   // bridge.cc
   void bridge(Journey& j, const model::Bridge& bridge, const model::Port& in);
   void flood(Journey& j, const model::Bridge& bridge, const model::Port* in);
-  [[nodiscard]] uint32_t storm_limit() const;
+  [[nodiscard]] uint32_t storm_limit();
+  /// The port's own, else its bridge's; 0: none.
+  [[nodiscard]] uint32_t storm_limit_of(const model::Port& port);
   void flood_local(Journey& j, const model::Bridge& bridge, const model::Port* in);
   void flood_remote(Journey& j, const model::Bridge& bridge);
   [[nodiscard]] bool bridge_works(Journey& j, const model::Bridge& bridge);
