@@ -33,6 +33,11 @@ sim::DropReason drop_reason_of(Refusal refusal) {
   return sim::DropReason::connection_invalid;
 }
 
+/// Records say of devices no more than the id. A bridge and a router may have the same one: what is of it is gone with the last.
+bool has_device(const model::Snapshot& snapshot, const Uuid& id) {
+  return snapshot.bridge(BridgeId{id}) != nullptr || snapshot.router(RouterId{id}) != nullptr;
+}
+
 }  // namespace
 
 Connections::Connections(const ConnectionOptions& options, uint64_t hash_seed)
@@ -287,10 +292,8 @@ void Connections::publish(const model::Snapshot* before, const model::Snapshot& 
           hand_over_.emplace_back(HandOver{port, is->host, now + options_.moved_records, {}});
       table_.for_each_of_port(
           port, [&](Number, const Connection& c) { over.left.emplace_back(c.zone, c.original); });
-    } else if ((change.tag.kind == TagKind::bridge && before->bridge(BridgeId{id}) != nullptr &&
-                now_known.bridge(BridgeId{id}) == nullptr) ||
-               (change.tag.kind == TagKind::router && before->router(RouterId{id}) != nullptr &&
-                now_known.router(RouterId{id}) == nullptr)) {
+    } else if ((change.tag.kind == TagKind::bridge || change.tag.kind == TagKind::router) &&
+               has_device(*before, id) && !has_device(now_known, id)) {
       table_.erase_device(id, [&](Number number, const Connection& c) { gone(number, c); });
     }
   }

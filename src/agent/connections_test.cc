@@ -286,6 +286,20 @@ TEST_F(ConnectionsTest, ADeletedPortTakesItsRecordsAlong) {
   EXPECT_EQ(ends_[0]->take_stale().size(), 1u);
 }
 
+TEST_F(ConnectionsTest, ADeletedDeviceTakesItsRecordsAlongUnlessAnotherHasItsId) {
+  // The ports stay, so it is the device that the records go with.
+  const RouterId twin{blue_.uuid};
+  cloud_.routers[twin] = {.id = twin, .name = "twin", .ports = {}, .routes = {}};
+  publish();
+  (void)ends_[0]->begin(beginning(record(web_)), now_);
+  cloud_.routers.erase(twin);
+  publish(std::vector{TagChange{{TagKind::router, twin.uuid}, {}}});
+  EXPECT_EQ(ends_[0]->table().size(), 1u) << "whose bridge is still there";
+  cloud_.bridges.erase(blue_);
+  publish(std::vector{TagChange{{TagKind::bridge, blue_.uuid}, {}}});
+  EXPECT_EQ(ends_[0]->table().size(), 0u);
+}
+
 /// What the first packet of a tuple begins when it is flooded.
 Connection flooded(Connection c) {
   c.reply_port = {};

@@ -45,6 +45,9 @@ class ConnectionsTest : public testing::Test {
   void publish(const std::vector<PortId>& changed = {}) {
     std::vector<TagChange> changes;
     for (const PortId& port : changed) changes.push_back({{TagKind::port, port.uuid}, {}});
+    publish(changes);
+  }
+  void publish(const std::vector<TagChange>& changes) {
     for (HostEnd& end : ends_) {
       const auto before = std::exchange(end.snapshot, cloud_.snapshot(end.id));
       end->publish(before.get(), *end.snapshot, changes, now_);

@@ -15,6 +15,12 @@
 
 namespace plexus::model {
 
+/// What ports belong to.
+using Device = std::variant<std::monostate, BridgeId, RouterId>;
+/// Where mirrors and trace requests stand. An id alone would not say it: a bridge and a port may have the same.
+using Place = std::variant<std::monostate, PortId, BridgeId, RouterId>;
+[[nodiscard]] Uuid uuid_of(const Place& at);
+
 struct Bridge {
   BridgeId id;
   std::string name;
@@ -77,7 +83,7 @@ struct Port {
   std::string tenant;  ///< whose it is; empty: nobody's
   bool admin_up = true;
   bool unreadable = false;
-  std::variant<std::monostate, BridgeId, RouterId> device;
+  Device device;
   std::optional<PortId> peer;          ///< interior
   std::optional<HostId> wanted_host;   ///< exterior, configuration
   std::optional<HostId> migrating_to;  ///< who takes it over when its first frame comes there
@@ -376,7 +382,7 @@ struct Mirror {
   std::string name;
   bool admin_up = true;
   bool unreadable = false;
-  std::variant<std::monostate, PortId, BridgeId, RouterId> at;
+  Place at;
   bool in = false, out = false;  ///< into the device, out of it; of a port: from it into its device
   PortId to_port;
   bool operator==(const Mirror&) const = default;
@@ -388,8 +394,7 @@ struct TraceRequest {
   std::string name;
   bool admin_up = true;
   bool unreadable = false;
-  std::variant<std::monostate, PortId, BridgeId, RouterId>
-      at;               ///< into the device; of a port: from it
+  Place at;             ///< into the device; of a port: from it
   uint32_t limit = 10;  ///< packets at each host
   Rule match = {};      ///< its conditions count, nothing else
   bool operator==(const TraceRequest&) const = default;

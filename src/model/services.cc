@@ -23,15 +23,6 @@ void change_list(CowTable<Key, std::vector<Value>>& table, const Key& key, const
     table.set(key, std::move(now));
 }
 
-using Place = std::variant<std::monostate, PortId, BridgeId, RouterId>;
-
-Uuid uuid_of(const Place& at) {
-  if (const auto* port = std::get_if<PortId>(&at)) return port->uuid;
-  if (const auto* bridge = std::get_if<BridgeId>(&at)) return bridge->uuid;
-  if (const auto* router = std::get_if<RouterId>(&at)) return router->uuid;
-  return {};
-}
-
 /// The place's own fields, as far as packets notice.
 void touch(const Place& at, Delta& delta) {
   if (const auto* port = std::get_if<PortId>(&at)) delta.ports.push_back(*port);
@@ -44,6 +35,13 @@ bool asks(const TraceRequest& request) {
 }
 
 }  // namespace
+
+Uuid uuid_of(const Place& at) {
+  if (const auto* port = std::get_if<PortId>(&at)) return port->uuid;
+  if (const auto* bridge = std::get_if<BridgeId>(&at)) return bridge->uuid;
+  if (const auto* router = std::get_if<RouterId>(&at)) return router->uuid;
+  return {};
+}
 
 void Topology::change(const DhcpSubnetChange& c, Delta& delta) {
   const DhcpSubnet* old = state_.dhcp_subnet(c.id);
@@ -66,11 +64,10 @@ void Topology::change(const MirrorChange& c, Delta& delta) {
   if (old != nullptr ? c.now && *old == *c.now : !c.now) return;
   // Who passes a place without mirrors asks for none: the first one there and the last are changes of the place itself.
   const auto put = [&](const Mirror& mirror, bool add) {
-    const Uuid place = uuid_of(mirror.at);
-    delta.mirrors.push_back(place);
-    const bool any = !state_.mirrors_of(place).empty();
-    change_list(state_.mirrors_of_, place, c.id, add);
-    if (any != !state_.mirrors_of(place).empty()) touch(mirror.at, delta);
+    delta.mirrors.push_back(uuid_of(mirror.at));
+    const bool any = !state_.mirrors_of(mirror.at).empty();
+    change_list(state_.mirrors_of_, mirror.at, c.id, add);
+    if (any != !state_.mirrors_of(mirror.at).empty()) touch(mirror.at, delta);
   };
   if (old != nullptr) put(Mirror(*old), false);
   if (c.now) {
@@ -86,9 +83,8 @@ void Topology::change(const TraceRequestChange& c, Delta& delta) {
   if (found != nullptr ? c.now && *found == *c.now : !c.now) return;
   // As for mirrors, the first one at a place and the last are changes of the place itself.
   const auto put = [&](const TraceRequest& request, bool add) {
-    const Uuid place = uuid_of(request.at);
-    delta.trace_requests.push_back(place);
-    const RuleTable* old = state_.trace_requests_of(place);
+    delta.trace_requests.push_back(uuid_of(request.at));
+    const RuleTable* old = state_.trace_requests_of(request.at);
     RuleTable table = old != nullptr ? *old : RuleTable();
     const TableRule& rule = *state_.tracing_.find(request.id);
     if (add)
@@ -97,9 +93,9 @@ void Topology::change(const TraceRequestChange& c, Delta& delta) {
       table.remove(rule);
     if ((old == nullptr) != table.empty()) touch(request.at, delta);
     if (table.empty())
-      state_.trace_tables_.erase(place);
+      state_.trace_tables_.erase(request.at);
     else
-      state_.trace_tables_.set(place, std::move(table));
+      state_.trace_tables_.set(request.at, std::move(table));
   };
   if (found != nullptr && asks(*found)) {
     put(TraceRequest(*found), false);

@@ -60,7 +60,7 @@ std::span<const PortBlock> Snapshot::port_blocks(SnatPoolId id) const {
 std::span<const DhcpSubnetId> Snapshot::dhcp_subnets_of(BridgeId id) const {
   return list_or_none(dhcp_of_.find(id));
 }
-std::span<const MirrorId> Snapshot::mirrors_of(const Uuid& at) const {
+std::span<const MirrorId> Snapshot::mirrors_of(const Place& at) const {
   return list_or_none(mirrors_of_.find(at));
 }
 

@@ -146,16 +146,16 @@ class Snapshot {
   [[nodiscard]] std::span<const PortBlock> port_blocks(SnatPoolId id) const;
   /// The subnets of a bridge that machines are served from; sorted.
   [[nodiscard]] std::span<const DhcpSubnetId> dhcp_subnets_of(BridgeId id) const;
-  /// The mirrors at a port, bridge or router; sorted.
-  [[nodiscard]] std::span<const MirrorId> mirrors_of(const Uuid& at) const;
+  /// The mirrors at a place; sorted.
+  [[nodiscard]] std::span<const MirrorId> mirrors_of(const Place& at) const;
   /// There are mirrors somewhere.
   [[nodiscard]] bool any_mirrors() const { return !mirrors_of_.empty(); }
 
   [[nodiscard]] const TraceRequest* trace_request(TraceRequestId id) const {
     return trace_requests_.find(id);
   }
-  /// The requests at a port, bridge or router that ask now, as rules: the id is the request's; nullptr: none.
-  [[nodiscard]] const RuleTable* trace_requests_of(const Uuid& at) const {
+  /// The requests at a place that ask now, as rules: the id is the request's; nullptr: none.
+  [[nodiscard]] const RuleTable* trace_requests_of(const Place& at) const {
     return trace_tables_.find(at);
   }
   /// Some request asks somewhere.
@@ -320,10 +320,10 @@ class Snapshot {
   CowTable<DhcpSubnetId, DhcpSubnet> dhcp_subnets_;
   CowTable<BridgeId, std::vector<DhcpSubnetId>> dhcp_of_;  ///< values sorted, never empty
   CowTable<MirrorId, Mirror> mirrors_;
-  CowTable<Uuid, std::vector<MirrorId>> mirrors_of_;  ///< values sorted, never empty
+  CowTable<Place, std::vector<MirrorId>> mirrors_of_;  ///< values sorted, never empty
   CowTable<TraceRequestId, TraceRequest> trace_requests_;
   CowTable<TraceRequestId, TableRule> tracing_;  ///< what those that ask now look for
-  CowTable<Uuid, RuleTable> trace_tables_;       ///< point into tracing_; values not empty
+  CowTable<Place, RuleTable> trace_tables_;      ///< point into tracing_; values not empty
   CowTable<PortId, std::vector<Neighbour>> neighbours_;
   CowTable<PortId, std::vector<SubPort>> sub_ports_;  ///< by parent; values sorted, never empty
   CowTable<PortId, DpPort> dp_ports_;

@@ -77,7 +77,7 @@ void Simulation::flood(Journey& j, const model::Bridge& bridge, const model::Por
   std::vector<BridgeId> seen{bridge.id};
   const bool first = j.flooded == nullptr;
   if (first) j.flooded = &seen;
-  if (snapshot_.any_mirrors() && !j.copied) mirror(j, bridge.id.uuid, false);
+  if (snapshot_.any_mirrors() && !j.copied) mirror(j, bridge.id, false);
   j.copied = true;
   for (PortId id : snapshot_.flood_set(bridge.id).links) {
     if (in != nullptr && id == in->id) continue;

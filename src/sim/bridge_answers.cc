@@ -142,7 +142,7 @@ bool Simulation::answer_with(Journey& j, const model::Bridge& bridge, const mode
     cacheable_ = false;  // others of the class can be answered
     return to_all("the question is not a plain one");
   }
-  if (!snapshot_.mirrors_of(in.id.uuid).empty() || !snapshot_.mirrors_of(bridge.id.uuid).empty()) {
+  if (!snapshot_.mirrors_of(in.id).empty() || !snapshot_.mirrors_of(bridge.id).empty()) {
     // The question has been copied, or the answer will be: a flow that answers does nothing else.
     note_at(j, DeviceKind::bridge, bridge, "answers for {}: {} is at {}", whose, target, mac);
     const Frame question = j.materialize();

@@ -93,20 +93,20 @@ void Simulation::enter(Journey& j, const model::Port& port) {
     return drop_at(j, DropReason::too_many_devices, DeviceKind::port, port,
                    "the packet has passed {} devices in a row, {} in all", j.devices - 1, visits_);
   }
-  ask_trace_requests(j, port.id.uuid, port);
+  const bool tracing = snapshot_.any_trace_requests();
+  if (tracing) ask_trace_requests(j, port.id, port);
   if (!port_works(j, port)) return;
   ++j.depth;
   const auto* bridge_id = std::get_if<BridgeId>(&port.device);
   const auto* router_id = std::get_if<RouterId>(&port.device);
   if (bridge_id == nullptr && router_id == nullptr)
     return drop_at(j, DropReason::dangling, DeviceKind::port, port, "belongs to no device");
-  const Passed here{.previous = j.passed,
-                    .device = bridge_id != nullptr ? bridge_id->uuid : router_id->uuid};
+  const Passed here{.previous = j.passed, .in = &port};
   j.passed = &here;
   j.copied = false;
   if (bridge_id != nullptr) {
     depend(bridge_tag(*bridge_id));
-    ask_trace_requests(j, bridge_id->uuid, port);
+    if (tracing) ask_trace_requests(j, *bridge_id, port);
     if (const model::Bridge* device = snapshot_.bridge(*bridge_id)) {
       mirror_in(j, port);
       bridge(j, *device, port);
@@ -116,7 +116,7 @@ void Simulation::enter(Journey& j, const model::Port& port) {
     }
   } else {
     depend(router_tag(*router_id));
-    ask_trace_requests(j, router_id->uuid, port);
+    if (tracing) ask_trace_requests(j, *router_id, port);
     if (const model::Router* device = snapshot_.router(*router_id)) {
       mirror_in(j, port);
       router(j, *device, port);

@@ -35,7 +35,7 @@ struct Hop {
 /// A device that a frame has come to, and those before.
 struct Passed {
   const Passed* previous = nullptr;
-  Uuid device;
+  const model::Port* in = nullptr;  ///< the port of the device that it came by
 };
 
 /// How a frame comes to be at the present device, which says who is to filter it on its way out.

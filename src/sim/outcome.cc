@@ -135,6 +135,7 @@ void Simulation::run() {
   if (last_try_) cacheable_ = false;  // the next packet may be luckier
   ingress(j);
 
+  const uint32_t limit = fate.copies.empty() ? 0 : storm_limit();
   dependencies_.settle();
   if (too_many_) {
     // A part of the answer would be worse than none.
@@ -153,7 +154,7 @@ void Simulation::run() {
     if (!fate.copies.empty()) {
       out.verdict = Verdict::forward;
       out.actions.copies.swap(fate.copies);
-      out.actions.storm_limit = storm_limit();
+      out.actions.storm_limit = limit;
     } else if (fate.consumed) {
       out.verdict = Verdict::consumed;
     } else {
@@ -209,11 +210,23 @@ void Simulation::run() {
 }
 
 /// Of the packet: where it entered, should it be flooded.
-uint32_t Simulation::storm_limit() const {
+uint32_t Simulation::storm_limit() {
   if (!flooded_ || entered_by_ == nullptr) return 0;
-  if (entered_by_->storm_limit != 0) return entered_by_->storm_limit;
-  const auto* id = std::get_if<BridgeId>(&entered_by_->device);
-  const model::Bridge* bridge = id != nullptr ? snapshot_.bridge(*id) : nullptr;
+  const uint32_t own = storm_limit_of(*entered_by_);
+  if (!entered_by_->parent) return own;
+  // Tenants make sub-ports, and bridges for them that have no limit; the interface is their parent's. A parent has no parent.
+  depend(port_tag(*entered_by_->parent));
+  const model::Port* parent = snapshot_.port(*entered_by_->parent);
+  const uint32_t parents = parent != nullptr ? storm_limit_of(*parent) : 0;
+  return own == 0 || parents == 0 ? std::max(own, parents) : std::min(own, parents);
+}
+
+uint32_t Simulation::storm_limit_of(const model::Port& port) {
+  if (port.storm_limit != 0) return port.storm_limit;
+  const auto* id = std::get_if<BridgeId>(&port.device);
+  if (id == nullptr) return 0;
+  depend(bridge_tag(*id));
+  const model::Bridge* bridge = snapshot_.bridge(*id);
   return bridge != nullptr ? bridge->storm_limit : 0;
 }
 

@@ -38,9 +38,9 @@ std::optional<IpAddr> RuleReader::quoted(bool source) {
   return IpAddr::v6(bytes);
 }
 
-Holds RuleReader::passed(const Uuid& device) {
+Holds RuleReader::passed(const model::Device& device) {
   for (const Passed* at = j_.passed; at != nullptr; at = at->previous)
-    if (at->device == device) return Holds::yes;
+    if (at->in->device == device) return Holds::yes;
   // The copy of a flood that another host asks about: its way there is not known here.
   return ports_.in_known ? Holds::no : Holds::unknown;
 }

@@ -258,9 +258,9 @@ Holds RuleReader::condition(const model::TableRule& rule, Condition c) {
       if (*rule.vlan == 0) return answer(truth(!j_.has_vlan_tag()));
       return answer(truth(j_.vlan() == *rule.vlan));
     case Condition::through_bridge:
-      return answer(passed(rule.through_bridge->uuid));
+      return answer(passed(*rule.through_bridge));
     case Condition::through_router:
-      return answer(passed(rule.through_router->uuid));
+      return answer(passed(*rule.through_router));
   }
   return Holds::unknown;
 }

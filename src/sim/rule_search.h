@@ -77,7 +77,7 @@ class RuleReader {
   // rule_conditions.cc
   /// Of an ICMP error: the address that the packet had which it quotes.
   [[nodiscard]] std::optional<IpAddr> quoted(bool source);
-  [[nodiscard]] Holds passed(const Uuid& device);
+  [[nodiscard]] Holds passed(const model::Device& device);
 
   Journey& j_;
   const model::Snapshot& snapshot_;

@@ -14,30 +14,34 @@ namespace {
 
 constexpr uint16_t kLldp = 0x88cc;
 
+/// Where the mirrors of the port's device stand; nowhere, when it is of none.
+model::Place device_of(const model::Port& port) {
+  if (const auto* bridge = std::get_if<BridgeId>(&port.device)) return *bridge;
+  if (const auto* router = std::get_if<RouterId>(&port.device)) return *router;
+  return {};
+}
+
 }  // namespace
 
 // ---- mirrors
 
 void Simulation::mirror_in(Journey& j, const model::Port& in) {
   if (!snapshot_.any_mirrors()) return;
-  mirror(j, in.id.uuid, true);
-  mirror(j, j.passed->device, true);
+  mirror(j, in.id, true);
+  mirror(j, device_of(in), true);
 }
 
 void Simulation::mirror_out(Journey& j, const model::Port& out) {
   // What the ingress host has decided it has mirrored, too; of a flood the last stage is left.
   if (!snapshot_.any_mirrors() || (j.passing == Passing::decided && !j.refusal)) return;
-  if (!j.copied && j.passing != Passing::flooded_elsewhere) {
-    if (const auto* id = std::get_if<BridgeId>(&out.device)) mirror(j, id->uuid, false);
-    if (const auto* id = std::get_if<RouterId>(&out.device)) mirror(j, id->uuid, false);
-  }
-  mirror(j, out.id.uuid, false);
+  if (!j.copied && j.passing != Passing::flooded_elsewhere) mirror(j, device_of(out), false);
+  mirror(j, out.id, false);
 }
 
-void Simulation::mirror(Journey& j, const Uuid& at, bool in) {
+void Simulation::mirror(Journey& j, const model::Place& at, bool in) {
   const auto mirrors = snapshot_.mirrors_of(at);
   if (mirrors.empty()) return;
-  depend(mirrors_tag(at));
+  depend(mirrors_tag(model::uuid_of(at)));
   for (const MirrorId id : mirrors) {
     const model::Mirror* mirror = snapshot_.mirror(id);
     if (mirror == nullptr || mirror->unreadable || !mirror->admin_up) continue;
@@ -76,12 +80,12 @@ void Simulation::send_mirrored(Journey& j, const model::Mirror& mirror, bool in)
 
 // ---- trace requests
 
-void Simulation::ask_trace_requests(Journey& j, const Uuid& at, const model::Port& in) {
+void Simulation::ask_trace_requests(Journey& j, const model::Place& at, const model::Port& in) {
   // Of what devices make, only the packet that they made it for is traced.
-  if (!snapshot_.any_trace_requests() || j.mask == nullptr) return;
+  if (j.mask == nullptr) return;
   const model::RuleTable* requests = snapshot_.trace_requests_of(at);
   if (requests == nullptr) return;
-  depend(trace_requests_tag(at), read_elsewhere(j));
+  depend(trace_requests_tag(model::uuid_of(at)), read_elsewhere(j));
   const PortsAsked ports{.in = &in};
   RuleReader reader(j, snapshot_, dependencies_, ports);
   RuleSearch search(*requests, reader);
@@ -129,7 +133,7 @@ void Simulation::redirect(Journey& j, const model::TableRule& rule, const std::s
   note(j, DeviceKind::rule, name, rule.id.uuid, "into the port: redirect to port {}", to->name);
   if (!port_works(j, *to)) return;
   ++j.depth;
-  if (snapshot_.any_mirrors()) mirror(j, to->id.uuid, false);
+  if (snapshot_.any_mirrors()) mirror(j, to->id, false);
   // Not where its connection ends: that begins where the machine there sends it on.
   j.ends_elsewhere = true;
   redirected_ = true;

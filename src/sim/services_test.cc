@@ -177,6 +177,31 @@ TEST_F(Services, ACopyIsNeitherFilteredNorMirrored) {
               ElementsAre(Copy{{}, local(monitor)}, Copy{{}, local(vm2)}));
 }
 
+TEST_F(Services, AMirrorIsOfOnePlaceAlsoWhenAnotherHasTheSameId) {
+  // Ids are unique among objects of one type only.
+  const auto copies = [&](model::Place at) {
+    cloud.mirror("m", at, true, true, monitor);
+    return send(vm1, kToVm4).actions.copies.size() - 1;
+  };
+  ASSERT_EQ(copies(red), 2u);
+  ASSERT_EQ(copies(rt), 2u);
+  ASSERT_EQ(copies(vm1), 1u);
+  EXPECT_EQ(copies(PortId{red.uuid}), 0u);
+  EXPECT_EQ(copies(PortId{rt.uuid}), 0u);
+  EXPECT_EQ(copies(RouterId{red.uuid}), 0u);
+  EXPECT_EQ(copies(BridgeId{rt.uuid}), 0u);
+  EXPECT_EQ(copies(BridgeId{vm1.uuid}), 0u);
+  // Both have one: neither hides the other's, and the one goes without the other.
+  cloud.mirror("n", vm1, true, false, vm2);
+  EXPECT_EQ(copies(BridgeId{vm1.uuid}), 1u);
+  // Nor is a question answered by the agent because of another place's mirror.
+  cloud.mirrors.clear();
+  cloud.mirror("m", RouterId{red.uuid}, true, true, monitor);
+  EXPECT_TRUE(send(vm1, kWhoIsVm2).cacheable);
+  cloud.mirror("m", red, true, true, monitor);
+  EXPECT_FALSE(send(vm1, kWhoIsVm2).cacheable);
+}
+
 TEST_F(Services, TwoMirrorsOfEachOtherMakeNoLoop) {
   cloud.mirror("m", vm1, true, true, vm2);
   cloud.mirror("n", vm2, true, true, vm1);
@@ -422,6 +447,14 @@ TEST_F(Services, RulesAskForTheWay) {
   EXPECT_EQ(send(vm1, kToVm4).reason, DropReason::filtered_by_rule);
   r.through_bridge = watch;
   EXPECT_EQ(send(vm1, kToVm4).verdict, Verdict::forward);
+  // Another device with the id of one on the way.
+  r.through_bridge = BridgeId{rt.uuid};
+  EXPECT_EQ(send(vm1, kToVm4).verdict, Verdict::forward);
+  r.through_bridge.reset();
+  r.through_router = RouterId{red.uuid};
+  EXPECT_EQ(send(vm1, kToVm4).verdict, Verdict::forward);
+  r.through_router.reset();
+  r.through_bridge = watch;
   // A flood's last stage at another host does not know the way there.
   cloud.ports[vm3].out_chain = chain;
   here = h2;

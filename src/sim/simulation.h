@@ -120,10 +120,10 @@ class Simulation {
   void met(const Journey& j, const model::Rule& rule, const Uuid& holder);
 
   // services.cc
-  /// As the frame comes by port `in`: for the trace requests at the port, or at its device.
-  void ask_trace_requests(Journey& j, const Uuid& at, const model::Port& in);
+  /// As the frame comes by port `in`: for the trace requests at the port, or at its device. There are some somewhere.
+  void ask_trace_requests(Journey& j, const model::Place& at, const model::Port& in);
   /// Copies for the mirrors at a port or device, of the frame as it is now: it comes in, or goes out.
-  void mirror(Journey& j, const Uuid& at, bool in);
+  void mirror(Journey& j, const model::Place& at, bool in);
   void send_mirrored(Journey& j, const model::Mirror& mirror, bool in);
   /// As the frame comes to the device: for its mirrors and those of the port.
   void mirror_in(Journey& j, const model::Port& in);
@@ -162,7 +162,9 @@ class Simulation {
   // bridge.cc
   void bridge(Journey& j, const model::Bridge& bridge, const model::Port& in);
   void flood(Journey& j, const model::Bridge& bridge, const model::Port* in);
-  [[nodiscard]] uint32_t storm_limit() const;
+  [[nodiscard]] uint32_t storm_limit();
+  /// The port's own, else its bridge's; 0: none.
+  [[nodiscard]] uint32_t storm_limit_of(const model::Port& port);
   void flood_local(Journey& j, const model::Bridge& bridge, const model::Port* in);
   void flood_remote(Journey& j, const model::Bridge& bridge);
   [[nodiscard]] bool bridge_works(Journey& j, const model::Bridge& bridge);

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string>
+#include <utility>
 
 #include "packet/text.h"
 #include "sim/delta_tags.h"
@@ -45,6 +47,8 @@ class StormLimit : public testing::Test {
 
   const std::string to_all =
       "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff | ipv4 10.0.1.1 > 10.0.1.255 | udp 7 > 7";
+  const std::string tagged =
+      "eth 02:00:00:00:02:05 > ff:ff:ff:ff:ff:ff | vlan 5 | ipv4 10.0.2.5 > 10.0.2.255 | udp 7 > 7";
   TestCloud cloud;
   HostId h1, h2, here = TestCloud::host_id("h1");
   BridgeId red, blue;
@@ -114,21 +118,40 @@ TEST_F(StormLimit, WasAskedWhereTheFrameEntered) {
   }
 }
 
-TEST_F(StormLimit, OfASubPortIsItsOwnOrItsBridges) {
+TEST_F(StormLimit, OfASubPortIsAtMostItsParents) {
   const PortId sub = cloud.sub_port("sub", blue, vm1, 5, "02:00:00:00:02:05", {"10.0.2.5"});
-  const std::string tagged =
-      "eth 02:00:00:00:02:05 > ff:ff:ff:ff:ff:ff | vlan 5 | ipv4 10.0.2.5 > 10.0.2.255 | udp 7 > 7";
-  EXPECT_EQ(send(vm1, tagged).actions.storm_limit, 0u);
-  cloud.ports[sub].storm_limit = 3;
-  EXPECT_EQ(send(vm1, tagged).actions.storm_limit, 3u);
+  const auto limit = [&](uint32_t own, uint32_t of_bridge, uint32_t of_parent,
+                         uint32_t of_parents_bridge) {
+    cloud.ports[sub].storm_limit = own;
+    cloud.bridges[blue].storm_limit = of_bridge;
+    cloud.ports[vm1].storm_limit = of_parent;
+    cloud.bridges[red].storm_limit = of_parents_bridge;
+    return send(vm1, tagged).actions.storm_limit;
+  };
+  EXPECT_EQ(limit(0, 0, 0, 0), 0u);
+  EXPECT_EQ(limit(0, 0, 0, 100), 100u) << "a bridge of the tenant's own has no limit";
+  EXPECT_EQ(limit(0, 0, 7, 100), 7u);
+  EXPECT_EQ(limit(0, 0, 200, 100), 200u) << "the parent's own counts more than its bridge's";
+  EXPECT_EQ(limit(0, 50, 0, 100), 50u);
+  EXPECT_EQ(limit(0, 500, 0, 100), 100u);
+  EXPECT_EQ(limit(3, 50, 0, 100), 3u);
+  EXPECT_EQ(limit(300, 50, 0, 100), 100u);
+  EXPECT_EQ(limit(3, 50, 0, 0), 3u) << "none of the parent is no limit of 0";
+  EXPECT_EQ(limit(0, 50, 0, 0), 50u);
+  // What comes without the tag is the parent's.
+  (void)limit(3, 50, 0, 100);
   EXPECT_EQ(send(vm1, to_all).actions.storm_limit, 100u);
 }
 
 TEST_F(StormLimit, AChangedLimitTouchesTheFlowsOfItsPorts) {
-  for (const bool of_bridge : {true, false}) {
+  (void)cloud.sub_port("sub", blue, vm1, 5, "02:00:00:00:02:05", {"10.0.2.5"});
+  for (const auto& [of_bridge, text] :
+       {std::pair(true, to_all), {false, to_all}, {true, tagged}, {false, tagged}}) {
+    cloud.bridges[red].storm_limit = 100;
+    cloud.ports[vm1].storm_limit = 0;
     model::Topology topology(here);
     topology.apply(cloud.changes(here));
-    sent = *parse_frame(to_all);
+    sent = *parse_frame(text);
     packet = packet_of(sent, cloud.dp_port(vm1), 0);
     const Outcome before = simulate(packet, *topology.snapshot(), MonoTime{});
     model::Delta delta;
@@ -141,10 +164,13 @@ TEST_F(StormLimit, AChangedLimitTouchesTheFlowsOfItsPorts) {
       delta = topology.apply(std::vector<model::Change>{model::PortChange{vm1, cloud.ports[vm1]}});
     }
     const auto tags = tags_of(delta);
-    EXPECT_TRUE(std::any_of(tags.begin(), tags.end(), [&](const TagChange& change) {
-      return std::any_of(before.dependencies.begin(), before.dependencies.end(),
-                         [&](const Dependency& d) { return d.tag == change.tag; });
-    })) << of_bridge;
+    EXPECT_TRUE(std::any_of(tags.begin(), tags.end(),
+                            [&](const TagChange& change) {
+                              return std::any_of(
+                                  before.dependencies.begin(), before.dependencies.end(),
+                                  [&](const Dependency& d) { return d.tag == change.tag; });
+                            }))
+        << of_bridge << " " << text;
     EXPECT_EQ(simulate(packet, *topology.snapshot(), MonoTime{}).actions.storm_limit, 55u);
   }
 }

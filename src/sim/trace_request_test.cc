@@ -93,6 +93,19 @@ TEST_F(TraceRequests, AskAtAPortABridgeOrARouter) {
   EXPECT_FALSE(dropped.cacheable);
 }
 
+TEST_F(TraceRequests, AskAtOnePlaceAlsoWhenAnotherHasTheSameId) {
+  // Ids are unique among objects of one type only.
+  cloud.trace_request("bridge", red);
+  cloud.trace_request("port with its id", PortId{red.uuid});
+  cloud.trace_request("router with its id", RouterId{red.uuid});
+  cloud.trace_request("bridge with the router's id", BridgeId{rt.uuid});
+  cloud.trace_request("bridge with the port's id", BridgeId{vm1.uuid});
+  for (const auto& text : {to_vm4, to_vm4_v6})
+    EXPECT_THAT(send(vm1, text).traced, ElementsAre(id("bridge")));
+  cloud.trace_requests.erase(id("bridge"));
+  EXPECT_TRUE(send(vm1, to_vm4).cacheable);
+}
+
 TEST_F(TraceRequests, MeetWhatTheyDescribeAndReadNoMore) {
   auto& request = cloud.trace_request("dns", vm1);
   request.match.protocol = ip_proto::kUdp;
