@@ -127,7 +127,7 @@ void Simulation::send_fragments(Journey& j, const model::Router& router, size_t 
   std::vector<Frame> pieces = fragments_of(*j.parsed, j.bytes, packet_.offload, mtu);
   if (pieces.empty()) {
     return drop_at(j, DropReason::packet_too_big, DeviceKind::router, router,
-                   "{} bytes leave no room for a fragment", mtu);
+                   "no fragments of at most {} bytes can be made of it", mtu);
   }
   note_at(j, DeviceKind::router, router,
           "{} bytes are more than {}, the least MTU on the way: cut into {} fragments", j.size, mtu,
