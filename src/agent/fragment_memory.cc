@@ -145,7 +145,7 @@ FragmentMemory::Followed FragmentMemory::follow(const sim::Packet& later, sim::O
 bool FragmentMemory::take_ways(const Done& done, const sim::Packet& later, sim::Outcome& outcome) {
   std::vector<Copy> copies;
   std::vector<sim::Generated> pieces;
-  uint32_t storm_limit = 0;
+  uint32_t storm_limit = 0;  // of the copies
   for (Actions way : done.ways) {
     const uint32_t mtu = std::exchange(way.mtu, uint16_t{0});
     if (!fits(way, later.parsed, later.frame, later.offload.gso_size)) return false;

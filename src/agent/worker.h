@@ -215,6 +215,11 @@ class Worker {
   [[nodiscard]] uint64_t tenant_of(DpPort port) const;
   void repair();
   void give_up(const Parked& p, MonoTime now);
+  /// A packet that goes to many takes from what its interface may send so, once for all that becomes of it. False: it was too much,
+  /// and is dropped.
+  [[nodiscard]] bool within_storm_limit(const Slot& slot, uint32_t limit);
+  /// The same for what the outcome says. Dropped are its copies and pieces; what devices make all the same goes.
+  [[nodiscard]] bool within_storm_limit(Slot& slot);
   /// By the actions in the slot's outcome.
   void send(Slot& slot, const ParsedPacket& parsed);
   /// What is referred to must live until finish_batch().

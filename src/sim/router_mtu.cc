@@ -121,7 +121,8 @@ void Simulation::send_fragments(Journey& j, const model::Router& router, size_t 
   Fate& fate = *j.fate;
   const Actions actions{
       {fate.copies.begin() + static_cast<std::ptrdiff_t>(first), fate.copies.end()},
-      static_cast<uint16_t>(std::min<uint32_t>(mtu, UINT16_MAX))};
+      static_cast<uint16_t>(std::min<uint32_t>(mtu, UINT16_MAX)),
+      storm_limit()};
   if (actions.drops()) return;  // whole or cut, it gets nowhere
   truncate(fate.copies, first);
   std::vector<Frame> pieces = fragments_of(*j.parsed, j.bytes, packet_.offload, mtu);
