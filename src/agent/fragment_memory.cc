@@ -31,6 +31,14 @@ bool may_be_cut(const sim::Packet& packet) {
   return packet.key.is_ipv4() && (packet.frame[packet.parsed.l3_offset + 6u] & kDontFragment) == 0;
 }
 
+/// Whether all the routers on these ways pass it on.
+bool lives_long_enough(const Actions& way, const sim::Packet& later) {
+  return std::all_of(way.copies.begin(), way.copies.end(), [&](const Copy& copy) {
+    const uint8_t routers = copy.rewrite.ttl_decrement;
+    return routers == 0 || later.key.ip_ttl > routers;
+  });
+}
+
 }  // namespace
 
 std::optional<FragmentKey> FragmentKey::of(const sim::Packet& packet) {
@@ -89,6 +97,8 @@ void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outc
   done.mask.ip_frag = done.mask.tcp_flags = 0;
   done.mask.tp_src = done.mask.tp_dst = Be16();
   if (first.key.is_ipv6()) done.mask.ip_proto = 0;
+  // Another way to here may have had more routers. Whether there is enough left for these is asked of each.
+  if (outcome.verdict != sim::Verdict::drop) done.mask.ip_ttl = 0;
   done.key = first.key & done.mask;
   done.waits = waits;
   done.dependencies = outcome.dependencies;
@@ -148,7 +158,9 @@ bool FragmentMemory::take_ways(const Done& done, const sim::Packet& later, sim::
   uint32_t storm_limit = 0;  // of the copies
   for (Actions way : done.ways) {
     const uint32_t mtu = std::exchange(way.mtu, uint16_t{0});
-    if (!fits(way, later.parsed, later.frame, later.offload.gso_size)) return false;
+    if (!fits(way, later.parsed, later.frame, later.offload.gso_size) ||
+        !lives_long_enough(way, later))
+      return false;
     if (mtu == 0 || later.size <= mtu) {
       copies.insert(copies.end(), way.copies.begin(), way.copies.end());
       storm_limit = std::max(storm_limit, way.storm_limit);
@@ -160,7 +172,13 @@ bool FragmentMemory::take_ways(const Done& done, const sim::Packet& later, sim::
     for (Frame& piece : cut)
       pieces.push_back({std::move(piece), way, sim::GeneratedKind::fragment, RouterId{}});
   }
+  // Whom it comes from is learned, whatever becomes of it.
+  std::vector<sim::StateWrite> learned = std::move(outcome.writes);
+  std::erase_if(learned, [](const sim::StateWrite& write) {
+    return !std::holds_alternative<sim::MacLearned>(write);
+  });
   outcome.clear();
+  outcome.writes = std::move(learned);
   outcome.reason = done.reason;
   if (!copies.empty())
     outcome.verdict = sim::Verdict::forward;

@@ -62,7 +62,7 @@ class FragmentMemory {
 
   enum class Answer : uint8_t {
     unknown,  ///< nobody knows its first one (yet, or any more, or as things are now)
-    by_itself,  ///< that one is another's in more than the ports (MACs, tags, TTL), or no way for this one
+    by_itself,  ///< that one is another's in more than the ports (MACs, tags), or no way for this one (size, TTL)
     followed,  ///< the outcome is that of its first one, ports aside; cut, where that asks for it
     refused,  ///< it would put other ports or flags in place of those that were, or will be, looked at: dropped
     waits,  ///< its first one is parked

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "packet/build.h"
 
 namespace plexus::agent {
@@ -96,6 +98,36 @@ TEST_P(FragmentMemoryTest, NotThoseOfAnotherPacket) {
   other.src = *IpAddr::parse(GetParam() ? "fd00::3" : "10.0.0.3");
   EXPECT_FALSE(follows(fragments(other)[1]));
   EXPECT_FALSE(follows(all_[1], kNow, DpPort{8}));
+}
+
+TEST_P(FragmentMemoryTest, TheirTtlNeedOnlySuffice) {
+  PacketSpec other = spec(GetParam());
+  for (const uint8_t ttl : std::array<uint8_t, 3>{255, 33, 2}) {
+    other.ttl = ttl;
+    EXPECT_TRUE(follows(fragments(other)[1])) << int{ttl};
+  }
+  other.ttl = 1;
+  EXPECT_EQ(answer(fragments(other)[1]), Answer::by_itself);
+  // What was dropped may have been so for its TTL.
+  const sim::Packet first = packet(all_[0]);
+  sim::Outcome outcome = translated(first);
+  outcome.verdict = sim::Verdict::drop;
+  outcome.reason = sim::DropReason::ttl_exceeded;
+  outcome.actions.copies.clear();
+  memory_.remember(first, outcome, kNow);
+  other.ttl = 33;
+  EXPECT_EQ(answer(fragments(other)[1]), Answer::by_itself);
+}
+
+TEST_P(FragmentMemoryTest, WhoSendsThemIsLearnedFromEach) {
+  const sim::StateWrite learned =
+      sim::MacLearned{BridgeId{Uuid::derived("bridge", "b")}, PortId{Uuid::derived("port", "p")},
+                      *MacAddr::parse("02:00:00:00:00:09")};
+  sim::Outcome outcome;
+  outcome.follows_first = true;
+  outcome.writes = {sim::PortsNeeded{}, learned};
+  EXPECT_EQ(memory_.follow(packet(all_[1]), outcome, kNow).answer, Answer::followed);
+  EXPECT_EQ(outcome.writes, std::vector{learned});
 }
 
 TEST_P(FragmentMemoryTest, NotThoseThatDifferInMoreThanThePorts) {
