@@ -10,9 +10,6 @@
 namespace plexus::agent {
 namespace {
 
-constexpr uint16_t kTagAndId =
-    0x1fff;  ///< of a TCI: there is one, and its id; the priority may differ
-
 /// What a first fragment has at least, or it is no packet (truncated_l4). What begins before is no honest fragment's, and meant to
 /// take the place of flags, say, that have been looked at (RFC 1858 3.2.2).
 uint32_t least_header(uint8_t protocol) {
@@ -40,18 +37,6 @@ bool lives_long_enough(const Actions& way, const sim::Packet& later) {
 }
 
 }  // namespace
-
-std::optional<FragmentKey> FragmentKey::of(const sim::Packet& packet) {
-  const auto place = fragment_of(packet.parsed, packet.frame);
-  if (!place) return std::nullopt;
-  return FragmentKey{.in_port = packet.key.in_port,
-                     .tunnel_key = packet.key.tunnel_key,
-                     .vlan = static_cast<uint16_t>(packet.key.vlan_tci.host() & kTagAndId),
-                     .id = place->id,
-                     .protocol = packet.key.is_ipv6() ? uint8_t{0} : packet.key.ip_proto,
-                     .src = packet.key.src_ip(),
-                     .dst = packet.key.dst_ip()};
-}
 
 /// False: nothing of it is for others.
 bool FragmentMemory::note_ways(const sim::Outcome& outcome, Done& done) {

@@ -161,10 +161,11 @@ std::vector<datapath::Upcall> Worker::decide(Slot& slot, const sim::Packet& pars
                                              MonoTime now, From from) {
   sim::Outcome& outcome = slot.outcome;
   const auto fragment = static_cast<FragKind>(parsed.key.ip_frag);
-  if (fragment == FragKind::later && follow_first(parsed, slot, tries, now, from == From::early))
-    return {};
-  const auto connection = settle_connection(parsed, outcome, now);
   std::vector<datapath::Upcall> early;
+  if (fragment == FragKind::later &&
+      follow_first(parsed, slot, tries, now, from == From::early, early))
+    return early;
+  const auto connection = settle_connection(parsed, outcome, now);
   if (fragment == FragKind::first) early = note_first(parsed, outcome, connection, now);
   act(slot, parsed, connection, tries, now);
   return early;

@@ -178,8 +178,9 @@ class Worker {
   void take_out_of_batch(const Match& match);
   // worker_fragments.cc
   /// Of a later fragment: makes its outcome that of its first one. True: it waits, or is dropped, and is not in the slot any more.
+  /// Those that wait no longer, for its sake, come to `behind`: to be handled behind it.
   [[nodiscard]] bool follow_first(const sim::Packet& later, Slot& slot, unsigned tries,
-                                  MonoTime now, bool waited);
+                                  MonoTime now, bool waited, std::vector<datapath::Upcall>& behind);
   /// Keeps what becomes of a first fragment. Those of its packet that have come before it are to be handled behind it.
   [[nodiscard]] std::vector<datapath::Upcall> note_first(
       const sim::Packet& first, const sim::Outcome& outcome,
