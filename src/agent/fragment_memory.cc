@@ -65,11 +65,10 @@ void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outc
                               const Waits& waits) {
   const auto place = fragment_of(first.parsed, first.frame);
   if (!place) return;
-  if (now >= next_look_) forget(now);
+  while (packets_.oldest() != nullptr && now >= packets_.oldest()->until)
+    (void)packets_.take_oldest();
   const FragmentKey key = *FragmentKey::of(first);
-  const std::pair at{key.in_port, key.tunnel_key};
-  if (const auto known = ports_.find(at); known != ports_.end())
-    std::erase_if(known->second, [&](const auto& packet) { return packet.first == key; });
+  (void)packets_.take(key);
   // Those that follow one that waits may wait for the same, whatever was asked.
   if (!outcome.leads_fragments && outcome.verdict != sim::Verdict::postpone) return;
   Done done;
@@ -88,21 +87,21 @@ void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outc
   done.waits = waits;
   done.dependencies = outcome.dependencies;
   done.until = now + kKept;
-  OfPort& port = ports_[at];
-  if (port.size() == kOfOnePort) port.pop_front();
-  port.emplace_back(key, std::move(done));
+  size_t parts = done.dependencies.size();
+  for (const Actions& way : done.ways) parts += way.copies.size();
+  const size_t weight = std::max<size_t>(1, (parts + kPartsOfOne - 1) / kPartsOfOne);
+  packets_.add(uint64_t{key.in_port} << 32 | key.tunnel_key, key, std::move(done), weight);
+  while (packets_.take_surplus()) {
+  }
 }
 
 const FragmentMemory::Done* FragmentMemory::find(const FragmentKey& key, MonoTime now) const {
-  const auto port = ports_.find({key.in_port, key.tunnel_key});
-  if (port == ports_.end()) return nullptr;
-  const auto found = std::find_if(port->second.rbegin(), port->second.rend(),
-                                  [&](const auto& known) { return known.first == key; });
-  return found == port->second.rend() || now >= found->second.until ? nullptr : &found->second;
+  const Done* found = packets_.find(key);
+  return found == nullptr || now >= found->until ? nullptr : found;
 }
 
 void FragmentMemory::publish(std::span<const TagChange> changes) {
-  if (changes.empty() || ports_.empty()) return;
+  if (changes.empty() || packets_.size() == 0) return;
   std::unordered_multimap<Tag, const TagChange*> by_tag;
   for (const TagChange& change : changes) by_tag.emplace(change.tag, &change);
   const auto touched = [&](const Done& done, const Dependency& dependency) {
@@ -112,11 +111,11 @@ void FragmentMemory::publish(std::span<const TagChange> changes) {
       return !region || dependency.rewritten || region->meets(done.of_first);
     });
   };
-  for (auto& [number, port] : ports_)
-    for (auto& [key, done] : port)
-      done.outdated =
-          done.outdated || std::any_of(done.dependencies.begin(), done.dependencies.end(),
-                                       [&](const Dependency& d) { return touched(done, d); });
+  packets_.for_each([&](Done& done) {
+    done.outdated =
+        done.outdated || std::any_of(done.dependencies.begin(), done.dependencies.end(),
+                                     [&](const Dependency& d) { return touched(done, d); });
+  });
 }
 
 FragmentMemory::Followed FragmentMemory::follow(const sim::Packet& later, sim::Outcome& outcome,
@@ -173,19 +172,6 @@ bool FragmentMemory::take_ways(const Done& done, const sim::Packet& later, sim::
   outcome.actions.storm_limit = storm_limit;
   outcome.generated = std::move(pieces);
   return true;
-}
-
-size_t FragmentMemory::size() const {
-  size_t out = 0;
-  for (const auto& [number, port] : ports_) out += port.size();
-  return out;
-}
-
-void FragmentMemory::forget(MonoTime now) {
-  next_look_ = now + kKept;
-  for (auto& [number, port] : ports_)
-    std::erase_if(port, [&](const auto& known) { return now >= known.second.until; });
-  std::erase_if(ports_, [](const auto& port) { return port.second.empty(); });
 }
 
 }  // namespace plexus::agent

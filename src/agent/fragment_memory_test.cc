@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/fragment_memory.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <array>
@@ -274,7 +275,7 @@ TEST(FragmentMemory, IPv6FragmentsMayNameDifferentProtocols) {
 }
 
 TEST(FragmentMemory, FloodsOfOneBridgeForgetNothingOfAnother) {
-  FragmentMemory memory;
+  FragmentMemory memory(64);
   const auto remember = [&](uint32_t key, uint16_t id) {
     PacketSpec one = spec(false);
     one.ipv4_id = id;
@@ -284,7 +285,7 @@ TEST(FragmentMemory, FloodsOfOneBridgeForgetNothingOfAnother) {
     return all[1];
   };
   const Frame quiet = remember(5, 1);
-  for (uint16_t id = 0; id < 2 * FragmentMemory::kOfOnePort; ++id) (void)remember(6, id);
+  for (uint16_t id = 0; id < 128; ++id) (void)remember(6, id);
   sim::Outcome outcome;
   outcome.follows_first = true;
   EXPECT_EQ(memory.follow(sim::packet_of(quiet, kTunnelPort, 5), outcome, kNow).answer,
@@ -365,25 +366,91 @@ TEST_P(FragmentMemoryTest, WhatDevicesTakeIsNotRemembered) {
   EXPECT_EQ(memory_.size(), 1u);
 }
 
-TEST_P(FragmentMemoryTest, APortHasOnlyItsOwnShare) {
-  const auto remember = [&](DpPort port, uint16_t id) {
-    PacketSpec one = spec(GetParam());
-    one.ipv4_id = id;
-    const auto all = fragments(one, id);
-    const sim::Packet first = packet(all[0], port);
-    memory_.remember(first, translated(first), kNow);
-    return all[1];
-  };
-  const Frame other = remember(DpPort{8}, 5);
-  for (uint16_t id = 100; id < 100 + FragmentMemory::kOfOnePort; ++id) (void)remember(kPort, id);
-  EXPECT_EQ(memory_.size(), FragmentMemory::kOfOnePort + 1);
-  EXPECT_FALSE(follows(all_[1])) << "the oldest is forgotten";
-  EXPECT_TRUE(follows(other, kNow, DpPort{8}));
-  // What is over goes by itself.
-  const sim::Packet first = packet(all_[0]);
+TEST_P(FragmentMemoryTest, WhatIsOverMakesRoom) {
+  const sim::Packet first = packet(fragments(spec(GetParam()), 78)[0]);
   memory_.remember(first, translated(first), kNow + 2 * FragmentMemory::kKept);
   EXPECT_EQ(memory_.size(), 1u);
 }
+
+/// A memory of 64, and packets from machine to machine by their number.
+class FullFragmentMemory : public testing::TestWithParam<bool> {
+ protected:
+  static constexpr size_t kMost = 64;
+
+  /// The first one is known from now on; another one of the packet.
+  Frame remember(uint16_t id, unsigned from = 1, unsigned to = 2, DpPort port = kPort,
+                 size_t copies = 1) {
+    PacketSpec one = spec(GetParam());
+    const auto address = [&](unsigned machine) {
+      return *IpAddr::parse(GetParam() ? fmt::format("fd00:0:0:{:x}::{:x}", machine, id)
+                                       : fmt::format("10.0.{}.1", machine));
+    };
+    one.src = address(from);
+    one.dst =
+        *IpAddr::parse(GetParam() ? fmt::format("fd00::{:x}", to) : fmt::format("10.1.{}.1", to));
+    one.ipv4_id = id;
+    const auto all = fragments(one, id);
+    const sim::Packet first = packet(all[0], port);
+    sim::Outcome outcome = translated(first);
+    outcome.actions.copies.resize(copies, outcome.actions.copies.front());
+    memory_.remember(first, outcome, kNow);
+    return all[1];
+  }
+  bool follows(const Frame& later, DpPort port = kPort) {
+    sim::Outcome outcome;
+    outcome.follows_first = true;
+    return memory_.follow(packet(later, port), outcome, kNow).answer == Answer::followed;
+  }
+
+  FragmentMemory memory_{kMost};
+};
+
+TEST_P(FullFragmentMemory, ThePortThatHoldsMostForgetsItsOldest) {
+  const Frame other = remember(5, 1, 2, DpPort{8}), oldest = remember(99);
+  for (uint16_t id = 100; id < 100 + kMost - 2; ++id) (void)remember(id);
+  EXPECT_TRUE(follows(oldest)) << "one may have all that nobody else needs";
+  const Frame newest = remember(200);
+  EXPECT_EQ(memory_.size(), kMost);
+  EXPECT_FALSE(follows(oldest));
+  EXPECT_TRUE(follows(newest));
+  EXPECT_TRUE(follows(other, DpPort{8}));
+  // Others get theirs, until they hold as much.
+  for (uint16_t id = 0; id < 2 * kMost; ++id) (void)remember(id, 1, 2, DpPort{9});
+  EXPECT_EQ(memory_.size(), kMost);
+  EXPECT_TRUE(follows(newest));
+  EXPECT_TRUE(follows(other, DpPort{8}));
+}
+
+TEST_P(FullFragmentMemory, WhoSendsManyLosesItsOwn) {
+  const Frame quiet = remember(1, 1, 2), to_the_same = remember(2, 3, 9);
+  for (uint16_t id = 100; id < 100 + 4 * kMost; ++id) (void)remember(id, 8, 9);
+  EXPECT_TRUE(follows(quiet));
+  EXPECT_TRUE(follows(to_the_same));
+  EXPECT_TRUE(follows(remember(10, 8, 9)));
+  EXPECT_EQ(memory_.size(), kMost);
+}
+
+TEST_P(FullFragmentMemory, ToWhomManySendLosesItsOwn) {
+  const Frame quiet = remember(1, 1, 2);
+  for (uint16_t id = 10; id < 10 + 3 * kMost; ++id) (void)remember(id, id, 9);
+  EXPECT_TRUE(follows(quiet));
+  EXPECT_EQ(memory_.size(), kMost);
+}
+
+TEST_P(FullFragmentMemory, OnesWithManyCopiesCountForMore) {
+  const Frame quiet = remember(1, 1, 2, DpPort{8});
+  for (uint16_t id = 100; id < 120; ++id)
+    (void)remember(id, 8, 9, kPort, 8 * FragmentMemory::kPartsOfOne);
+  EXPECT_EQ(memory_.size(), 1 + kMost / 8 - 1);
+  EXPECT_TRUE(follows(quiet, DpPort{8}));
+  // What is more than all is not kept.
+  const Frame huge = remember(300, 8, 9, kPort, (kMost + 1) * FragmentMemory::kPartsOfOne);
+  EXPECT_FALSE(follows(huge));
+  EXPECT_TRUE(follows(quiet, DpPort{8}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, FullFragmentMemory, testing::Bool(),
+                         [](const auto& family) { return family.param ? "v6" : "v4"; });
 
 INSTANTIATE_TEST_SUITE_P(Families, FragmentMemoryTest, testing::Bool(),
                          [](const auto& family) { return family.param ? "v6" : "v4"; });
