@@ -12,10 +12,14 @@ namespace {
 
 /// What a first fragment has at least, or it is no packet (truncated_l4). What begins before is no honest fragment's, and meant to
 /// take the place of flags, say, that have been looked at (RFC 1858 3.2.2).
-uint32_t least_header(uint8_t protocol) {
-  switch (protocol) {
+uint32_t least_header(const FlowKey& later) {
+  constexpr uint32_t kMost = 20;
+  // Of IPv6 only the first one's protocol counts, whatever the others say (RFC 8200 4.5). Where 1280 bytes are the least MTU no
+  // honest sender cuts before.
+  if (later.is_ipv6()) return kMost;
+  switch (later.ip_proto) {
     case ip_proto::kTcp:
-      return 20;
+      return kMost;
     case ip_proto::kSctp:
       return 12;
     default:
@@ -122,18 +126,17 @@ FragmentMemory::Followed FragmentMemory::follow(const sim::Packet& later, sim::O
                                                 MonoTime now) {
   const auto place = fragment_of(later.parsed, later.frame);
   if (!place) return {Answer::by_itself, {}};
-  if (outcome.follows_first && place->offset < least_header(later.key.ip_proto))
-    return {Answer::refused, {}};
   const Done* done = find(*FragmentKey::of(later), now);
-  if (done == nullptr) return {};
-  if (done->parked) return {Answer::waits, done->waits};
+  if (done != nullptr && done->parked) return {Answer::waits, done->waits};
   if (!outcome.follows_first) return {Answer::by_itself, {}};
-  // Its own first one may be still to come: identifications are used again.
-  if (done->outdated) return {};
-  if (!((later.key & done->mask) == done->key)) return {Answer::by_itself, {}};
-  if (place->offset < done->end) return {Answer::refused, {}};
-  if (!take_ways(*done, later, outcome)) return {Answer::by_itself, {}};
-  return {Answer::followed, done->waits};
+  // With one that is outdated its own first one may be still to come: identifications are used again.
+  const bool known = done != nullptr && !done->outdated;
+  if (known && (later.key & done->mask) == done->key) {
+    if (place->offset < done->end) return {Answer::refused, {}};
+    if (take_ways(*done, later, outcome)) return {Answer::followed, done->waits};
+  }
+  if (place->offset < least_header(later.key)) return {Answer::refused, {}};
+  return {known ? Answer::by_itself : Answer::unknown, {}};
 }
 
 bool FragmentMemory::take_ways(const Done& done, const sim::Packet& later, sim::Outcome& outcome) {

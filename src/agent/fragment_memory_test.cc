@@ -156,7 +156,8 @@ TEST_P(FragmentMemoryTest, NotOneThatWouldBringOtherFlags) {
   PacketSpec other = spec(GetParam());
   other.ipv4_id = 78;
   const auto all =
-      fragment(tcp_packet(other, 1000, 80, 0x10, 1, std::vector<uint8_t>(200, 0xaa)), 60, 78);
+      fragment(tcp_packet(other, 1000, 80, 0x10, 1, std::vector<uint8_t>(200, 0xaa)), 80, 78);
+  ASSERT_GT(all.size(), 1u);
   Frame later = all.back();
   const size_t at = GetParam() ? 14 + 40 + 2 : 14 + 6;  // where the offset stands, in IPv6 in bytes
   const auto put_offset = [&](size_t bytes) {
@@ -170,6 +171,27 @@ TEST_P(FragmentMemoryTest, NotOneThatWouldBringOtherFlags) {
   EXPECT_EQ(answer(later), Answer::refused);
   put_offset(24);
   EXPECT_EQ(answer(later), Answer::unknown);
+  if (!GetParam()) return;
+  // Whatever it says that it is of.
+  for (const uint8_t protocol : {ip_proto::kUdp, ip_proto::kSctp, uint8_t{60}}) {
+    later.at(14 + 40) = protocol;
+    put_offset(16);
+    EXPECT_EQ(answer(later), Answer::refused) << int{protocol};
+    put_offset(24);
+    EXPECT_EQ(answer(later), Answer::unknown) << int{protocol};
+  }
+}
+
+TEST_P(FragmentMemoryTest, WhereTheFirstIsKnownItsEndDecides) {
+  // Of 16 bytes: another UDP packet's may be so short.
+  PacketSpec other = spec(GetParam());
+  other.ipv4_id = 78;
+  const auto all = fragment(udp_packet(other, 1000, 53, Frame(40, 0xaa)),
+                            GetParam() ? 40 + 8 + 16 : 20 + 16, 78);
+  ASSERT_GT(all.size(), 2u);
+  const sim::Packet first = packet(all[0]);
+  memory_.remember(first, translated(first), kNow);
+  EXPECT_TRUE(follows(all[1]));
 }
 
 TEST_P(FragmentMemoryTest, OneLargerThanItsFirstIsCutForTheWay) {
