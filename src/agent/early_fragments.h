@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// EarlyFragments: later fragments that have overtaken their first one, and wait a moment for it. Bounded for each port, each tenant,
-// and in all.
+// EarlyFragments: later fragments that have overtaken their first one, and wait a moment for it. Bounded in all, in packets and
+// bytes; a newcomer always waits, and who has to go for it says FragmentTable, fair between tenants.
 //
 // Threads: none; the worker's.
 #pragma once
 
 #include <cstdint>
-#include <deque>
-#include <map>
 #include <optional>
-#include <unordered_map>
-#include <utility>
 #include <vector>
 
-#include "agent/fragment_memory.h"
+#include "agent/fragment_key.h"
+#include "agent/fragment_table.h"
 #include "base/clock.h"
 #include "datapath/datapath.h"
 
@@ -23,40 +20,30 @@ class EarlyFragments {
  public:
   /// Fragments that change places on their way are not far apart.
   static constexpr Duration kWait = std::chrono::milliseconds(50);
-  static constexpr size_t kPackets = 1024, kOfOneTenant = 256, kOfOnePort = 64;
-  static constexpr size_t kBytesOfPort = size_t{128} * 1024;
+  /// Packets; a larger one counts for each `kBytesOfOne` that it begins.
+  static constexpr size_t kPackets = 1024, kBytesOfOne = 2048;
 
-  /// `tenant`: a number for whose the port is. False: there is no room, and the packet stays where it is.
-  [[nodiscard]] bool wait(const FragmentKey& key, uint64_t tenant, datapath::Upcall& packet,
-                          MonoTime now);
+  /// `tenant`: a number for whose the port is. Those that wait no longer, for want of room; the packet may be one of them.
+  [[nodiscard]] std::vector<datapath::Upcall> wait(const FragmentKey& key, uint64_t tenant,
+                                                   datapath::Upcall&& packet, MonoTime now);
   /// Those that wait for this first one, in the order in which they came.
   [[nodiscard]] std::vector<datapath::Upcall> take(const FragmentKey& key);
   /// Those that have waited long enough, in the order in which they came.
   [[nodiscard]] std::vector<datapath::Upcall> take_due(MonoTime now);
   [[nodiscard]] std::optional<MonoTime> next_due() const;
+  /// Packets.
   [[nodiscard]] size_t size() const { return size_; }
 
  private:
-  struct Account {
-    size_t packets = 0, bytes = 0;
-  };
+  /// All wait from when the first of them came, so that they stay together.
   struct Group {
-    uint64_t number = 0;
-    uint64_t tenant = 0;
+    MonoTime due;
     std::vector<datapath::Upcall> packets;
   };
-  struct Due {
-    MonoTime at;
-    FragmentKey key;
-    uint64_t number = 0;  ///< of the group that it is about: another one may have come in its place
-  };
-  /// All wait from when the first of them came, so that they stay together.
-  std::map<FragmentKey, Group> groups_;
-  std::deque<Due> due_;
-  std::unordered_map<uint32_t, Account> ports_;   ///< by port number
-  std::unordered_map<uint64_t, size_t> tenants_;  ///< packets
+  void append(Group&& group, std::vector<datapath::Upcall>& out);
+
+  FragmentTable<Group> groups_{kPackets};
   size_t size_ = 0;
-  uint64_t next_number_ = 1;
 };
 
 }  // namespace plexus::agent

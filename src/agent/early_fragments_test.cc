@@ -9,8 +9,8 @@ namespace {
 constexpr MonoTime kNow{1'000'000'000};
 constexpr Duration kWait = EarlyFragments::kWait;
 
-FragmentKey key(uint32_t port, uint32_t id) {
-  return {.in_port = port, .id = id, .src = IpAddr::v4(1), .dst = IpAddr::v4(2)};
+FragmentKey key(uint32_t port, uint32_t id, uint32_t from = 1, uint32_t to = 2) {
+  return {.in_port = port, .id = id, .src = IpAddr::v4(from), .dst = IpAddr::v4(to)};
 }
 datapath::Upcall packet(uint32_t port, size_t bytes = 100, uint8_t mark = 0) {
   datapath::Upcall out;
@@ -18,20 +18,18 @@ datapath::Upcall packet(uint32_t port, size_t bytes = 100, uint8_t mark = 0) {
   out.frame.assign(bytes, mark);
   return out;
 }
-bool wait(EarlyFragments& early, uint32_t port, uint32_t id, MonoTime now = kNow,
-          size_t bytes = 100, uint8_t mark = 0, uint64_t tenant = 0) {
-  auto one = packet(port, bytes, mark);
-  const bool waits = early.wait(key(port, id), tenant != 0 ? tenant : port, one, now);
-  EXPECT_EQ(one.frame.empty(), waits) << "who does not wait stays";
-  return waits;
+/// How many wait no longer.
+size_t wait(EarlyFragments& early, uint32_t port, uint32_t id, MonoTime now = kNow,
+            size_t bytes = 100, uint8_t mark = 0) {
+  return early.wait(key(port, id), port, packet(port, bytes, mark), now).size();
 }
 
 TEST(EarlyFragments, ThoseOfOnePacketGoTogetherInTheirOrder) {
   EarlyFragments early;
   EXPECT_FALSE(early.next_due());
-  EXPECT_TRUE(wait(early, 16, 1, kNow, 100, 7));
-  EXPECT_TRUE(wait(early, 16, 2, kNow, 100, 8));
-  EXPECT_TRUE(wait(early, 16, 1, kNow + kWait / 2, 100, 9));
+  EXPECT_EQ(0u, wait(early, 16, 1, kNow, 100, 7));
+  EXPECT_EQ(0u, wait(early, 16, 2, kNow, 100, 8));
+  EXPECT_EQ(0u, wait(early, 16, 1, kNow + kWait / 2, 100, 9));
   EXPECT_EQ(early.size(), 3u);
   EXPECT_TRUE(early.take(key(16, 3)).empty());
   EXPECT_TRUE(early.take(key(17, 1)).empty());
@@ -49,49 +47,79 @@ TEST(EarlyFragments, ThoseOfOnePacketGoTogetherInTheirOrder) {
 
 TEST(EarlyFragments, AnIdentificationThatIsUsedAgainWaitsAsLong) {
   EarlyFragments early;
-  EXPECT_TRUE(wait(early, 16, 2));
-  EXPECT_TRUE(wait(early, 16, 1));
+  EXPECT_EQ(0u, wait(early, 16, 2));
+  EXPECT_EQ(0u, wait(early, 16, 1));
   EXPECT_EQ(early.take(key(16, 1)).size(), 1u);
-  EXPECT_TRUE(wait(early, 16, 1, kNow + kWait / 2));
+  EXPECT_EQ(0u, wait(early, 16, 1, kNow + kWait / 2));
   EXPECT_EQ(early.take_due(kNow + kWait).size(), 1u) << "not the one that came later";
   EXPECT_EQ(early.take_due(kNow + kWait + kWait / 2).size(), 1u);
 }
 
-TEST(EarlyFragments, APortAndAllHaveTheirLimits) {
-  EarlyFragments early;
-  for (uint32_t id = 0; id < EarlyFragments::kOfOnePort; ++id) EXPECT_TRUE(wait(early, 16, id));
-  EXPECT_FALSE(wait(early, 16, 0));
-  EXPECT_TRUE(wait(early, 17, 0, kNow, EarlyFragments::kBytesOfPort));
-  EXPECT_FALSE(wait(early, 17, 0, kNow, 1)) << "bytes";
-  for (uint32_t port = 100; early.size() < EarlyFragments::kPackets; ++port)
-    for (uint32_t id = 0;
-         id < EarlyFragments::kOfOnePort && early.size() < EarlyFragments::kPackets; ++id)
-      ASSERT_TRUE(wait(early, port, id));
-  EXPECT_FALSE(wait(early, 99, 0)) << "all";
-  // Who leaves makes room, whichever way.
-  EXPECT_EQ(early.take(key(17, 0)).size(), 1u);
-  EXPECT_TRUE(wait(early, 17, 0, kNow, EarlyFragments::kBytesOfPort));
-  EXPECT_EQ(early.take_due(kNow + kWait).size(), EarlyFragments::kPackets);
-  EXPECT_EQ(early.size(), 0u);
-  EXPECT_TRUE(wait(early, 16, 0));
+/// Full: lone later fragments of many packets by one port, from one to one.
+class FullEarlyFragments : public testing::Test {
+ protected:
+  FullEarlyFragments() { (void)flood(EarlyFragments::kPackets); }
+  size_t flood(size_t packets, uint32_t from = 1, uint64_t tenant = 16) {
+    size_t gone = 0;
+    for (size_t i = 0; i < packets; ++i)
+      gone += early_.wait(key(16, next_id_++, from), tenant, packet(16), kNow).size();
+    return gone;
+  }
+  /// Whether it still waits; not any more, then.
+  bool waited(const FragmentKey& key) { return !early_.take(key).empty(); }
+
+  EarlyFragments early_;
+  uint32_t next_id_ = 1000;
+};
+
+TEST_F(FullEarlyFragments, TheOldestOfWhoHoldsMostGoes) {
+  EXPECT_EQ(early_.size(), EarlyFragments::kPackets);
+  const auto goes = early_.wait(key(16, 1, 7, 8), 16, packet(16, 100, 9), kNow);
+  ASSERT_EQ(goes.size(), 1u);
+  EXPECT_EQ(goes[0].frame[0], 0) << "not the newcomer";
+  EXPECT_FALSE(waited(key(16, 1000)));
+  EXPECT_TRUE(waited(key(16, 1001)));
+  // However long the flood goes on, from elsewhere to the same as well.
+  (void)early_.wait(key(16, 2, 1, 8), 16, packet(16), kNow);
+  (void)flood(4 * EarlyFragments::kPackets);
+  for (uint32_t from = 100; from < 3000; ++from) (void)flood(1, from);
+  EXPECT_EQ(early_.size(), EarlyFragments::kPackets);
+  EXPECT_TRUE(waited(key(16, 1, 7, 8)));
+  EXPECT_EQ(early_.take_due(kNow + kWait).size(), EarlyFragments::kPackets - 1);
+  EXPECT_EQ(early_.size(), 0u);
 }
 
-TEST(EarlyFragments, ATenantHasItsShareWhateverItsPorts) {
+TEST_F(FullEarlyFragments, ATenantLosesNothingToOneThatHoldsMore) {
+  for (const uint32_t tenant : {1u, 2u}) {
+    for (uint32_t id = 0; id < 100; ++id)
+      EXPECT_EQ(early_.wait(key(tenant, id), tenant, packet(tenant), kNow).size(), 1u);
+  }
+  (void)flood(3 * EarlyFragments::kPackets);
+  for (uint32_t id = 0; id < 100; ++id) EXPECT_TRUE(waited(key(1, id)));
+  // Until it holds as much, whatever its ports.
+  for (uint32_t id = 0; id < EarlyFragments::kPackets; ++id)
+    (void)early_.wait(key(10000 + id, id), 1, packet(10000 + id), kNow);
+  size_t of_flood = 0;
+  for (uint32_t id = 1000; id < next_id_; ++id) of_flood += waited(key(16, id)) ? 1u : 0u;
+  EXPECT_EQ(of_flood, (EarlyFragments::kPackets - 100) / 2);
+  for (uint32_t id = 0; id < 100; ++id) EXPECT_TRUE(waited(key(2, id)));
+}
+
+TEST(EarlyFragments, ThoseOfOnePacketArePushedOutTogether) {
   EarlyFragments early;
-  const auto of_tenant = [&](uint64_t tenant, uint32_t port, uint32_t id) {
-    return wait(early, port, id, kNow, 100, 0, tenant);
-  };
-  constexpr size_t kPorts = EarlyFragments::kOfOneTenant / EarlyFragments::kOfOnePort;
-  for (uint32_t port = 100; port < 100 + kPorts; ++port)
-    for (uint32_t id = 0; id < EarlyFragments::kOfOnePort; ++id)
-      ASSERT_TRUE(of_tenant(1, port, id));
-  EXPECT_FALSE(of_tenant(1, 99, 0));
-  EXPECT_TRUE(of_tenant(2, 98, 0));
-  EXPECT_EQ(early.take(key(100, 0)).size(), 1u);
-  EXPECT_TRUE(of_tenant(1, 99, 0));
-  EXPECT_FALSE(of_tenant(1, 99, 1));
-  EXPECT_EQ(early.take_due(kNow + kWait).size(), EarlyFragments::kOfOneTenant + 1);
-  EXPECT_TRUE(of_tenant(1, 99, 1));
+  EXPECT_EQ(wait(early, 17, 1), 0u);
+  EXPECT_EQ(wait(early, 17, 2), 0u);
+  // One packet of many fragments, or of large ones, holds most.
+  for (size_t i = 0; i < EarlyFragments::kPackets - 2; ++i)
+    ASSERT_EQ(early.wait(key(17, 3, 7, 8), 17, packet(17), kNow).size(), 0u);
+  EXPECT_EQ(wait(early, 17, 4), EarlyFragments::kPackets - 2);
+  EXPECT_EQ(early.size(), 3u);
+  constexpr size_t kLarge = 64 * EarlyFragments::kBytesOfOne;
+  for (size_t i = 0; i < 15; ++i)
+    ASSERT_EQ(early.wait(key(17, 5, 7, 8), 17, packet(17, kLarge), kNow).size(), 0u);
+  EXPECT_EQ(early.wait(key(17, 5, 7, 8), 17, packet(17, kLarge), kNow).size(), 16u)
+      << "the newcomer as well";
+  EXPECT_EQ(early.size(), 3u);
 }
 
 }  // namespace

@@ -10,15 +10,16 @@
 namespace plexus::agent {
 namespace {
 
-constexpr uint16_t kTagAndId =
-    0x1fff;  ///< of a TCI: there is one, and its id; the priority may differ
-
 /// What a first fragment has at least, or it is no packet (truncated_l4). What begins before is no honest fragment's, and meant to
 /// take the place of flags, say, that have been looked at (RFC 1858 3.2.2).
-uint32_t least_header(uint8_t protocol) {
-  switch (protocol) {
+uint32_t least_header(const FlowKey& later) {
+  constexpr uint32_t kMost = 20;
+  // Of IPv6 only the first one's protocol counts, whatever the others say (RFC 8200 4.5). Where 1280 bytes are the least MTU no
+  // honest sender cuts before.
+  if (later.is_ipv6()) return kMost;
+  switch (later.ip_proto) {
     case ip_proto::kTcp:
-      return 20;
+      return kMost;
     case ip_proto::kSctp:
       return 12;
     default:
@@ -31,19 +32,15 @@ bool may_be_cut(const sim::Packet& packet) {
   return packet.key.is_ipv4() && (packet.frame[packet.parsed.l3_offset + 6u] & kDontFragment) == 0;
 }
 
-}  // namespace
-
-std::optional<FragmentKey> FragmentKey::of(const sim::Packet& packet) {
-  const auto place = fragment_of(packet.parsed, packet.frame);
-  if (!place) return std::nullopt;
-  return FragmentKey{.in_port = packet.key.in_port,
-                     .tunnel_key = packet.key.tunnel_key,
-                     .vlan = static_cast<uint16_t>(packet.key.vlan_tci.host() & kTagAndId),
-                     .id = place->id,
-                     .protocol = packet.key.is_ipv6() ? uint8_t{0} : packet.key.ip_proto,
-                     .src = packet.key.src_ip(),
-                     .dst = packet.key.dst_ip()};
+/// Whether all the routers on these ways pass it on.
+bool lives_long_enough(const Actions& way, const sim::Packet& later) {
+  return std::all_of(way.copies.begin(), way.copies.end(), [&](const Copy& copy) {
+    const uint8_t routers = copy.rewrite.ttl_decrement;
+    return routers == 0 || later.key.ip_ttl > routers;
+  });
 }
+
+}  // namespace
 
 /// False: nothing of it is for others.
 bool FragmentMemory::note_ways(const sim::Outcome& outcome, Done& done) {
@@ -72,11 +69,10 @@ void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outc
                               const Waits& waits) {
   const auto place = fragment_of(first.parsed, first.frame);
   if (!place) return;
-  if (now >= next_look_) forget(now);
+  while (packets_.oldest() != nullptr && now >= packets_.oldest()->until)
+    (void)packets_.take_oldest();
   const FragmentKey key = *FragmentKey::of(first);
-  const std::pair at{key.in_port, key.tunnel_key};
-  if (const auto known = ports_.find(at); known != ports_.end())
-    std::erase_if(known->second, [&](const auto& packet) { return packet.first == key; });
+  (void)packets_.take(key);
   // Those that follow one that waits may wait for the same, whatever was asked.
   if (!outcome.leads_fragments && outcome.verdict != sim::Verdict::postpone) return;
   Done done;
@@ -89,25 +85,27 @@ void FragmentMemory::remember(const sim::Packet& first, const sim::Outcome& outc
   done.mask.ip_frag = done.mask.tcp_flags = 0;
   done.mask.tp_src = done.mask.tp_dst = Be16();
   if (first.key.is_ipv6()) done.mask.ip_proto = 0;
+  // Another way to here may have had more routers. Whether there is enough left for these is asked of each.
+  if (outcome.verdict != sim::Verdict::drop) done.mask.ip_ttl = 0;
   done.key = first.key & done.mask;
   done.waits = waits;
   done.dependencies = outcome.dependencies;
   done.until = now + kKept;
-  OfPort& port = ports_[at];
-  if (port.size() == kOfOnePort) port.pop_front();
-  port.emplace_back(key, std::move(done));
+  size_t parts = done.dependencies.size();
+  for (const Actions& way : done.ways) parts += way.copies.size();
+  const size_t weight = std::max<size_t>(1, (parts + kPartsOfOne - 1) / kPartsOfOne);
+  packets_.add(uint64_t{key.in_port} << 32 | key.tunnel_key, key, std::move(done), weight);
+  while (packets_.take_surplus()) {
+  }
 }
 
 const FragmentMemory::Done* FragmentMemory::find(const FragmentKey& key, MonoTime now) const {
-  const auto port = ports_.find({key.in_port, key.tunnel_key});
-  if (port == ports_.end()) return nullptr;
-  const auto found = std::find_if(port->second.rbegin(), port->second.rend(),
-                                  [&](const auto& known) { return known.first == key; });
-  return found == port->second.rend() || now >= found->second.until ? nullptr : &found->second;
+  const Done* found = packets_.find(key);
+  return found == nullptr || now >= found->until ? nullptr : found;
 }
 
 void FragmentMemory::publish(std::span<const TagChange> changes) {
-  if (changes.empty() || ports_.empty()) return;
+  if (changes.empty() || packets_.size() == 0) return;
   std::unordered_multimap<Tag, const TagChange*> by_tag;
   for (const TagChange& change : changes) by_tag.emplace(change.tag, &change);
   const auto touched = [&](const Done& done, const Dependency& dependency) {
@@ -117,38 +115,39 @@ void FragmentMemory::publish(std::span<const TagChange> changes) {
       return !region || dependency.rewritten || region->meets(done.of_first);
     });
   };
-  for (auto& [number, port] : ports_)
-    for (auto& [key, done] : port)
-      done.outdated =
-          done.outdated || std::any_of(done.dependencies.begin(), done.dependencies.end(),
-                                       [&](const Dependency& d) { return touched(done, d); });
+  packets_.for_each([&](Done& done) {
+    done.outdated =
+        done.outdated || std::any_of(done.dependencies.begin(), done.dependencies.end(),
+                                     [&](const Dependency& d) { return touched(done, d); });
+  });
 }
 
 FragmentMemory::Followed FragmentMemory::follow(const sim::Packet& later, sim::Outcome& outcome,
                                                 MonoTime now) {
   const auto place = fragment_of(later.parsed, later.frame);
   if (!place) return {Answer::by_itself, {}};
-  if (outcome.follows_first && place->offset < least_header(later.key.ip_proto))
-    return {Answer::refused, {}};
   const Done* done = find(*FragmentKey::of(later), now);
-  if (done == nullptr) return {};
-  if (done->parked) return {Answer::waits, done->waits};
+  if (done != nullptr && done->parked) return {Answer::waits, done->waits};
   if (!outcome.follows_first) return {Answer::by_itself, {}};
-  // Its own first one may be still to come: identifications are used again.
-  if (done->outdated) return {};
-  if (!((later.key & done->mask) == done->key)) return {Answer::by_itself, {}};
-  if (place->offset < done->end) return {Answer::refused, {}};
-  if (!take_ways(*done, later, outcome)) return {Answer::by_itself, {}};
-  return {Answer::followed, done->waits};
+  // With one that is outdated its own first one may be still to come: identifications are used again.
+  const bool known = done != nullptr && !done->outdated;
+  if (known && (later.key & done->mask) == done->key) {
+    if (place->offset < done->end) return {Answer::refused, {}};
+    if (take_ways(*done, later, outcome)) return {Answer::followed, done->waits};
+  }
+  if (place->offset < least_header(later.key)) return {Answer::refused, {}};
+  return {known ? Answer::by_itself : Answer::unknown, {}};
 }
 
 bool FragmentMemory::take_ways(const Done& done, const sim::Packet& later, sim::Outcome& outcome) {
   std::vector<Copy> copies;
   std::vector<sim::Generated> pieces;
-  uint32_t storm_limit = 0;
+  uint32_t storm_limit = 0;  // of the copies
   for (Actions way : done.ways) {
     const uint32_t mtu = std::exchange(way.mtu, uint16_t{0});
-    if (!fits(way, later.parsed, later.frame, later.offload.gso_size)) return false;
+    if (!fits(way, later.parsed, later.frame, later.offload.gso_size) ||
+        !lives_long_enough(way, later))
+      return false;
     if (mtu == 0 || later.size <= mtu) {
       copies.insert(copies.end(), way.copies.begin(), way.copies.end());
       storm_limit = std::max(storm_limit, way.storm_limit);
@@ -160,7 +159,13 @@ bool FragmentMemory::take_ways(const Done& done, const sim::Packet& later, sim::
     for (Frame& piece : cut)
       pieces.push_back({std::move(piece), way, sim::GeneratedKind::fragment, RouterId{}});
   }
+  // Whom it comes from is learned, whatever becomes of it.
+  std::vector<sim::StateWrite> learned = std::move(outcome.writes);
+  std::erase_if(learned, [](const sim::StateWrite& write) {
+    return !std::holds_alternative<sim::MacLearned>(write);
+  });
   outcome.clear();
+  outcome.writes = std::move(learned);
   outcome.reason = done.reason;
   if (!copies.empty())
     outcome.verdict = sim::Verdict::forward;
@@ -170,19 +175,6 @@ bool FragmentMemory::take_ways(const Done& done, const sim::Packet& later, sim::
   outcome.actions.storm_limit = storm_limit;
   outcome.generated = std::move(pieces);
   return true;
-}
-
-size_t FragmentMemory::size() const {
-  size_t out = 0;
-  for (const auto& [number, port] : ports_) out += port.size();
-  return out;
-}
-
-void FragmentMemory::forget(MonoTime now) {
-  next_look_ = now + kKept;
-  for (auto& [number, port] : ports_)
-    std::erase_if(port, [&](const auto& known) { return now >= known.second.until; });
-  std::erase_if(ports_, [](const auto& port) { return port.second.empty(); });
 }
 
 }  // namespace plexus::agent

@@ -3,21 +3,21 @@
 // ports, and belong to no connection: filters that ask for ports, stateful security groups and translations can say
 // something about the first one only (RFC 1858, 3128; RFC 4787 REQ-14).
 //
-// Only where they enter, for a moment, and as long as nothing changes that the first one's answer depends on. A port that sends
-// many has its oldest forgotten, not those of others. A first one that waits is remembered as that: those that follow wait behind it.
+// Only where they enter, for a moment, and as long as nothing changes that the first one's answer depends on. Bounded in all; which
+// packet is forgotten for a newcomer says FragmentTable, fair between interfaces (of floods that come by tunnel: bridges). A first
+// one that waits is remembered as that: those that follow wait behind it.
 //
 // Threads: none; the worker's.
 #pragma once
 
-#include <compare>
+#include <cstddef>
 #include <cstdint>
-#include <deque>
-#include <map>
 #include <optional>
 #include <span>
-#include <utility>
 #include <vector>
 
+#include "agent/fragment_key.h"
+#include "agent/fragment_table.h"
 #include "base/clock.h"
 #include "flow/match.h"
 #include "flow/tag.h"
@@ -26,24 +26,14 @@
 
 namespace plexus::agent {
 
-/// What all fragments of one packet have in common, and no other packet's have at the same time.
-struct FragmentKey {
-  uint32_t in_port = 0, tunnel_key = 0;
-  uint16_t vlan = 0;  ///< there may be several networks behind one interface
-  uint32_t id = 0;
-  uint8_t protocol = 0;  ///< of IPv6 none: they may name different ones (RFC 8200 4.5)
-  IpAddr src, dst;
-  auto operator<=>(const FragmentKey&) const = default;
-
-  /// Nothing: the packet is no fragment.
-  [[nodiscard]] static std::optional<FragmentKey> of(const sim::Packet& packet);
-};
-
 class FragmentMemory {
  public:
   /// The fragments of a packet leave their sender together. Receivers wait for the last one as long (RFC 1122 3.3.2: 60 s or more).
   static constexpr Duration kKept = std::chrono::seconds(30);
-  static constexpr size_t kOfOnePort = 64;  ///< packets
+  /// Packets in all; one with many copies or dependencies counts for each `kPartsOfOne` of them that it begins.
+  static constexpr size_t kMost = 4096, kPartsOfOne = 16;
+
+  explicit FragmentMemory(size_t most = kMost) : packets_(most) {}
 
   /// Where a first fragment waits, if it does.
   struct Waits {
@@ -62,7 +52,7 @@ class FragmentMemory {
 
   enum class Answer : uint8_t {
     unknown,  ///< nobody knows its first one (yet, or any more, or as things are now)
-    by_itself,  ///< that one is another's in more than the ports (MACs, tags, TTL), or no way for this one
+    by_itself,  ///< that one is another's in more than the ports (MACs, tags), or no way for this one (size, TTL)
     followed,  ///< the outcome is that of its first one, ports aside; cut, where that asks for it
     refused,  ///< it would put other ports or flags in place of those that were, or will be, looked at: dropped
     waits,  ///< its first one is parked
@@ -73,8 +63,7 @@ class FragmentMemory {
   };
   /// Of a later fragment, with its outcome as the simulation has it: for follows_first, or postponed.
   [[nodiscard]] Followed follow(const sim::Packet& later, sim::Outcome& outcome, MonoTime now);
-  /// Of all ports.
-  [[nodiscard]] size_t size() const;
+  [[nodiscard]] size_t size() const { return packets_.size(); }
 
  private:
   struct Done {
@@ -90,17 +79,12 @@ class FragmentMemory {
     bool outdated = false;  ///< one of them has changed
     MonoTime until;
   };
-  /// The newest at the end.
-  using OfPort = std::deque<std::pair<FragmentKey, Done>>;
   [[nodiscard]] static bool note_ways(const sim::Outcome& outcome, Done& done);
   [[nodiscard]] const Done* find(const FragmentKey& key, MonoTime now) const;
   [[nodiscard]] static bool take_ways(const Done& done, const sim::Packet& later,
                                       sim::Outcome& outcome);
-  void forget(MonoTime now);
 
-  /// By number and tunnel key: of floods of a bridge.
-  std::map<std::pair<uint32_t, uint32_t>, OfPort> ports_;
-  MonoTime next_look_;
+  FragmentTable<Done> packets_;
 };
 
 }  // namespace plexus::agent

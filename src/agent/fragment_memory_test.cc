@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/fragment_memory.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <array>
 
 #include "packet/build.h"
 
@@ -98,6 +101,36 @@ TEST_P(FragmentMemoryTest, NotThoseOfAnotherPacket) {
   EXPECT_FALSE(follows(all_[1], kNow, DpPort{8}));
 }
 
+TEST_P(FragmentMemoryTest, TheirTtlNeedOnlySuffice) {
+  PacketSpec other = spec(GetParam());
+  for (const uint8_t ttl : std::array<uint8_t, 3>{255, 33, 2}) {
+    other.ttl = ttl;
+    EXPECT_TRUE(follows(fragments(other)[1])) << int{ttl};
+  }
+  other.ttl = 1;
+  EXPECT_EQ(answer(fragments(other)[1]), Answer::by_itself);
+  // What was dropped may have been so for its TTL.
+  const sim::Packet first = packet(all_[0]);
+  sim::Outcome outcome = translated(first);
+  outcome.verdict = sim::Verdict::drop;
+  outcome.reason = sim::DropReason::ttl_exceeded;
+  outcome.actions.copies.clear();
+  memory_.remember(first, outcome, kNow);
+  other.ttl = 33;
+  EXPECT_EQ(answer(fragments(other)[1]), Answer::by_itself);
+}
+
+TEST_P(FragmentMemoryTest, WhoSendsThemIsLearnedFromEach) {
+  const sim::StateWrite learned =
+      sim::MacLearned{BridgeId{Uuid::derived("bridge", "b")}, PortId{Uuid::derived("port", "p")},
+                      *MacAddr::parse("02:00:00:00:00:09")};
+  sim::Outcome outcome;
+  outcome.follows_first = true;
+  outcome.writes = {sim::PortsNeeded{}, learned};
+  EXPECT_EQ(memory_.follow(packet(all_[1]), outcome, kNow).answer, Answer::followed);
+  EXPECT_EQ(outcome.writes, std::vector{learned});
+}
+
 TEST_P(FragmentMemoryTest, NotThoseThatDifferInMoreThanThePorts) {
   PacketSpec other = spec(GetParam());
   other.eth_dst = *MacAddr::parse("02:00:00:00:00:03");
@@ -123,7 +156,8 @@ TEST_P(FragmentMemoryTest, NotOneThatWouldBringOtherFlags) {
   PacketSpec other = spec(GetParam());
   other.ipv4_id = 78;
   const auto all =
-      fragment(tcp_packet(other, 1000, 80, 0x10, 1, std::vector<uint8_t>(200, 0xaa)), 60, 78);
+      fragment(tcp_packet(other, 1000, 80, 0x10, 1, std::vector<uint8_t>(200, 0xaa)), 80, 78);
+  ASSERT_GT(all.size(), 1u);
   Frame later = all.back();
   const size_t at = GetParam() ? 14 + 40 + 2 : 14 + 6;  // where the offset stands, in IPv6 in bytes
   const auto put_offset = [&](size_t bytes) {
@@ -137,6 +171,27 @@ TEST_P(FragmentMemoryTest, NotOneThatWouldBringOtherFlags) {
   EXPECT_EQ(answer(later), Answer::refused);
   put_offset(24);
   EXPECT_EQ(answer(later), Answer::unknown);
+  if (!GetParam()) return;
+  // Whatever it says that it is of.
+  for (const uint8_t protocol : {ip_proto::kUdp, ip_proto::kSctp, uint8_t{60}}) {
+    later.at(14 + 40) = protocol;
+    put_offset(16);
+    EXPECT_EQ(answer(later), Answer::refused) << int{protocol};
+    put_offset(24);
+    EXPECT_EQ(answer(later), Answer::unknown) << int{protocol};
+  }
+}
+
+TEST_P(FragmentMemoryTest, WhereTheFirstIsKnownItsEndDecides) {
+  // Of 16 bytes: another UDP packet's may be so short.
+  PacketSpec other = spec(GetParam());
+  other.ipv4_id = 78;
+  const auto all = fragment(udp_packet(other, 1000, 53, Frame(40, 0xaa)),
+                            GetParam() ? 40 + 8 + 16 : 20 + 16, 78);
+  ASSERT_GT(all.size(), 2u);
+  const sim::Packet first = packet(all[0]);
+  memory_.remember(first, translated(first), kNow);
+  EXPECT_TRUE(follows(all[1]));
 }
 
 TEST_P(FragmentMemoryTest, OneLargerThanItsFirstIsCutForTheWay) {
@@ -242,7 +297,7 @@ TEST(FragmentMemory, IPv6FragmentsMayNameDifferentProtocols) {
 }
 
 TEST(FragmentMemory, FloodsOfOneBridgeForgetNothingOfAnother) {
-  FragmentMemory memory;
+  FragmentMemory memory(64);
   const auto remember = [&](uint32_t key, uint16_t id) {
     PacketSpec one = spec(false);
     one.ipv4_id = id;
@@ -252,7 +307,7 @@ TEST(FragmentMemory, FloodsOfOneBridgeForgetNothingOfAnother) {
     return all[1];
   };
   const Frame quiet = remember(5, 1);
-  for (uint16_t id = 0; id < 2 * FragmentMemory::kOfOnePort; ++id) (void)remember(6, id);
+  for (uint16_t id = 0; id < 128; ++id) (void)remember(6, id);
   sim::Outcome outcome;
   outcome.follows_first = true;
   EXPECT_EQ(memory.follow(sim::packet_of(quiet, kTunnelPort, 5), outcome, kNow).answer,
@@ -333,25 +388,91 @@ TEST_P(FragmentMemoryTest, WhatDevicesTakeIsNotRemembered) {
   EXPECT_EQ(memory_.size(), 1u);
 }
 
-TEST_P(FragmentMemoryTest, APortHasOnlyItsOwnShare) {
-  const auto remember = [&](DpPort port, uint16_t id) {
-    PacketSpec one = spec(GetParam());
-    one.ipv4_id = id;
-    const auto all = fragments(one, id);
-    const sim::Packet first = packet(all[0], port);
-    memory_.remember(first, translated(first), kNow);
-    return all[1];
-  };
-  const Frame other = remember(DpPort{8}, 5);
-  for (uint16_t id = 100; id < 100 + FragmentMemory::kOfOnePort; ++id) (void)remember(kPort, id);
-  EXPECT_EQ(memory_.size(), FragmentMemory::kOfOnePort + 1);
-  EXPECT_FALSE(follows(all_[1])) << "the oldest is forgotten";
-  EXPECT_TRUE(follows(other, kNow, DpPort{8}));
-  // What is over goes by itself.
-  const sim::Packet first = packet(all_[0]);
+TEST_P(FragmentMemoryTest, WhatIsOverMakesRoom) {
+  const sim::Packet first = packet(fragments(spec(GetParam()), 78)[0]);
   memory_.remember(first, translated(first), kNow + 2 * FragmentMemory::kKept);
   EXPECT_EQ(memory_.size(), 1u);
 }
+
+/// A memory of 64, and packets from machine to machine by their number.
+class FullFragmentMemory : public testing::TestWithParam<bool> {
+ protected:
+  static constexpr size_t kMost = 64;
+
+  /// The first one is known from now on; another one of the packet.
+  Frame remember(uint16_t id, unsigned from = 1, unsigned to = 2, DpPort port = kPort,
+                 size_t copies = 1) {
+    PacketSpec one = spec(GetParam());
+    const auto address = [&](unsigned machine) {
+      return *IpAddr::parse(GetParam() ? fmt::format("fd00:0:0:{:x}::{:x}", machine, id)
+                                       : fmt::format("10.0.{}.1", machine));
+    };
+    one.src = address(from);
+    one.dst =
+        *IpAddr::parse(GetParam() ? fmt::format("fd00::{:x}", to) : fmt::format("10.1.{}.1", to));
+    one.ipv4_id = id;
+    const auto all = fragments(one, id);
+    const sim::Packet first = packet(all[0], port);
+    sim::Outcome outcome = translated(first);
+    outcome.actions.copies.resize(copies, outcome.actions.copies.front());
+    memory_.remember(first, outcome, kNow);
+    return all[1];
+  }
+  bool follows(const Frame& later, DpPort port = kPort) {
+    sim::Outcome outcome;
+    outcome.follows_first = true;
+    return memory_.follow(packet(later, port), outcome, kNow).answer == Answer::followed;
+  }
+
+  FragmentMemory memory_{kMost};
+};
+
+TEST_P(FullFragmentMemory, ThePortThatHoldsMostForgetsItsOldest) {
+  const Frame other = remember(5, 1, 2, DpPort{8}), oldest = remember(99);
+  for (uint16_t id = 100; id < 100 + kMost - 2; ++id) (void)remember(id);
+  EXPECT_TRUE(follows(oldest)) << "one may have all that nobody else needs";
+  const Frame newest = remember(200);
+  EXPECT_EQ(memory_.size(), kMost);
+  EXPECT_FALSE(follows(oldest));
+  EXPECT_TRUE(follows(newest));
+  EXPECT_TRUE(follows(other, DpPort{8}));
+  // Others get theirs, until they hold as much.
+  for (uint16_t id = 0; id < 2 * kMost; ++id) (void)remember(id, 1, 2, DpPort{9});
+  EXPECT_EQ(memory_.size(), kMost);
+  EXPECT_TRUE(follows(newest));
+  EXPECT_TRUE(follows(other, DpPort{8}));
+}
+
+TEST_P(FullFragmentMemory, WhoSendsManyLosesItsOwn) {
+  const Frame quiet = remember(1, 1, 2), to_the_same = remember(2, 3, 9);
+  for (uint16_t id = 100; id < 100 + 4 * kMost; ++id) (void)remember(id, 8, 9);
+  EXPECT_TRUE(follows(quiet));
+  EXPECT_TRUE(follows(to_the_same));
+  EXPECT_TRUE(follows(remember(10, 8, 9)));
+  EXPECT_EQ(memory_.size(), kMost);
+}
+
+TEST_P(FullFragmentMemory, ToWhomManySendLosesItsOwn) {
+  const Frame quiet = remember(1, 1, 2);
+  for (uint16_t id = 10; id < 10 + 3 * kMost; ++id) (void)remember(id, id, 9);
+  EXPECT_TRUE(follows(quiet));
+  EXPECT_EQ(memory_.size(), kMost);
+}
+
+TEST_P(FullFragmentMemory, OnesWithManyCopiesCountForMore) {
+  const Frame quiet = remember(1, 1, 2, DpPort{8});
+  for (uint16_t id = 100; id < 120; ++id)
+    (void)remember(id, 8, 9, kPort, 8 * FragmentMemory::kPartsOfOne);
+  EXPECT_EQ(memory_.size(), 1 + kMost / 8 - 1);
+  EXPECT_TRUE(follows(quiet, DpPort{8}));
+  // What is more than all is not kept.
+  const Frame huge = remember(300, 8, 9, kPort, (kMost + 1) * FragmentMemory::kPartsOfOne);
+  EXPECT_FALSE(follows(huge));
+  EXPECT_TRUE(follows(quiet, DpPort{8}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, FullFragmentMemory, testing::Bool(),
+                         [](const auto& family) { return family.param ? "v6" : "v4"; });
 
 INSTANTIATE_TEST_SUITE_P(Families, FragmentMemoryTest, testing::Bool(),
                          [](const auto& family) { return family.param ? "v6" : "v4"; });

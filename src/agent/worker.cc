@@ -144,7 +144,8 @@ void Worker::handle(datapath::Upcall&& packet, const sim::Packet& parsed, unsign
     if (known->actions.drops()) return drop(static_cast<sim::DropReason>(known->reason));
     outcome.clear();
     outcome.actions = known->actions;
-    return send(slot, parsed.parsed);
+    if (within_storm_limit(slot, outcome.actions.storm_limit)) send(slot, parsed.parsed);
+    return;
   }
   sim::simulate(parsed, *snapshot_, view(), now, outcome);
   // Who waits for a neighbour is heard of at first, and when it goes on.
@@ -160,10 +161,11 @@ std::vector<datapath::Upcall> Worker::decide(Slot& slot, const sim::Packet& pars
                                              MonoTime now, From from) {
   sim::Outcome& outcome = slot.outcome;
   const auto fragment = static_cast<FragKind>(parsed.key.ip_frag);
-  if (fragment == FragKind::later && follow_first(parsed, slot, tries, now, from == From::early))
-    return {};
-  const auto connection = settle_connection(parsed, outcome, now);
   std::vector<datapath::Upcall> early;
+  if (fragment == FragKind::later &&
+      follow_first(parsed, slot, tries, now, from == From::early, early))
+    return early;
+  const auto connection = settle_connection(parsed, outcome, now);
   if (fragment == FragKind::first) early = note_first(parsed, outcome, connection, now);
   act(slot, parsed, connection, tries, now);
   return early;
@@ -179,7 +181,7 @@ void Worker::act(Slot& slot, const sim::Packet& parsed,
       if (connection && !goes_now(*connection, parsed.key, slot, tries, now)) return;
       count_rules(slot);
       if (outcome.cacheable) install(parsed.key, outcome, now);
-      send(slot, parsed.parsed);
+      if (within_storm_limit(slot)) send(slot, parsed.parsed);
       break;
     case sim::Verdict::drop:
       count_rules(slot);
@@ -189,7 +191,7 @@ void Worker::act(Slot& slot, const sim::Packet& parsed,
     case sim::Verdict::consumed:
       if (connection && !goes_now(*connection, parsed.key, slot, tries, now)) return;
       count_rules(slot);
-      ++counters_.consumed;
+      if (within_storm_limit(slot)) ++counters_.consumed;
       break;
     case sim::Verdict::postpone:
       // What asks for the missing thing (an ARP request) goes out once for all packets that wait for it, and
@@ -320,13 +322,28 @@ void Worker::take_stats(const Match& match, const datapath::FlowStats& stats, Mo
   touch_connection(match, stats.last_used, now);
 }
 
+bool Worker::within_storm_limit(const Slot& slot, uint32_t limit) {
+  const auto& [in_port, tunnel_key, offload, frame] = slot.packet;
+  if (limit == 0 || datapath_.take_from_storm_limit(in_port, limit, offload.packets(frame.size())))
+    return true;
+  drop_after_all(sim::DropReason::storm_limit);
+  return false;
+}
+
+bool Worker::within_storm_limit(Slot& slot) {
+  uint32_t limit = slot.outcome.actions.storm_limit;
+  for (const sim::Generated& made : slot.outcome.generated)
+    limit = std::max(limit, made.actions.storm_limit);
+  if (within_storm_limit(slot, limit)) return true;
+  std::erase_if(slot.outcome.generated, [](const sim::Generated& made) {
+    return made.kind == sim::GeneratedKind::fragment;
+  });
+  return false;
+}
+
 void Worker::send(Slot& slot, const ParsedPacket& parsed) {
   Actions& actions = slot.outcome.actions;
   if (actions.drops()) return;
-  const auto& [in_port, tunnel_key, offload, frame] = slot.packet;
-  if (actions.storm_limit != 0 &&
-      !datapath_.take_from_storm_limit(in_port, actions.storm_limit, offload.packets(frame.size())))
-    return drop_after_all(sim::DropReason::storm_limit);
   ++counters_.forwarded;
   if (const NeighbourAnswer* answer = actions.answer()) {
     auto back =

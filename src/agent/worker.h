@@ -178,8 +178,9 @@ class Worker {
   void take_out_of_batch(const Match& match);
   // worker_fragments.cc
   /// Of a later fragment: makes its outcome that of its first one. True: it waits, or is dropped, and is not in the slot any more.
+  /// Those that wait no longer, for its sake, come to `behind`: to be handled behind it.
   [[nodiscard]] bool follow_first(const sim::Packet& later, Slot& slot, unsigned tries,
-                                  MonoTime now, bool waited);
+                                  MonoTime now, bool waited, std::vector<datapath::Upcall>& behind);
   /// Keeps what becomes of a first fragment. Those of its packet that have come before it are to be handled behind it.
   [[nodiscard]] std::vector<datapath::Upcall> note_first(
       const sim::Packet& first, const sim::Outcome& outcome,
@@ -215,6 +216,11 @@ class Worker {
   [[nodiscard]] uint64_t tenant_of(DpPort port) const;
   void repair();
   void give_up(const Parked& p, MonoTime now);
+  /// A packet that goes to many takes from what its interface may send so, once for all that becomes of it. False: it was too much,
+  /// and is dropped.
+  [[nodiscard]] bool within_storm_limit(const Slot& slot, uint32_t limit);
+  /// The same for what the outcome says. Dropped are its copies and pieces; what devices make all the same goes.
+  [[nodiscard]] bool within_storm_limit(Slot& slot);
   /// By the actions in the slot's outcome.
   void send(Slot& slot, const ParsedPacket& parsed);
   /// What is referred to must live until finish_batch().

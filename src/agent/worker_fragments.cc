@@ -8,7 +8,7 @@
 namespace plexus::agent {
 
 bool Worker::follow_first(const sim::Packet& later, Slot& slot, unsigned tries, MonoTime now,
-                          bool waited) {
+                          bool waited, std::vector<datapath::Upcall>& behind) {
   sim::Outcome& outcome = slot.outcome;
   if (!outcome.follows_first && outcome.verdict != sim::Verdict::postpone) return false;
   const auto first = fragments_.follow(later, outcome, now);
@@ -41,8 +41,8 @@ bool Worker::follow_first(const sim::Packet& later, Slot& slot, unsigned tries, 
     }
     case FragmentMemory::Answer::unknown:
       if (waited || !outcome.follows_first) return false;
-      if (!early_.wait(*FragmentKey::of(later), tenant_of(slot.packet.in_port), slot.packet, now))
-        return false;
+      behind = early_.wait(*FragmentKey::of(later), tenant_of(slot.packet.in_port),
+                           std::move(slot.packet), now);
       ++counters_.fragments_early;
       traces_.waits_for_first();
       return true;

@@ -651,6 +651,18 @@ TEST_F(FragmentsTest, OneThatOvertakesItsFirstWaitsAMoment) {
   EXPECT_EQ(drops(sim::DropReason::filtered_by_rule), 3u);
 }
 
+TEST_F(FragmentsTest, OneThatOvertakesItsFirstWaitsHoweverManyWaitInVain) {
+  learn("core-green", "10.2.0.5", "02:00:00:00:00:05");
+  for (unsigned i = 0; i < EarlyFragments::kPackets; ++i)
+    (void)send_all({fragment_to_vm5(1, 1000 + i)});
+  EXPECT_EQ(worker_.early(), EarlyFragments::kPackets);
+  EXPECT_EQ(drops(sim::DropReason::filtered_by_rule), 0u);
+  EXPECT_EQ(send_all({fragment_to_vm5(1), fragment_to_vm5(2)}), All{});
+  EXPECT_EQ(drops(sim::DropReason::filtered_by_rule), 2u) << "as when their time has come";
+  EXPECT_EQ(send_all({fragment_to_vm5(0)}), (All{0, 1, 2}));
+  EXPECT_EQ(send_all({fragment_to_vm5(0, 1002)}), (All{0, 1}));
+}
+
 TEST_F(FragmentsTest, OneThatOvertakesItsFirstWaitsAlsoWhenItsIdentificationWasUsedBeforeAChange) {
   learn("core-green", "10.2.0.5", "02:00:00:00:00:05");
   EXPECT_EQ(send_all({fragment_to_vm5(0), fragment_to_vm5(1)}), (All{0, 1}));

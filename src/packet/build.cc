@@ -16,7 +16,7 @@ constexpr size_t kMaxQuoteV4 = 548;
 constexpr size_t kMaxQuoteV6 = 1280 - kIpv6 - kIcmp;
 /// RFC 1812 4.3.2.5: ICMP errors go with precedence "internetwork control".
 constexpr uint8_t kErrorTos = 0xc0;
-constexpr size_t kFragmentHeader = 8;
+constexpr size_t kFragmentHeader = 8, kLongestIpv4 = 65535;
 constexpr uint8_t kFragmentProtocol = 44, kNoNextHeader = 59;
 constexpr uint8_t kFin = 1, kSyn = 2, kRst = 4, kAck = 16;
 
@@ -211,6 +211,8 @@ std::vector<Frame> fragment_v4(std::span<const uint8_t> frame, size_t l3, const 
   if (mtu < header + 8) return out;
   const size_t step = (mtu - header) / 8 * 8;
   const auto data = ip.payload();
+  // No packet is that long (RFC 791). The field would overflow, and a piece of a later fragment be a first one.
+  if (ip.fragment_offset() + header + data.size() > kLongestIpv4) return out;
   for (size_t at = 0; at < data.size(); at += step) {
     const auto piece = data.subspan(at, std::min(step, data.size() - at));
     Frame f(frame.begin(), frame.begin() + static_cast<ptrdiff_t>(l3 + header));
@@ -226,6 +228,7 @@ std::vector<Frame> fragment_v4(std::span<const uint8_t> frame, size_t l3, const 
   return out;
 }
 
+/// Of a whole packet, at most 65535 bytes behind its header: no offset is more than its field holds.
 std::vector<Frame> fragment_v6(std::span<const uint8_t> frame, size_t l3, const Ipv6View& ip,
                                size_t mtu, uint32_t id) {
   std::vector<Frame> out;

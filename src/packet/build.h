@@ -128,7 +128,8 @@ struct PacketSpec {
 /// Cuts an IP packet into fragments of at most `mtu` bytes of IP each (RFC 791; RFC 8200 4.5 with
 /// `id`, the fragment header placed behind the IPv6 header). The frame itself when it fits; an IPv4
 /// fragment is cut further (RFC 791 3.2). Empty when it is no IP packet, has an IPv6 fragment header
-/// already, or the mtu leaves no room for data or for all headers in the first piece (RFC 7112).
+/// already, ends where no packet does (behind 65535 bytes), or the mtu leaves no room for data or for all
+/// headers in the first piece (RFC 7112).
 [[nodiscard]] std::vector<Frame> fragment(std::span<const uint8_t> frame, size_t mtu,
                                           uint32_t id = 1);
 /// The bytes of a text, as payload.

@@ -465,6 +465,32 @@ TEST(Fragment, CutsAndFits) {
   EXPECT_TRUE(fragment(bytes_of(known::kArpRequest), 20).empty());
 }
 
+/// A later fragment that begins there.
+Frame later_at(uint32_t offset, size_t bytes) {
+  Frame f = ip_packet(spec4(), ip_proto::kUdp, Frame(bytes, 7));
+  put_be16(f, 14 + 6, static_cast<uint16_t>(0x2000 | offset / 8));
+  put_be16(f, 14 + 10, 0);
+  put_be16(f, 14 + 10, internet_checksum(std::span(f).subspan(14, 20)));
+  return f;
+}
+
+TEST(Fragment, WhatNoPacketHasRoomForIsNotCut) {
+  // The last byte of the longest packet, behind a header of 20 bytes.
+  constexpr uint32_t kEnd = 65535 - 20;
+  constexpr uint32_t kAt = kEnd / 8 * 8 - 800;
+  const auto pieces = fragment(later_at(kAt, kEnd - kAt), 576);
+  ASSERT_EQ(pieces.size(), 2u);
+  EXPECT_EQ(Ipv4View::of(std::span(pieces[1]).subspan(14))->fragment_offset(), kAt + 552);
+  EXPECT_TRUE(fragment(later_at(kAt, kEnd - kAt + 1), 576).empty());
+  // The second piece would be a first one.
+  EXPECT_TRUE(fragment(later_at(65536 - 552, 800), 576).empty());
+  EXPECT_TRUE(fragment(later_at(65528, 1400), 576).empty());
+  // It goes on as it is where it fits: the receiver refuses it.
+  EXPECT_EQ(fragment(later_at(65528, 1400), 1500).size(), 1u);
+  const Frame longest = ip_packet(spec6(), ip_proto::kUdp, Frame(65535, 0));
+  EXPECT_EQ(reassembled(fragment(longest, 1280), 48).size(), 65535u);
+}
+
 TEST(Fragment, CutsNoHeaders) {
   // Destination options of 64 bytes, then UDP: their end must be in the first piece (RFC 7112).
   Frame options(64 + 8 + 200, 0);

@@ -10,7 +10,9 @@ namespace plexus::sim {
 void Simulation::learn_source(Journey& j, const model::Bridge& bridge, const model::Port& in) {
   // Devices make no sources, and what comes by a link or a tunnel was seen where it entered.
   if (!bridge.learning || in.peer || j.mask == nullptr || j.devices != 1 || j.from_tunnel) return;
-  const MacAddr mac = j.eth_src();
+  // Whole, but as far as fragments go each is learned from by itself: the mask gets it at the end.
+  learns_ = true;
+  const MacAddr mac = j.key.src_mac();
   depend(mac_tag(bridge.id, mac));
   if (mac.is_zero() || snapshot_.configured_port_of_mac(bridge.id, mac)) return;
   const auto known = snapshot_.learned_mac(bridge.id, mac);

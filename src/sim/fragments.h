@@ -13,7 +13,7 @@ namespace plexus::sim {
 
 /// The IPv4 packets that `frame` stands for, each in fragments of at most `mtu` bytes of IP: a large offloaded frame is cut into its
 /// TCP or UDP packets first, and checksums that were left to the network card are completed. A fragment is cut further (RFC 791
-/// 3.2). Empty when `mtu` leaves no room, or it is no IPv4 packet.
+/// 3.2). Empty when `mtu` leaves no room, it ends where no packet does, or it is no IPv4 packet.
 [[nodiscard]] std::vector<Frame> fragments_of(const ParsedPacket& parsed,
                                               std::span<const uint8_t> frame,
                                               const OffloadLeft& offload, uint32_t mtu);

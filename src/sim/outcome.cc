@@ -172,7 +172,9 @@ void Simulation::run() {
       fragment == FragKind::first &&
       (header_asked_ || of_connection || (mask_.ip_proto != 0 && hides_protocol(packet_)));
   if (out.follows_first || out.leads_fragments) out.cacheable = false;
-  // Those that follow may be larger than their first one.
+  // Those that follow may come by another router.
+  if (learns_ && !out.leads_fragments) mask_.eth_src.fill(0xff);
+  // They may be larger than their first one.
   if ((out.cacheable || out.leads_fragments) && limit_ != kNoLimit)
     out.actions.mtu = static_cast<uint16_t>(limit_);
 

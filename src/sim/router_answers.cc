@@ -386,8 +386,13 @@ DropReason Simulation::send_out(const Journey& cause, const model::Port& port,
     list.push_back({std::move(frame), actions, kind, router});
     return DropReason::none;
   }
-  for (Frame& piece : own_fragments(std::move(frame), hop.path_mtu))
-    list.push_back({std::move(piece), actions, kind, router});
+  std::vector<Frame> pieces = own_fragments(std::move(frame), hop.path_mtu);
+  if (pieces.empty()) {
+    note(j, DeviceKind::packet, {}, {},
+         "the {} is lost: no fragments of at most {} bytes can be made of it", what, hop.path_mtu);
+    return DropReason::packet_too_big;
+  }
+  for (Frame& piece : pieces) list.push_back({std::move(piece), actions, kind, router});
   return DropReason::none;
 }
 

@@ -121,13 +121,14 @@ void Simulation::send_fragments(Journey& j, const model::Router& router, size_t 
   Fate& fate = *j.fate;
   const Actions actions{
       {fate.copies.begin() + static_cast<std::ptrdiff_t>(first), fate.copies.end()},
-      static_cast<uint16_t>(std::min<uint32_t>(mtu, UINT16_MAX))};
+      static_cast<uint16_t>(std::min<uint32_t>(mtu, UINT16_MAX)),
+      storm_limit()};
   if (actions.drops()) return;  // whole or cut, it gets nowhere
   truncate(fate.copies, first);
   std::vector<Frame> pieces = fragments_of(*j.parsed, j.bytes, packet_.offload, mtu);
   if (pieces.empty()) {
     return drop_at(j, DropReason::packet_too_big, DeviceKind::router, router,
-                   "{} bytes leave no room for a fragment", mtu);
+                   "no fragments of at most {} bytes can be made of it", mtu);
   }
   note_at(j, DeviceKind::router, router,
           "{} bytes are more than {}, the least MTU on the way: cut into {} fragments", j.size, mtu,

@@ -200,6 +200,17 @@ TEST_F(RouterMtu, WhatTheRouterMakesItCutsItself) {
   }
 }
 
+TEST_F(RouterMtu, WhatTheRouterMakesAndCannotCutIsNotWaitedFor) {
+  // Nobody is asked who has the address: there is no smaller question.
+  const Frame to_unknown = packet("10.0.2.9", 100, false);
+  EXPECT_EQ(send(to_unknown).verdict, Verdict::postpone);
+  cloud.ports[r2_right].mtu = 20;
+  const Outcome o = send(to_unknown);
+  EXPECT_EQ(o.verdict, Verdict::drop);
+  EXPECT_EQ(o.reason, DropReason::packet_too_big);
+  EXPECT_THAT(trace.text(), HasSubstr("ARP request is lost"));
+}
+
 TEST_F(RouterMtu, BetweenBridgePortsTheUnderlayDecides) {
   cloud.tunnel_mtu = 1450;
   Frame bridged = packet("10.0.1.2", 1451);

@@ -520,6 +520,7 @@ class Simulation {
   /// for nothing that port security would have refused.
   bool cacheable_if_answered_ = false;
   bool header_asked_ = false;  ///< of a fragment
+  bool learns_ = false;        ///< the source MAC decides whether there is something to learn
   bool too_many_ = false;      ///< a limit was hit: the answer would be partial
   unsigned visits_ = 0, made_ = 0;
   PortId entered_;               ///< whose machine sent the packet; nil: none here

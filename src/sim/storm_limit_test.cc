@@ -58,6 +58,19 @@ class StormLimit : public testing::Test {
   std::shared_ptr<const model::Snapshot> snapshot;
 };
 
+TEST_F(StormLimit, IsForThePiecesOfWhatARouterCuts) {
+  cloud.ports[rt_blue].mtu = 100;
+  // Nobody has that MAC.
+  cloud.neighbours[rt_blue] = {{.port = rt_blue,
+                                .address = *IpAddr::parse("10.0.2.9"),
+                                .mac = *MacAddr::parse("02:00:00:00:02:99")}};
+  const Outcome o = send(vm1,
+                         "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 10.0.2.9 | "
+                         "udp 7 > 7 | payload 200 bytes");
+  ASSERT_EQ(o.generated.size(), 3u);
+  for (const Generated& piece : o.generated) EXPECT_EQ(piece.actions.storm_limit, 100u);
+}
+
 TEST_F(StormLimit, IsForWhatGoesToMany) {
   EXPECT_EQ(send(vm1, to_all).actions.storm_limit, 100u);
   EXPECT_TRUE(send(vm1, to_all).cacheable) << "the datapath counts";

@@ -60,8 +60,18 @@ uint64_t run(std::span<const uint8_t> frame) {
 
   check_answer(echo_reply(parsed, frame), frame);
   check_answer(neighbour_answer(parsed, frame, parsed.key.dst_ip(), kMac, true), frame);
+  size_t offset = 0;
   for (const Frame& piece : fragment(frame, 96)) {
     check_answer(piece, frame);
+    // Ports would stand where nobody has looked for them.
+    const ParsedPacket cut = parse_packet(piece);
+    const bool later = parsed.key.ip_frag == static_cast<uint8_t>(FragKind::later);
+    FUZZ_CHECK(!later || cut.key.ip_frag == parsed.key.ip_frag,
+               "a first fragment, of a later one: " + format_frame(piece));
+    if (const auto place = fragment_of(cut, piece)) {
+      FUZZ_CHECK(place->offset >= offset, "pieces in their order: " + format_frame(piece));
+      offset = place->offset;
+    }
     FUZZ_CHECK(packet_size(parse_packet(piece), piece) <= std::max(96u, packet_size(parsed, frame)),
                format_frame(piece));
   }
@@ -121,5 +131,10 @@ int main(int argc, char** argv) {
   for (Frame& piece :
        fragment(udp_packet(v4, 1, 2, text_bytes("0123456789012345678901234567890123456789")), 40))
     subject.seeds.push_back(std::move(piece));
+  // Where the field for the offset ends.
+  Frame last = ip_packet(v4, ip_proto::kUdp, Frame(200, 7));
+  last[14 + 6] = 0x1f;
+  last[14 + 7] = 0xee;
+  subject.seeds.push_back(std::move(last));
   return fuzz::fuzz_main(argc, argv, subject);
 }
