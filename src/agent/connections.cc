@@ -176,7 +176,13 @@ Connections::Telling Connections::tell(Number number, Direction direction,
   const Hosts ignorant = without(number, direction, hosts);
   if (ignorant.empty()) return Telling::done;
   Told& told = told_[number];
-  if (direction == Direction::reply || table_.seen(number)[1] != 0) told.lasting = true;
+  // One that is at neither end is heard of because it has been told, and the first answer may come from there.
+  const bool elsewhere = !table_.port(number, Direction::reply).is_nil() &&
+                         std::any_of(ignorant.begin(), ignorant.end(), [&](const HostId& host) {
+                           return !is_at_an_end(host, number, direction);
+                         });
+  if (direction == Direction::reply || table_.seen(number)[1] != 0 || elsewhere)
+    told.lasting = true;
   bool fresh = false;
   for (const HostId host : ignorant) {
     if (contains(told.waiting, host)) continue;
