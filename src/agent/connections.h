@@ -206,6 +206,7 @@ class Connections {
   void receive_record(HostId from, const state::Connection& c, MonoTime now);
   /// Another host keeps to a record with other choices than ours, which is of the same epoch or an older one.
   void settle_choice(Number number, const state::Connection& there, HostId from, MonoTime now);
+  void tell_anew(Number number, Hosts hosts, MonoTime now);
   void receive_answer(HostId from, const state::Connection& c, bool refused, MonoTime now);
   void receive_news(HostId from, const state::Connection& c, MonoTime now);
   /// Commits, and does all that follows from it.

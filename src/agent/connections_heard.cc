@@ -143,6 +143,11 @@ void Connections::receive_answer(HostId from, const Connection& c, bool refused,
     heard_from(found->number, from);
     return settle_choice(found->number, c, from, now);
   }
+  // Another connection between the same ends, known where packets of ours have only now come: they go by what ours began
+  // with, or leave untranslated.
+  if (told->second.lasting &&
+      (chose_otherwise(c, ours) || (c.port != ours.port && c.last_seen < ours.last_seen)))
+    return heard_from(found->number, from);
   // What it has there may be newer than ours: its own, that crosses ours; or of an earlier life of this connection.
   const bool of_our_own = found->direction == Direction::original && is_mine(c.port) &&
                           speaks_for(from, c.reply_port, now);
@@ -167,21 +172,34 @@ void Connections::settle_choice(Number number, const Connection& there, HostId f
                    [&](const HostId& host) { return host != from; });
   }
   if (!others.empty()) theirs.stamp = {there.stamp.epoch + 1, snapshot_->self()};
-  if (enters_at(from, there, Direction::reply, now)) {
+  // What has been answered is given up for nobody's earlier one.
+  const bool stands = ours.replied() && there.last_seen < ours.last_seen;
+  if (!stands && enters_at(from, there, Direction::reply, now)) {
     erase({number});
     if (const auto done = take_in(theirs, now); done.refusal == Refusal::none) {
       ++counters_.adopted;
       if (others.empty()) return;
       others.push_back(from);
-      Told& told = told_[done.number];
-      told.waiting = others;
-      told.lasting = told.holding = true;  // answered or not
-      tell_those_waiting(done.number, told, now);
-      return set_due(done.number, told, now + options_.hold);
+      return tell_anew(done.number, std::move(others), now);
     }
   }
   ours.stamp.epoch = there.stamp.epoch + 1;
-  (void)take_in(ours, now);
+  const auto done = take_in(ours, now);
+  if (!stands || done.refusal != Refusal::none) return;
+  others.push_back(from);
+  if (const model::Binding* end = snapshot_->binding(ours.reply_port);
+      end != nullptr && end->host != snapshot_->self() && !contains(others, end->host))
+    others.push_back(end->host);
+  tell_anew(done.number, std::move(others), now);
+}
+
+/// The record is another one than they know, answered or not.
+void Connections::tell_anew(Number number, Hosts hosts, MonoTime now) {
+  Told& told = told_[number];
+  told.waiting = std::move(hosts);
+  told.lasting = told.holding = true;
+  tell_those_waiting(number, told, now);
+  set_due(number, told, now + options_.hold);
 }
 
 void Connections::receive_news(HostId from, const Connection& c, MonoTime now) {

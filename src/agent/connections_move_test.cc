@@ -149,5 +149,48 @@ TEST_F(ConnectionsThatMove, TrafficOneWayKeepsTheRecordWhereTheAddressIsNow) {
   EXPECT_LT(h1->counters().news, 40u);
 }
 
+/// Translated to a member by a balancer.
+Connection balanced(Connection c, std::string_view member) {
+  state::Tuple after = c.original;
+  after.dst = state::ip(member);
+  c.translations.push_back({Uuid::derived("load balancer", "web"), Uuid::derived("member", member),
+                            state::TranslationKind::member, after});
+  return c;
+}
+
+TEST_F(ConnectionsThatMove, WhatIsAnsweredIsNotGivenUpForAnEarlierConnection) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
+  // An earlier one of the same client's port went to another member, and only h3 has kept it.
+  Connection earlier = balanced(record(web_), "10.0.0.3");
+  earlier.reply_port = c_;
+  earlier.seen = {state::seen::kSyn | state::seen::kAck, state::seen::kSynAck};
+  h3->receive(h1.address, encode({MessageKind::record, h1.id, earlier}, now_), now_);
+  ASSERT_EQ(h3->table().size(), 1u);
+  lose();
+  now_ = now_ + 100s;
+  const auto begun = h1->begin(beginning(balanced(record(web_), "10.0.0.20")), now_);
+  ASSERT_EQ(begun.refused, sim::DropReason::none);
+  const HostId first[] = {h2.id}, after[] = {h3.id};
+  (void)h1->tell(begun.number, Direction::original, first, now_);
+  carry();
+  const auto there = h2->table().find(state::Zone{blue_.uuid}, web_, now_);
+  ASSERT_TRUE(there);
+  h2->saw({there->number, Direction::reply, state::Segment::syn_ack}, b_, now_);
+  h2->run(now_);
+  carry();
+  // The member's address is at h3 now.
+  (void)h1->tell(begun.number, Direction::original, after, now_);
+  carry();
+  EXPECT_EQ(h1->counters().adopted, 0u);
+  for (HostEnd& end : ends_) {
+    const auto found = end->table().find(state::Zone{blue_.uuid}, web_, now_);
+    ASSERT_TRUE(found);
+    const Connection c = end->table().connection(found->number);
+    EXPECT_EQ(c.final_tuple().dst, state::ip("10.0.0.20"));
+    EXPECT_EQ(c.stamp.epoch, 2u) << "above the earlier one, everywhere";
+    EXPECT_TRUE(c.replied());
+  }
+}
+
 }  // namespace
 }  // namespace plexus::agent
