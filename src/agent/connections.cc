@@ -88,12 +88,22 @@ state::ConnectionTable::Committed Connections::take_in(const Connection& c, Mono
   }
   if (done.refusal != Refusal::none) return done;
   if (done.created) {
+    note_answers(done.number);
     note_stale(c, true);
     if (kept_) kept_->keep(done.number, now);
   } else if (done.changed) {
     changed(done.number, now);
   }
   return done;
+}
+
+/// A record of which neither end is here: an address of it is at a machine here by now, at which one its packets will show.
+void Connections::note_answers(Number number) {
+  if (!table_.is_translated(number) || is_mine(table_.port(number, Direction::original)) ||
+      is_mine(table_.port(number, Direction::reply)))
+    return;
+  const state::Zone zone = table_.zone(number, Direction::reply);
+  table_.answers_enter_by(number, state::ConnectionTable::any_port_of(zone));
 }
 
 void Connections::erase(std::vector<Number> numbers) {
@@ -115,13 +125,16 @@ Connections::Begun Connections::begin(const sim::NewConnection& begins, MonoTime
 
 void Connections::saw(const sim::KnownConnection& known, const PortId& entered_by, MonoTime now) {
   if (known.error) return;
-  // The first packet was flooded, say: who has passed the filters with an answer has its destination.
   bool more = false;
   if (known.direction == Direction::reply && !entered_by.is_nil()) {
-    Connection c = table_.connection(known.number);
-    if (c.reply_port.is_nil()) {
+    const PortId answers = table_.port(known.number, Direction::reply);
+    if (answers.is_nil()) {
+      // The first packet was flooded, say: who has passed the filters with an answer has its destination.
+      Connection c = table_.connection(known.number);
       c.reply_port = entered_by;
       more = take_in(c, now).changed;
+    } else if (answers != entered_by) {
+      table_.answers_enter_by(known.number, entered_by);
     }
   }
   if (table_.saw(known.number, known.direction, known.segment, now)) more = true;
@@ -271,7 +284,10 @@ void Connections::announce_news(Number number, Direction seen, MonoTime now) {
 void Connections::publish(const model::Snapshot* before, const model::Snapshot& now_known,
                           std::span<const TagChange> changes, MonoTime now) {
   snapshot_ = &now_known;
-  if (before == nullptr) return;
+  if (before == nullptr) {  // those from the disk
+    table_.for_each([&](Number number, const Connection&) { note_answers(number); });
+    return;
+  }
   std::vector<Number> numbers;
   const auto collect = [&](Number number, const Connection&) { numbers.push_back(number); };
   for (const TagChange& change : changes) {

@@ -183,6 +183,7 @@ class Connections {
   }
   void changed(Number number, MonoTime now);
   void note_stale(const state::Connection& c, bool replaced);
+  void note_answers(Number number);
   /// The record is about to leave the table, or has left it.
   void gone(Number number, const state::Connection& c);
   void announce_news(Number number, state::Direction seen, MonoTime now);
