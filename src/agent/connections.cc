@@ -378,6 +378,16 @@ void Connections::expire(MonoTime now) {
   if (kept_) kept_->tick(now);
 }
 
+/// Whether packets of the direction enter here, or may: an address that is not the port's own need not have gone with it.
+bool Connections::is_needed(const Connection& c, Direction direction) const {
+  const PortId& at = c.port_of(direction);
+  if (is_mine(at)) return true;
+  const model::Port* port = snapshot_->port(at);
+  return port != nullptr && enters_here(c, direction) &&
+         std::find(port->addresses.begin(), port->addresses.end(), c.entering(direction).src) ==
+             port->addresses.end();
+}
+
 /// Records of a port go to where it has gone; those that nobody here needs any more are forgotten when packets for the
 /// port have ceased to come.
 void Connections::hand_over_records(MonoTime now) {
@@ -400,7 +410,8 @@ void Connections::hand_over_records(MonoTime now) {
     if (now < over.forget_at || is_mine(over.port)) continue;
     std::vector<Number> nobodys;
     table_.for_each_of_port(over.port, [&](Number number, const Connection& c) {
-      if (!is_mine(c.port) && !is_mine(c.reply_port)) nobodys.push_back(number);
+      if (!is_needed(c, Direction::original) && !is_needed(c, Direction::reply))
+        nobodys.push_back(number);
     });
     erase(std::move(nobodys));
   }

@@ -198,6 +198,7 @@ class Connections {
   void expire(MonoTime now);
   [[nodiscard]] bool is_mine(const PortId& port) const;
   [[nodiscard]] bool enters_here(const state::Connection& c, state::Direction direction) const;
+  [[nodiscard]] bool is_needed(const state::Connection& c, state::Direction direction) const;
   [[nodiscard]] bool speaks_for(HostId host, const PortId& port, MonoTime now) const;
   /// Whether packets of the direction enter at the host, as far as is known here.
   [[nodiscard]] bool enters_at(HostId host, const state::Connection& c, state::Direction direction,
