@@ -217,7 +217,11 @@ void Connections::tell_those_waiting(Number number, Told& told, MonoTime now) {
   const Connection c = table_.connection(number);
   for (const HostId host : told.waiting) send(host, MessageKind::record, c, now);
   (told.times++ == 0 ? counters_.told : counters_.told_again) += told.waiting.size();
-  beside(number).told = c.last_seen;
+  // Who has acknowledged already does not hear by this that it is used.
+  const Hosts hear = hearers(number, Direction::original);
+  if (std::all_of(hear.begin(), hear.end(),
+                  [&](const HostId& host) { return contains(told.waiting, host); }))
+    beside(number).told = c.last_seen;
 }
 
 void Connections::set_due(Number number, Told& told, MonoTime due) {
