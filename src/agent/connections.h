@@ -204,7 +204,15 @@ class Connections {
   [[nodiscard]] bool enters_at(HostId host, const state::Connection& c, state::Direction direction,
                                MonoTime now) const;
   [[nodiscard]] bool is_placed(const state::Connection& c) const;
-  [[nodiscard]] bool may_begin(HostId host, const state::Connection& c, MonoTime now) const;
+  [[nodiscard]] bool is_on_account(const state::Connection& c) const;
+  /// What a host may say of a record.
+  enum class Word : uint8_t {
+    none,
+    joins,   ///< of the answers' end: begins what is not known here, adds to what is
+    counts,  ///< the higher stamp stays
+  };
+  [[nodiscard]] Word word_of(HostId host, const state::Connection& c, MonoTime now) const;
+  [[nodiscard]] bool joins_what_is_here(const state::Connection& c, MonoTime now) const;
   void receive_record(HostId from, const state::Connection& c, MonoTime now);
   /// Another host keeps to a record with other choices than ours, which is of the same epoch or an older one.
   void settle_choice(Number number, const state::Connection& there, HostId from, MonoTime now);

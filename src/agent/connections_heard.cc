@@ -70,13 +70,35 @@ bool Connections::enters_at(HostId host, const Connection& c, Direction directio
                      [&](const PortId& id) { return speaks_for(host, id, now); });
 }
 
+/// Whether it begins at a port that is known here, for the tenant of that port: so the limits of both hold.
+bool Connections::is_on_account(const Connection& c) const {
+  const model::Port* port = snapshot_->port(c.port);
+  return port != nullptr &&
+         c.tenant == (port->tenant.empty() ? Uuid() : Uuid::derived("tenant", port->tenant));
+}
+
 /// A record is for the host of its port to make: whoever could make one for another's port could open the way to it. A host
 /// where one of its ports was hands it over. Who is at one end of it tells those whom its packets reach that are at neither.
-bool Connections::may_begin(HostId host, const Connection& c, MonoTime now) const {
-  if (is_mine(c.reply_port) && speaks_for(host, c.reply_port, now)) return true;
-  if (is_mine(c.port)) return speaks_for(host, c.port, now);
-  return (enters_at(host, c, Direction::original, now) && enters_here(c, Direction::reply)) ||
-         (enters_at(host, c, Direction::reply, now) && enters_here(c, Direction::original));
+Connections::Word Connections::word_of(HostId host, const Connection& c, MonoTime now) const {
+  if (is_mine(c.reply_port) && speaks_for(host, c.reply_port, now)) return Word::counts;
+  if (is_mine(c.port)) return speaks_for(host, c.port, now) ? Word::counts : Word::none;
+  if (enters_at(host, c, Direction::original, now) && enters_here(c, Direction::reply) &&
+      (speaks_for(host, c.port, now) || is_on_account(c)))
+    return Word::counts;
+  if (enters_at(host, c, Direction::reply, now) && enters_here(c, Direction::original) &&
+      is_on_account(c))
+    return Word::joins;
+  return Word::none;
+}
+
+/// Whoever has a port in a bridge could say that answers enter there: it makes no record of what is known here into another.
+bool Connections::joins_what_is_here(const Connection& c, MonoTime now) const {
+  const auto found = table_.find(c.zone, c.original, now);
+  if (!found) return true;
+  const Connection here = table_.connection(found->number);
+  return found->direction == Direction::original && here.stamp.epoch == c.stamp.epoch &&
+         here.port == c.port && !chose_otherwise(here, c) &&
+         (here.reply_port == c.reply_port || here.reply_port.is_nil() || c.reply_port.is_nil());
 }
 
 void Connections::receive(const IpAddr& source, std::span<const uint8_t> bytes, MonoTime now) {
@@ -109,9 +131,15 @@ void Connections::receive(const IpAddr& source, std::span<const uint8_t> bytes, 
 }
 
 void Connections::receive_record(HostId from, const Connection& c, MonoTime now) {
-  if (!may_begin(from, c, now)) {
+  const Word word = word_of(from, c, now);
+  if (word == Word::none) {
     ++counters_.not_believed;
     return;
+  }
+  if (word == Word::joins && !joins_what_is_here(c, now)) {
+    ++counters_.refused_here;
+    const auto found = table_.find(c.zone, c.original, now);
+    return send(from, MessageKind::stored, table_.connection(found->number), now);
   }
   const auto done = take_in(c, now);
   if (done.refusal != Refusal::none) {
@@ -151,7 +179,9 @@ void Connections::receive_answer(HostId from, const Connection& c, bool refused,
   // What it has there may be newer than ours: its own, that crosses ours; or of an earlier life of this connection.
   const bool of_our_own = found->direction == Direction::original && is_mine(c.port) &&
                           speaks_for(from, c.reply_port, now);
-  if (!of_our_own && !may_begin(from, c, now)) return heard_from(found->number, from);
+  const Word word = of_our_own ? Word::counts : word_of(from, c, now);
+  if (word == Word::none || (word == Word::joins && !joins_what_is_here(c, now)))
+    return heard_from(found->number, from);
   const Number number = found->number;
   const auto done = take_in(c, now);
   heard_from(done.refusal == Refusal::none ? done.number : number, from);
@@ -224,8 +254,13 @@ void Connections::receive_news(HostId from, const Connection& c, MonoTime now) {
     beside(found->number).told = ours.last_seen;
     return;
   }
-  if (!may_begin(from, c, now)) {
+  const Word word = word_of(from, c, now);
+  if (word == Word::none) {
     ++counters_.not_believed;
+    return;
+  }
+  if (word == Word::joins && !joins_what_is_here(c, now)) {
+    ++counters_.refused_here;
     return;
   }
   const auto done = take_in(c, now);

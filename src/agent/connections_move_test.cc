@@ -7,6 +7,15 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// Translated to a member by a balancer.
+Connection balanced(Connection c, std::string_view member) {
+  state::Tuple after = c.original;
+  after.dst = state::ip(member);
+  c.translations.push_back({Uuid::derived("load balancer", "web"), Uuid::derived("member", member),
+                            state::TranslationKind::member, after});
+  return c;
+}
+
 /// A connection of a's machine to b's that has been answered; h1 and h2 know it, h3 does not.
 class ConnectionsThatMove : public ConnectionsTest {
  protected:
@@ -106,6 +115,57 @@ TEST_F(ConnectionsThatMove, OnlyWhoSpeaksForAnEndTellsOthers) {
             state::TcpState::established);
 }
 
+TEST_F(ConnectionsThatMove, WhoIsWhereAnswersMayEnterChangesNoRecord) {
+  begin(web_);
+  HostEnd &h2 = ends_[1], &h3 = ends_[2];
+  // d is at h1 beside a: its host says that b, or d itself, answers what c has begun.
+  const PortId d = cloud_.vm("d", blue_, ends_[0].id, "02:00:00:00:00:04", {"10.0.0.4"});
+  publish({d});
+  const auto says = [&](HostEnd& to, const Connection& c, MessageKind kind = MessageKind::record) {
+    to->receive(ends_[0].address, encode({kind, ends_[0].id, c}, now_), now_);
+    lose();
+  };
+  Connection real = record(state::tcp("10.0.0.3", 4000, "10.0.0.2", 80));
+  real.port = c_;
+  real.stamp = {1, h3.id};
+  h2->receive(h3.address, encode({MessageKind::record, h3.id, real}, now_), now_);
+  lose();
+  const auto found = h2->table().find(state::Zone{blue_.uuid}, real.original, now_);
+  ASSERT_TRUE(found);
+  const Connection before = h2->table().connection(found->number);
+  Connection forged = real;
+  forged.reply_port = d;
+  forged.stamp.epoch = UINT32_MAX;
+  forged.seen = {state::seen::kRst, state::seen::kRst};
+  for (const MessageKind kind : {MessageKind::record, MessageKind::news}) says(h2, forged, kind);
+  forged.stamp.epoch = 1;
+  says(h2, forged);
+  says(h2, balanced(forged, "10.0.0.4"));
+  EXPECT_EQ(h2->table().connection(found->number), before);
+  EXPECT_EQ(h2->counters().refused_here, 4u);
+
+  // What is not known there it begins, on account of who is known there.
+  const size_t known = h2->table().size();
+  Connection told = record(state::tcp("10.0.0.3", 4001, "10.0.0.4", 80));
+  told.port = c_;
+  told.reply_port = d;
+  Connection strange = told, tenants = told;
+  strange.port = PortId{Uuid::derived("port", "nobody's")};
+  tenants.tenant = Uuid::derived("tenant", "another");
+  says(h2, strange);
+  says(h2, tenants);
+  EXPECT_EQ(h2->table().size(), known);
+  EXPECT_EQ(h2->counters().not_believed, 2u);
+  says(h2, told);
+  EXPECT_EQ(h2->table().size(), known + 1);
+  // And adds to.
+  told.seen = {state::seen::kSyn, state::seen::kSynAck};
+  says(h2, told);
+  const auto there = h2->table().find(state::Zone{blue_.uuid}, told.original, now_);
+  ASSERT_TRUE(there);
+  EXPECT_TRUE(h2->table().connection(there->number).replied());
+}
+
 TEST_F(ConnectionsThatMove, AHostThatNeverAnswersIsToldEverMoreSeldom) {
   begin(web_);
   HostEnd& h1 = ends_[0];
@@ -147,15 +207,6 @@ TEST_F(ConnectionsThatMove, TrafficOneWayKeepsTheRecordWhereTheAddressIsNow) {
   }
   EXPECT_EQ(h3->table().size(), 1u) << "no packet of it enters at h3";
   EXPECT_LT(h1->counters().news, 40u);
-}
-
-/// Translated to a member by a balancer.
-Connection balanced(Connection c, std::string_view member) {
-  state::Tuple after = c.original;
-  after.dst = state::ip(member);
-  c.translations.push_back({Uuid::derived("load balancer", "web"), Uuid::derived("member", member),
-                            state::TranslationKind::member, after});
-  return c;
 }
 
 TEST_F(ConnectionsThatMove, WhatIsAnsweredIsNotGivenUpForAnEarlierConnection) {
