@@ -242,9 +242,21 @@ void Connections::heard_from(Number number, HostId host) {
   if (place == told.waiting.end()) return;
   told.waiting.erase(place);
   told.know.push_back(host);
+  if (told.lasting) limit_beside(number, told);
   if (!told.waiting.empty()) return;
   due_.erase({told.due, number});
   release(number, told);
+}
+
+/// A machine that sends to each of its neighbours in turn does not make all of their hosts hear of a connection for as long as
+/// it stands. Who is forgotten is told again when packets go there again.
+void Connections::limit_beside(Number number, Told& told) {
+  const auto beside = [&](const HostId& host) {
+    return !is_at_an_end(host, number, Direction::original);
+  };
+  auto count = std::count_if(told.know.begin(), told.know.end(), beside);
+  for (; count > kMostBeside; --count)
+    told.know.erase(std::find_if(told.know.begin(), told.know.end(), beside));
 }
 
 void Connections::send(HostId to, MessageKind kind, const Connection& c, MonoTime now) {

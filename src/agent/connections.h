@@ -153,7 +153,7 @@ class Connections {
   using Hosts = boost::container::small_vector<HostId, 2>;
   /// Of a record that others have to know.
   struct Told {
-    Hosts know;     ///< have acknowledged
+    Hosts know;     ///< have acknowledged, in that order
     Hosts waiting;  ///< have been told, and have not
     unsigned times = 0;
     bool holding = false;  ///< packets wait
@@ -161,6 +161,8 @@ class Connections {
     bool lasting = false;
     MonoTime due;  ///< with `waiting`: until when packets wait, then when it is told again
   };
+  /// Hosts that hear of a record though they are at neither end of it: the last ones that were told.
+  static constexpr int kMostBeside = 4;
   /// Beside each row of the table.
   struct Beside {
     MonoTime told;       ///< how recently used the other end knows it to be
@@ -191,6 +193,7 @@ class Connections {
   void tell_those_waiting(Number number, Told& told, MonoTime now);
   void set_due(Number number, Told& told, MonoTime due);
   void heard_from(Number number, HostId host);
+  void limit_beside(Number number, Told& told);
   void release(Number number, Told& told);
   void erase(std::vector<Number> numbers);
   void hand_over_records(MonoTime now);
