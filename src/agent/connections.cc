@@ -182,12 +182,21 @@ Connections::Hosts Connections::without(Number number, Direction direction,
   return out;
 }
 
+/// Whether others believe this host: packets of a direction enter here by the record, not only because their address has moved.
+bool Connections::speaks_of(Number number, MonoTime now) const {
+  const Connection c = table_.connection(number);
+  const auto enters = [&](Direction direction) {
+    return is_mine(c.port_of(direction)) || enters_at(snapshot_->self(), c, direction, now);
+  };
+  return enters(Direction::original) || enters(Direction::reply);
+}
+
 /// A record is told when its connection begins, and again when its packets go where they did not until now: an address is at
 /// another machine, or answers leave by another uplink than their questions came by.
 Connections::Telling Connections::tell(Number number, Direction direction,
                                        std::span<const HostId> hosts, MonoTime now) {
   const Hosts ignorant = without(number, direction, hosts);
-  if (ignorant.empty()) return Telling::done;
+  if (ignorant.empty() || !speaks_of(number, now)) return Telling::done;
   Told& told = told_[number];
   // One that is at neither end is heard of because it has been told, and the first answer may come from there.
   const bool elsewhere = !table_.port(number, Direction::reply).is_nil() &&

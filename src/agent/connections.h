@@ -206,6 +206,7 @@ class Connections {
   /// Whether packets of the direction enter at the host, as far as is known here.
   [[nodiscard]] bool enters_at(HostId host, const state::Connection& c, state::Direction direction,
                                MonoTime now) const;
+  [[nodiscard]] bool speaks_of(Number number, MonoTime now) const;
   [[nodiscard]] bool is_placed(const state::Connection& c) const;
   [[nodiscard]] bool is_on_account(const state::Connection& c) const;
   /// What a host may say of a record.

@@ -193,6 +193,21 @@ TEST_F(ConnectionsThatMove, AHostThatNeverAnswersIsToldEverMoreSeldom) {
   EXPECT_EQ(h1->tell(number, Direction::original, gone, now_), Telling::done);
 }
 
+TEST_F(ConnectionsThatMove, WhoIsNotBelievedHoldsAndSaysNothing) {
+  begin(web_);
+  HostEnd &h1 = ends_[0], &h3 = ends_[2];
+  const HostId after[] = {h3.id}, fourth[] = {HostId{Uuid::derived("host", "h4")}};
+  (void)h1->tell(number_at(h1, web_), Direction::original, after, now_);
+  carry();
+  // The server's address is at h3; by now the client's is at h4, which knows h3 for neither end.
+  EXPECT_EQ(h3->tell(number_at(h3, web_), Direction::reply, fourth, now_), Telling::done);
+  for (int second = 0; second < 200; ++second) {
+    now_ = now_ + 1s;
+    h3->run(now_);
+    for (const PeerMessage& m : h3->take_messages()) EXPECT_NE(m.to, fourth[0]);
+  }
+}
+
 TEST_F(ConnectionsThatMove, TrafficOneWayKeepsTheRecordWhereTheAddressIsNow) {
   begin(name_);
   HostEnd &h1 = ends_[0], &h3 = ends_[2];
