@@ -93,12 +93,22 @@ state::ConnectionTable::Committed Connections::take_in(const Connection& c, Mono
   }
   if (done.refusal != Refusal::none) return done;
   if (done.created) {
+    note_answers(done.number);
     note_stale(c, true);
     if (kept_) kept_->keep(done.number, now);
   } else if (done.changed) {
     changed(done.number, now);
   }
   return done;
+}
+
+/// A record of which neither end is here: an address of it is at a machine here by now, at which one its packets will show.
+void Connections::note_answers(Number number) {
+  if (!table_.is_translated(number) || is_mine(table_.port(number, Direction::original)) ||
+      is_mine(table_.port(number, Direction::reply)))
+    return;
+  const state::Zone zone = table_.zone(number, Direction::reply);
+  table_.answers_enter_by(number, state::ConnectionTable::any_port_of(zone));
 }
 
 void Connections::erase(std::vector<Number> numbers) {
@@ -120,13 +130,16 @@ Connections::Begun Connections::begin(const sim::NewConnection& begins, MonoTime
 
 void Connections::saw(const sim::KnownConnection& known, const PortId& entered_by, MonoTime now) {
   if (known.error) return;
-  // The first packet was flooded, say: who has passed the filters with an answer has its destination.
   bool more = false;
   if (known.direction == Direction::reply && !entered_by.is_nil()) {
-    Connection c = table_.connection(known.number);
-    if (c.reply_port.is_nil()) {
+    const PortId answers = table_.port(known.number, Direction::reply);
+    if (answers.is_nil()) {
+      // The first packet was flooded, say: who has passed the filters with an answer has its destination.
+      Connection c = table_.connection(known.number);
       c.reply_port = entered_by;
       more = take_in(c, now).changed;
+    } else if (answers != entered_by) {
+      table_.answers_enter_by(known.number, entered_by);
     }
   }
   if (table_.saw(known.number, known.direction, known.segment, now)) more = true;
@@ -174,14 +187,29 @@ Connections::Hosts Connections::without(Number number, Direction direction,
   return out;
 }
 
+/// Whether others believe this host: packets of a direction enter here by the record, not only because their address has moved.
+bool Connections::speaks_of(Number number, MonoTime now) const {
+  const Connection c = table_.connection(number);
+  const auto enters = [&](Direction direction) {
+    return is_mine(c.port_of(direction)) || enters_at(snapshot_->self(), c, direction, now);
+  };
+  return enters(Direction::original) || enters(Direction::reply);
+}
+
 /// A record is told when its connection begins, and again when its packets go where they did not until now: an address is at
 /// another machine, or answers leave by another uplink than their questions came by.
 Connections::Telling Connections::tell(Number number, Direction direction,
                                        std::span<const HostId> hosts, MonoTime now) {
   const Hosts ignorant = without(number, direction, hosts);
-  if (ignorant.empty()) return Telling::done;
+  if (ignorant.empty() || !speaks_of(number, now)) return Telling::done;
   Told& told = told_[number];
-  if (direction == Direction::reply || table_.seen(number)[1] != 0) told.lasting = true;
+  // One that is at neither end is heard of because it has been told, and the first answer may come from there.
+  const bool elsewhere = !table_.port(number, Direction::reply).is_nil() &&
+                         std::any_of(ignorant.begin(), ignorant.end(), [&](const HostId& host) {
+                           return !is_at_an_end(host, number, direction);
+                         });
+  if (direction == Direction::reply || table_.seen(number)[1] != 0 || elsewhere)
+    told.lasting = true;
   bool fresh = false;
   for (const HostId host : ignorant) {
     if (contains(told.waiting, host)) continue;
@@ -203,7 +231,11 @@ void Connections::tell_those_waiting(Number number, Told& told, MonoTime now) {
   const Connection c = table_.connection(number);
   for (const HostId host : told.waiting) send(host, MessageKind::record, c, now);
   (told.times++ == 0 ? counters_.told : counters_.told_again) += told.waiting.size();
-  beside(number).told = c.last_seen;
+  // Who has acknowledged already does not hear by this that it is used.
+  const Hosts hear = hearers(number, Direction::original);
+  if (std::all_of(hear.begin(), hear.end(),
+                  [&](const HostId& host) { return contains(told.waiting, host); }))
+    beside(number).told = c.last_seen;
 }
 
 void Connections::set_due(Number number, Told& told, MonoTime due) {
@@ -224,9 +256,21 @@ void Connections::heard_from(Number number, HostId host) {
   if (place == told.waiting.end()) return;
   told.waiting.erase(place);
   told.know.push_back(host);
+  if (told.lasting) limit_beside(number, told);
   if (!told.waiting.empty()) return;
   due_.erase({told.due, number});
   release(number, told);
+}
+
+/// A machine that sends to each of its neighbours in turn does not make all of their hosts hear of a connection for as long as
+/// it stands. Who is forgotten is told again when packets go there again.
+void Connections::limit_beside(Number number, Told& told) {
+  const auto beside = [&](const HostId& host) {
+    return !is_at_an_end(host, number, Direction::original);
+  };
+  auto count = std::count_if(told.know.begin(), told.know.end(), beside);
+  for (; count > kMostBeside; --count)
+    told.know.erase(std::find_if(told.know.begin(), told.know.end(), beside));
 }
 
 void Connections::send(HostId to, MessageKind kind, const Connection& c, MonoTime now) {
@@ -270,7 +314,10 @@ void Connections::announce_news(Number number, Direction seen, MonoTime now) {
 void Connections::publish(const model::Snapshot* before, const model::Snapshot& now_known,
                           std::span<const TagChange> changes, MonoTime now) {
   snapshot_ = &now_known;
-  if (before == nullptr) return;
+  if (before == nullptr) {  // those from the disk
+    table_.for_each([&](Number number, const Connection&) { note_answers(number); });
+    return;
+  }
   std::vector<Number> numbers;
   const auto collect = [&](Number number, const Connection&) { numbers.push_back(number); };
   for (const TagChange& change : changes) {
@@ -359,6 +406,16 @@ void Connections::expire(MonoTime now) {
   if (kept_) kept_->tick(now);
 }
 
+/// Whether packets of the direction enter here, or may: an address that is not the port's own need not have gone with it.
+bool Connections::is_needed(const Connection& c, Direction direction) const {
+  const PortId& at = c.port_of(direction);
+  if (is_mine(at)) return true;
+  const model::Port* port = snapshot_->port(at);
+  return port != nullptr && enters_here(c, direction) &&
+         std::find(port->addresses.begin(), port->addresses.end(), c.entering(direction).src) ==
+             port->addresses.end();
+}
+
 /// Records of a port go to where it has gone; those that nobody here needs any more are forgotten when packets for the
 /// port have ceased to come.
 void Connections::hand_over_records(MonoTime now) {
@@ -381,7 +438,8 @@ void Connections::hand_over_records(MonoTime now) {
     if (now < over.forget_at || is_mine(over.port)) continue;
     std::vector<Number> nobodys;
     table_.for_each_of_port(over.port, [&](Number number, const Connection& c) {
-      if (!is_mine(c.port) && !is_mine(c.reply_port)) nobodys.push_back(number);
+      if (!is_needed(c, Direction::original) && !is_needed(c, Direction::reply))
+        nobodys.push_back(number);
     });
     erase(std::move(nobodys));
   }

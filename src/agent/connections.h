@@ -153,7 +153,7 @@ class Connections {
   using Hosts = boost::container::small_vector<HostId, 2>;
   /// Of a record that others have to know.
   struct Told {
-    Hosts know;     ///< have acknowledged
+    Hosts know;     ///< have acknowledged, in that order
     Hosts waiting;  ///< have been told, and have not
     unsigned times = 0;
     bool holding = false;  ///< packets wait
@@ -161,6 +161,8 @@ class Connections {
     bool lasting = false;
     MonoTime due;  ///< with `waiting`: until when packets wait, then when it is told again
   };
+  /// Hosts that hear of a record though they are at neither end of it: the last ones that were told.
+  static constexpr int kMostBeside = 4;
   /// Beside each row of the table.
   struct Beside {
     MonoTime told;       ///< how recently used the other end knows it to be
@@ -183,6 +185,7 @@ class Connections {
   }
   void changed(Number number, MonoTime now);
   void note_stale(const state::Connection& c, bool replaced);
+  void note_answers(Number number);
   /// The record is about to leave the table, or has left it.
   void gone(Number number, const state::Connection& c);
   void announce_news(Number number, state::Direction seen, MonoTime now);
@@ -190,6 +193,7 @@ class Connections {
   void tell_those_waiting(Number number, Told& told, MonoTime now);
   void set_due(Number number, Told& told, MonoTime due);
   void heard_from(Number number, HostId host);
+  void limit_beside(Number number, Told& told);
   void release(Number number, Told& told);
   void erase(std::vector<Number> numbers);
   void hand_over_records(MonoTime now);
@@ -197,15 +201,26 @@ class Connections {
   void expire(MonoTime now);
   [[nodiscard]] bool is_mine(const PortId& port) const;
   [[nodiscard]] bool enters_here(const state::Connection& c, state::Direction direction) const;
+  [[nodiscard]] bool is_needed(const state::Connection& c, state::Direction direction) const;
   [[nodiscard]] bool speaks_for(HostId host, const PortId& port, MonoTime now) const;
   /// Whether packets of the direction enter at the host, as far as is known here.
   [[nodiscard]] bool enters_at(HostId host, const state::Connection& c, state::Direction direction,
                                MonoTime now) const;
+  [[nodiscard]] bool speaks_of(Number number, MonoTime now) const;
   [[nodiscard]] bool is_placed(const state::Connection& c) const;
-  [[nodiscard]] bool may_begin(HostId host, const state::Connection& c, MonoTime now) const;
+  [[nodiscard]] bool is_on_account(const state::Connection& c) const;
+  /// What a host may say of a record.
+  enum class Word : uint8_t {
+    none,
+    joins,   ///< of the answers' end: begins what is not known here, adds to what is
+    counts,  ///< the higher stamp stays
+  };
+  [[nodiscard]] Word word_of(HostId host, const state::Connection& c, MonoTime now) const;
+  [[nodiscard]] bool joins_what_is_here(const state::Connection& c, MonoTime now) const;
   void receive_record(HostId from, const state::Connection& c, MonoTime now);
   /// Another host keeps to a record with other choices than ours, which is of the same epoch or an older one.
   void settle_choice(Number number, const state::Connection& there, HostId from, MonoTime now);
+  void tell_anew(Number number, Hosts hosts, MonoTime now);
   void receive_answer(HostId from, const state::Connection& c, bool refused, MonoTime now);
   void receive_news(HostId from, const state::Connection& c, MonoTime now);
   /// Commits, and does all that follows from it.

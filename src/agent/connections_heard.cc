@@ -70,13 +70,35 @@ bool Connections::enters_at(HostId host, const Connection& c, Direction directio
                      [&](const PortId& id) { return speaks_for(host, id, now); });
 }
 
+/// Whether it begins at a port that is known here, for the tenant of that port: so the limits of both hold.
+bool Connections::is_on_account(const Connection& c) const {
+  const model::Port* port = snapshot_->port(c.port);
+  return port != nullptr &&
+         c.tenant == (port->tenant.empty() ? Uuid() : Uuid::derived("tenant", port->tenant));
+}
+
 /// A record is for the host of its port to make: whoever could make one for another's port could open the way to it. A host
 /// where one of its ports was hands it over. Who is at one end of it tells those whom its packets reach that are at neither.
-bool Connections::may_begin(HostId host, const Connection& c, MonoTime now) const {
-  if (is_mine(c.reply_port) && speaks_for(host, c.reply_port, now)) return true;
-  if (is_mine(c.port)) return speaks_for(host, c.port, now);
-  return (enters_at(host, c, Direction::original, now) && enters_here(c, Direction::reply)) ||
-         (enters_at(host, c, Direction::reply, now) && enters_here(c, Direction::original));
+Connections::Word Connections::word_of(HostId host, const Connection& c, MonoTime now) const {
+  if (is_mine(c.reply_port) && speaks_for(host, c.reply_port, now)) return Word::counts;
+  if (is_mine(c.port)) return speaks_for(host, c.port, now) ? Word::counts : Word::none;
+  if (enters_at(host, c, Direction::original, now) && enters_here(c, Direction::reply) &&
+      (speaks_for(host, c.port, now) || is_on_account(c)))
+    return Word::counts;
+  if (enters_at(host, c, Direction::reply, now) && enters_here(c, Direction::original) &&
+      is_on_account(c))
+    return Word::joins;
+  return Word::none;
+}
+
+/// Whoever has a port in a bridge could say that answers enter there: it makes no record of what is known here into another.
+bool Connections::joins_what_is_here(const Connection& c, MonoTime now) const {
+  const auto found = table_.find(c.zone, c.original, now);
+  if (!found) return true;
+  const Connection here = table_.connection(found->number);
+  return found->direction == Direction::original && here.stamp.epoch == c.stamp.epoch &&
+         here.port == c.port && !chose_otherwise(here, c) &&
+         (here.reply_port == c.reply_port || here.reply_port.is_nil() || c.reply_port.is_nil());
 }
 
 void Connections::receive(const IpAddr& source, std::span<const uint8_t> bytes, MonoTime now) {
@@ -109,9 +131,15 @@ void Connections::receive(const IpAddr& source, std::span<const uint8_t> bytes, 
 }
 
 void Connections::receive_record(HostId from, const Connection& c, MonoTime now) {
-  if (!may_begin(from, c, now)) {
+  const Word word = word_of(from, c, now);
+  if (word == Word::none) {
     ++counters_.not_believed;
     return;
+  }
+  if (word == Word::joins && !joins_what_is_here(c, now)) {
+    ++counters_.refused_here;
+    const auto found = table_.find(c.zone, c.original, now);
+    return send(from, MessageKind::stored, table_.connection(found->number), now);
   }
   const auto done = take_in(c, now);
   if (done.refusal != Refusal::none) {
@@ -143,10 +171,17 @@ void Connections::receive_answer(HostId from, const Connection& c, bool refused,
     heard_from(found->number, from);
     return settle_choice(found->number, c, from, now);
   }
+  // Another connection between the same ends, known where packets of ours have only now come: they go by what ours began
+  // with, or leave untranslated.
+  if (told->second.lasting &&
+      (chose_otherwise(c, ours) || (c.port != ours.port && c.last_seen < ours.last_seen)))
+    return heard_from(found->number, from);
   // What it has there may be newer than ours: its own, that crosses ours; or of an earlier life of this connection.
   const bool of_our_own = found->direction == Direction::original && is_mine(c.port) &&
                           speaks_for(from, c.reply_port, now);
-  if (!of_our_own && !may_begin(from, c, now)) return heard_from(found->number, from);
+  const Word word = of_our_own ? Word::counts : word_of(from, c, now);
+  if (word == Word::none || (word == Word::joins && !joins_what_is_here(c, now)))
+    return heard_from(found->number, from);
   const Number number = found->number;
   const auto done = take_in(c, now);
   heard_from(done.refusal == Refusal::none ? done.number : number, from);
@@ -167,21 +202,34 @@ void Connections::settle_choice(Number number, const Connection& there, HostId f
                    [&](const HostId& host) { return host != from; });
   }
   if (!others.empty()) theirs.stamp = {there.stamp.epoch + 1, snapshot_->self()};
-  if (enters_at(from, there, Direction::reply, now)) {
+  // What has been answered is given up for nobody's earlier one.
+  const bool stands = ours.replied() && there.last_seen < ours.last_seen;
+  if (!stands && enters_at(from, there, Direction::reply, now)) {
     erase({number});
     if (const auto done = take_in(theirs, now); done.refusal == Refusal::none) {
       ++counters_.adopted;
       if (others.empty()) return;
       others.push_back(from);
-      Told& told = told_[done.number];
-      told.waiting = others;
-      told.lasting = told.holding = true;  // answered or not
-      tell_those_waiting(done.number, told, now);
-      return set_due(done.number, told, now + options_.hold);
+      return tell_anew(done.number, std::move(others), now);
     }
   }
   ours.stamp.epoch = there.stamp.epoch + 1;
-  (void)take_in(ours, now);
+  const auto done = take_in(ours, now);
+  if (!stands || done.refusal != Refusal::none) return;
+  others.push_back(from);
+  if (const model::Binding* end = snapshot_->binding(ours.reply_port);
+      end != nullptr && end->host != snapshot_->self() && !contains(others, end->host))
+    others.push_back(end->host);
+  tell_anew(done.number, std::move(others), now);
+}
+
+/// The record is another one than they know, answered or not.
+void Connections::tell_anew(Number number, Hosts hosts, MonoTime now) {
+  Told& told = told_[number];
+  told.waiting = std::move(hosts);
+  told.lasting = told.holding = true;
+  tell_those_waiting(number, told, now);
+  set_due(number, told, now + options_.hold);
 }
 
 void Connections::receive_news(HostId from, const Connection& c, MonoTime now) {
@@ -206,8 +254,13 @@ void Connections::receive_news(HostId from, const Connection& c, MonoTime now) {
     beside(found->number).told = ours.last_seen;
     return;
   }
-  if (!may_begin(from, c, now)) {
+  const Word word = word_of(from, c, now);
+  if (word == Word::none) {
     ++counters_.not_believed;
+    return;
+  }
+  if (word == Word::joins && !joins_what_is_here(c, now)) {
+    ++counters_.refused_here;
     return;
   }
   const auto done = take_in(c, now);

@@ -7,6 +7,15 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// Translated to a member by a balancer.
+Connection balanced(Connection c, std::string_view member) {
+  state::Tuple after = c.original;
+  after.dst = state::ip(member);
+  c.translations.push_back({Uuid::derived("load balancer", "web"), Uuid::derived("member", member),
+                            state::TranslationKind::member, after});
+  return c;
+}
+
 /// A connection of a's machine to b's that has been answered; h1 and h2 know it, h3 does not.
 class ConnectionsThatMove : public ConnectionsTest {
  protected:
@@ -106,6 +115,57 @@ TEST_F(ConnectionsThatMove, OnlyWhoSpeaksForAnEndTellsOthers) {
             state::TcpState::established);
 }
 
+TEST_F(ConnectionsThatMove, WhoIsWhereAnswersMayEnterChangesNoRecord) {
+  begin(web_);
+  HostEnd &h2 = ends_[1], &h3 = ends_[2];
+  // d is at h1 beside a: its host says that b, or d itself, answers what c has begun.
+  const PortId d = cloud_.vm("d", blue_, ends_[0].id, "02:00:00:00:00:04", {"10.0.0.4"});
+  publish({d});
+  const auto says = [&](HostEnd& to, const Connection& c, MessageKind kind = MessageKind::record) {
+    to->receive(ends_[0].address, encode({kind, ends_[0].id, c}, now_), now_);
+    lose();
+  };
+  Connection real = record(state::tcp("10.0.0.3", 4000, "10.0.0.2", 80));
+  real.port = c_;
+  real.stamp = {1, h3.id};
+  h2->receive(h3.address, encode({MessageKind::record, h3.id, real}, now_), now_);
+  lose();
+  const auto found = h2->table().find(state::Zone{blue_.uuid}, real.original, now_);
+  ASSERT_TRUE(found);
+  const Connection before = h2->table().connection(found->number);
+  Connection forged = real;
+  forged.reply_port = d;
+  forged.stamp.epoch = UINT32_MAX;
+  forged.seen = {state::seen::kRst, state::seen::kRst};
+  for (const MessageKind kind : {MessageKind::record, MessageKind::news}) says(h2, forged, kind);
+  forged.stamp.epoch = 1;
+  says(h2, forged);
+  says(h2, balanced(forged, "10.0.0.4"));
+  EXPECT_EQ(h2->table().connection(found->number), before);
+  EXPECT_EQ(h2->counters().refused_here, 4u);
+
+  // What is not known there it begins, on account of who is known there.
+  const size_t known = h2->table().size();
+  Connection told = record(state::tcp("10.0.0.3", 4001, "10.0.0.4", 80));
+  told.port = c_;
+  told.reply_port = d;
+  Connection strange = told, tenants = told;
+  strange.port = PortId{Uuid::derived("port", "nobody's")};
+  tenants.tenant = Uuid::derived("tenant", "another");
+  says(h2, strange);
+  says(h2, tenants);
+  EXPECT_EQ(h2->table().size(), known);
+  EXPECT_EQ(h2->counters().not_believed, 2u);
+  says(h2, told);
+  EXPECT_EQ(h2->table().size(), known + 1);
+  // And adds to.
+  told.seen = {state::seen::kSyn, state::seen::kSynAck};
+  says(h2, told);
+  const auto there = h2->table().find(state::Zone{blue_.uuid}, told.original, now_);
+  ASSERT_TRUE(there);
+  EXPECT_TRUE(h2->table().connection(there->number).replied());
+}
+
 TEST_F(ConnectionsThatMove, AHostThatNeverAnswersIsToldEverMoreSeldom) {
   begin(web_);
   HostEnd& h1 = ends_[0];
@@ -133,6 +193,21 @@ TEST_F(ConnectionsThatMove, AHostThatNeverAnswersIsToldEverMoreSeldom) {
   EXPECT_EQ(h1->tell(number, Direction::original, gone, now_), Telling::done);
 }
 
+TEST_F(ConnectionsThatMove, WhoIsNotBelievedHoldsAndSaysNothing) {
+  begin(web_);
+  HostEnd &h1 = ends_[0], &h3 = ends_[2];
+  const HostId after[] = {h3.id}, fourth[] = {HostId{Uuid::derived("host", "h4")}};
+  (void)h1->tell(number_at(h1, web_), Direction::original, after, now_);
+  carry();
+  // The server's address is at h3; by now the client's is at h4, which knows h3 for neither end.
+  EXPECT_EQ(h3->tell(number_at(h3, web_), Direction::reply, fourth, now_), Telling::done);
+  for (int second = 0; second < 200; ++second) {
+    now_ = now_ + 1s;
+    h3->run(now_);
+    for (const PeerMessage& m : h3->take_messages()) EXPECT_NE(m.to, fourth[0]);
+  }
+}
+
 TEST_F(ConnectionsThatMove, TrafficOneWayKeepsTheRecordWhereTheAddressIsNow) {
   begin(name_);
   HostEnd &h1 = ends_[0], &h3 = ends_[2];
@@ -147,6 +222,40 @@ TEST_F(ConnectionsThatMove, TrafficOneWayKeepsTheRecordWhereTheAddressIsNow) {
   }
   EXPECT_EQ(h3->table().size(), 1u) << "no packet of it enters at h3";
   EXPECT_LT(h1->counters().news, 40u);
+}
+
+TEST_F(ConnectionsThatMove, WhatIsAnsweredIsNotGivenUpForAnEarlierConnection) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
+  // An earlier one of the same client's port went to another member, and only h3 has kept it.
+  Connection earlier = balanced(record(web_), "10.0.0.3");
+  earlier.reply_port = c_;
+  earlier.seen = {state::seen::kSyn | state::seen::kAck, state::seen::kSynAck};
+  h3->receive(h1.address, encode({MessageKind::record, h1.id, earlier}, now_), now_);
+  ASSERT_EQ(h3->table().size(), 1u);
+  lose();
+  now_ = now_ + 100s;
+  const auto begun = h1->begin(beginning(balanced(record(web_), "10.0.0.20")), now_);
+  ASSERT_EQ(begun.refused, sim::DropReason::none);
+  const HostId first[] = {h2.id}, after[] = {h3.id};
+  (void)h1->tell(begun.number, Direction::original, first, now_);
+  carry();
+  const auto there = h2->table().find(state::Zone{blue_.uuid}, web_, now_);
+  ASSERT_TRUE(there);
+  h2->saw({there->number, Direction::reply, state::Segment::syn_ack}, b_, now_);
+  h2->run(now_);
+  carry();
+  // The member's address is at h3 now.
+  (void)h1->tell(begun.number, Direction::original, after, now_);
+  carry();
+  EXPECT_EQ(h1->counters().adopted, 0u);
+  for (HostEnd& end : ends_) {
+    const auto found = end->table().find(state::Zone{blue_.uuid}, web_, now_);
+    ASSERT_TRUE(found);
+    const Connection c = end->table().connection(found->number);
+    EXPECT_EQ(c.final_tuple().dst, state::ip("10.0.0.20"));
+    EXPECT_EQ(c.stamp.epoch, 2u) << "above the earlier one, everywhere";
+    EXPECT_TRUE(c.replied());
+  }
 }
 
 }  // namespace

@@ -174,23 +174,22 @@ std::vector<datapath::Upcall> Worker::decide(Slot& slot, const sim::Packet& pars
 void Worker::act(Slot& slot, const sim::Packet& parsed,
                  std::optional<state::ConnectionNumber> connection, unsigned tries, MonoTime now) {
   sim::Outcome& outcome = slot.outcome;
-  if (!outcome.met.empty()) rule_log_.write(parsed, outcome, *snapshot_, now);
   std::move(outcome.writes.begin(), outcome.writes.end(), std::back_inserter(writes_));
   switch (outcome.verdict) {
     case sim::Verdict::forward:
       if (connection && !goes_now(*connection, parsed.key, slot, tries, now)) return;
-      count_rules(slot);
+      count_rules(slot, parsed, now);
       if (outcome.cacheable) install(parsed.key, outcome, now);
       if (within_storm_limit(slot)) send(slot, parsed.parsed);
       break;
     case sim::Verdict::drop:
-      count_rules(slot);
+      count_rules(slot, parsed, now);
       drop(outcome.reason);
       if (outcome.cacheable) install(parsed.key, outcome, now);
       break;
     case sim::Verdict::consumed:
       if (connection && !goes_now(*connection, parsed.key, slot, tries, now)) return;
-      count_rules(slot);
+      count_rules(slot, parsed, now);
       if (within_storm_limit(slot)) ++counters_.consumed;
       break;
     case sim::Verdict::postpone:
@@ -208,7 +207,9 @@ void Worker::act(Slot& slot, const sim::Packet& parsed,
   send_generated(outcome.generated, now);
 }
 
-void Worker::count_rules(const Slot& slot) {
+void Worker::count_rules(const Slot& slot, const sim::Packet& parsed, MonoTime now) {
+  if (slot.outcome.met.empty()) return;
+  rule_log_.write(parsed, slot.outcome, *snapshot_, now);
   const auto& [in_port, tunnel_key, offload, frame] = slot.packet;
   rule_counters_.add(slot.outcome.met, offload.packets(frame.size()), frame.size());
 }

@@ -171,8 +171,8 @@ class Worker {
   void finish_batch();
   /// Keeps a flow that the datapath has.
   void remember(const datapath::Flow& flow, const sim::Outcome& outcome, MonoTime now);
-  /// A packet met the rules of its outcome.
-  void count_rules(const Slot& slot);
+  /// A packet met the rules of its outcome, and waits for nothing any more.
+  void count_rules(const Slot& slot, const sim::Packet& packet, MonoTime now);
   [[nodiscard]] bool renew(const Match& match, MonoTime now);
   void install(const FlowKey& key, const sim::Outcome& outcome, MonoTime now);
   void take_out_of_batch(const Match& match);

@@ -701,6 +701,56 @@ TEST_F(FragmentsTest, ThoseOfAFirstThatIsHeldAreHeldBehindIt) {
   EXPECT_EQ(send_all({to_vm3(3)}), All{3}) << "nobody waits any more";
 }
 
+TEST_F(WorkerTest, APacketThatWaitsIsLoggedOnceWhenItGoes) {
+  model::Chain chain;
+  chain.id = ChainId{Uuid::derived("chain", "heard")};
+  chain.name = "heard";
+  model::Rule rule;
+  rule.id = RuleId{Uuid::derived("rule", "new")};
+  rule.name = "new";
+  rule.chain = chain.id;
+  rule.position = 1;
+  rule.action = model::RuleAction::accept;
+  rule.log = true;
+  model::Rule asks = rule;  // for the state of connections, so that they are held for other hosts
+  asks.id = RuleId{Uuid::derived("rule", "asks")};
+  asks.position = 2;
+  asks.log = false;
+  asks.connection =
+      static_cast<uint8_t>(1u << static_cast<unsigned>(model::ConnectionCondition::established));
+  model::Port vm1 = *topology_.snapshot()->port(port_id("vm1"));
+  vm1.in_chain = chain.id;
+  pending_ = {model::ChainChange{chain.id, chain}, model::RuleChange{rule.id, rule},
+              model::RuleChange{asks.id, asks}, model::PortChange{vm1.id, vm1}};
+  publish();
+  const auto lines_of = [&](const auto& happens) {
+    testing::internal::CaptureStderr();
+    happens();
+    const std::string log = testing::internal::GetCapturedStderr();
+    size_t lines = 0;
+    for (size_t at = 0; (at = log.find("chain heard rule new", at)) != std::string::npos; ++at)
+      ++lines;
+    return lines;
+  };
+  // For the host where the answer enters.
+  EXPECT_EQ(lines_of([&] { EXPECT_TRUE(send(17, kVm1ToVm3).empty()); }), 0u);
+  ASSERT_EQ(worker_.held(), 1u);
+  now_ = now_ + ConnectionOptions{}.hold;
+  EXPECT_EQ(lines_of([&] {
+              (void)worker_.run_once(now_);
+              EXPECT_EQ(datapath_.take_sent().size(), 1u);
+            }),
+            1u);
+  // For a neighbour.
+  EXPECT_EQ(lines_of([&] { (void)send(17, kVm1ToVm5); }), 0u);
+  ASSERT_EQ(worker_.parked(), 1u);
+  EXPECT_EQ(lines_of([&] {
+              learn("core-green", "10.2.0.5", "02:00:00:00:00:05");
+              (void)worker_.run_once(now_);
+            }),
+            1u);
+}
+
 TEST_F(WorkerTest, IdleFlowsExpireUsedOnesStay) {
   (void)send(17, kVm1ToVm2);
   (void)send(17, kVm1ToVm3);

@@ -147,7 +147,9 @@ bool Simulation::pass_chain(Journey& j, ChainId id, const PortsAsked& ports,
 }
 
 void Simulation::met(const Journey& j, const model::Rule& rule, const Uuid& holder) {
-  if (j.mask == nullptr || (out_.met.size() >= Outcome::kMostMet && !rule.log)) return;
+  // Each is looked for among all: those that want to be heard of have as many places again, not any number.
+  const size_t most = rule.log ? 2 * Outcome::kMostMet : Outcome::kMostMet;
+  if (j.mask == nullptr || out_.met.size() >= most) return;
   const MetRule met{rule.id.uuid, holder, rule.log};
   if (std::find(out_.met.begin(), out_.met.end(), met) == out_.met.end()) out_.met.push_back(met);
 }

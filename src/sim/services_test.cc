@@ -375,6 +375,16 @@ TEST_F(Services, RulesThatLogAreTold) {
   EXPECT_TRUE(o.cacheable);
 }
 
+TEST_F(Services, OfManyRulesNotAllAreTold) {
+  const ChainId chain = in_chain(vm1);
+  constexpr unsigned kMost = Outcome::kMostMet;
+  for (unsigned i = 1; i <= 4 * kMost; ++i)
+    cloud.rule("r" + std::to_string(i), chain, i, RuleAction::continue_).log = i > kMost + 1;
+  const Outcome o = send(vm1, kToVm2);
+  ASSERT_EQ(o.met.size(), 2 * kMost);
+  for (unsigned i = 0; i < o.met.size(); ++i) EXPECT_EQ(o.met[i].log, i >= kMost);
+}
+
 // ---- conditions
 
 TEST_F(Services, RulesLookIntoIcmpErrors) {

@@ -174,7 +174,7 @@ struct Outcome {
   std::optional<KnownConnection> belongs;
   /// Other hosts where answers to this packet may enter: they have to know the record before it is sent; most of them do. Sorted.
   std::vector<HostId> tell;
-  /// In order, each once; of a packet that goes many ways the first kMostMet, and those behind that want to be heard of.
+  /// In order, each once; of a packet that goes many ways the first kMostMet, and as many behind that want to be heard of.
   std::vector<MetRule> met;
   static constexpr size_t kMostMet = 64;
   /// Trace requests that the packet is for, and that have not had their packets yet; not cacheable then.

@@ -66,8 +66,11 @@ bool Simulation::answers_for(const model::Router& router, const model::Port& por
 bool Simulation::answers_translated(Journey& j, const model::Router& router) {
   const state::ConnectionTable* table = connections_.table;
   if (j.mask == nullptr || entered_by_ == nullptr || table == nullptr) return false;
+  // Of one whose address has moved here nobody may know yet by which port its answers come.
+  const PortId anywhere = state::ConnectionTable::any_port_of(zone_of(*entered_by_));
   const auto may = [&](bool hidden) {
-    return table->answers_pass(entered_by_->id, router.id.uuid, hidden);
+    return table->answers_pass(entered_by_->id, router.id.uuid, hidden) ||
+           table->answers_pass(anywhere, router.id.uuid, hidden);
   };
   // Answers to a leased source come to an address that is looked up for itself.
   if (!may(false) && !(may(true) && (j.dst_in(kNear4) || j.dst_in(kNear6)))) return false;

@@ -150,15 +150,28 @@ uint32_t ConnectionTable::number_of(const AnswersPass& place) const {
 
 void ConnectionTable::count_answers(const Row& r, bool there) {
   const bool hidden = final_of(r).src != r.original.src;
-  for (uint32_t t = r.translations; t != kNone; t = translations_[t].next) {
-    const AnswersPass place{r.port[1], translations_[t].device, hidden};
-    if (there)
-      answers_.use(
-          hash_of_place(place), [&](const AnswersPass& p) { return p == place; },
-          [&] { return place; });
-    else
-      answers_.release(number_of(place));
+  for (const uint32_t port : {r.port[1], r.answers_by == r.port[1] ? kNone : r.answers_by}) {
+    if (port == kNone) continue;
+    for (uint32_t t = r.translations; t != kNone; t = translations_[t].next) {
+      const AnswersPass place{port, translations_[t].device, hidden};
+      if (there)
+        answers_.use(
+            hash_of_place(place), [&](const AnswersPass& p) { return p == place; },
+            [&] { return place; });
+      else
+        answers_.release(number_of(place));
+    }
   }
+}
+
+void ConnectionTable::answers_enter_by(ConnectionNumber number, const PortId& port) {
+  Row& r = row(number);
+  if (r.translations == kNone || (r.answers_by != kNone && ports_[r.answers_by].id == port)) return;
+  const uint32_t used = use_port(port);
+  count_answers(r, false);
+  if (r.answers_by != kNone) ports_.release(r.answers_by);
+  r.answers_by = used;
+  count_answers(r, true);
 }
 
 bool ConnectionTable::answers_pass(const PortId& port, const Uuid& device, bool hidden) const {
@@ -373,6 +386,7 @@ void ConnectionTable::erase(ConnectionNumber number) {
   ids_.release(r.origin);
   ports_.release(r.port[0]);
   ports_.release(r.port[1]);
+  if (r.answers_by != kNone) ports_.release(r.answers_by);
   tenants_.release(r.tenant);
   r.used = false;
   free_.push_back(number);

@@ -111,6 +111,11 @@ class ConnectionTable {
   /// Something at `device` changes packets of connections that end at `port`: what enters there may be an answer to them, whatever
   /// the device translates today. `hidden`: of connections whose questions came to the port from another source than their own.
   [[nodiscard]] bool answers_pass(const PortId& port, const Uuid& device, bool hidden) const;
+  /// Answers enter by this port beside the record's own: their address has moved within the zone. The last one that was said
+  /// counts, for answers_pass() alone; others are not told.
+  void answers_enter_by(ConnectionNumber number, const PortId& port);
+  /// In place of a port: whichever of the zone's. For answers_enter_by() and answers_pass().
+  [[nodiscard]] static PortId any_port_of(const Zone& zone) { return PortId{zone.device}; }
   [[nodiscard]] SeenBits seen(ConnectionNumber number) const { return row(number).seen; }
   [[nodiscard]] MonoTime last_seen(ConnectionNumber number) const { return row(number).last_seen; }
   [[nodiscard]] Stamp stamp(ConnectionNumber number) const;
@@ -177,12 +182,14 @@ class ConnectionTable {
     std::array<uint32_t, 2> port{kNone, kNone};
     uint32_t tenant = kNone, origin = kNone;
     uint32_t epoch = 0;
-    uint32_t slot = 0;  ///< of the wheel
-    Links by_due;       ///< in the wheel
-    Links by_age;       ///< without an answer, in the order of arrival
-    Links by_begin;     ///< begun at the port, with or without an answer
-    Links by_end;       ///< of those that end at the port
+    uint32_t slot = 0;            ///< of the wheel
+    Links by_due;                 ///< in the wheel
+    Links by_age;                 ///< without an answer, in the order of arrival
+    Links by_begin;               ///< begun at the port, with or without an answer
+    Links by_end;                 ///< of those that end at the port
+    uint32_t answers_by = kNone;  ///< number of a port: answers_enter_by()
   };
+  static_assert(sizeof(Row) == 128, "two cache lines");
   struct StoredTranslation {
     Tuple after;
     uint32_t device = kNone, choice = kNone, next = kNone;

@@ -588,5 +588,33 @@ TEST(ConnectionTable, KnowsWhereAnswersPassADeviceThatTranslates) {
   EXPECT_FALSE(table.answers_pass(uplink, r, true));
 }
 
+TEST(ConnectionTable, AnswersMayEnterByAnotherPortThanTheRecords) {
+  ConnectionTable table({});
+  const Uuid r = Uuid::derived("router", "r");
+  const PortId b = port_named("b"), c = port_named("c"), d = port_named("d");
+  const ConnectionNumber plain = table.commit(from_client(1), at(100)).number;
+  table.answers_enter_by(plain, c);
+  EXPECT_FALSE(table.answers_pass(c, r, false)) << "nothing is translated";
+  Connection one = from_client(2);
+  Tuple inside = one.original;
+  inside.dst = ip("10.0.0.99");
+  one.translations.push_back({r, Uuid::derived("member", "m"), TranslationKind::member, inside});
+  const PortId anywhere = ConnectionTable::any_port_of(one.reply_zone);
+  const ConnectionNumber number = table.commit(one, at(100)).number;
+  for (const PortId& port : {anywhere, c, c, d}) {
+    table.answers_enter_by(number, port);
+    for (const PortId& other : {anywhere, c, d})
+      EXPECT_EQ(table.answers_pass(other, r, false), other == port) << "the last one counts";
+    EXPECT_TRUE(table.answers_pass(b, r, false)) << "and the record's own";
+  }
+  table.answers_enter_by(number, b);
+  EXPECT_FALSE(table.answers_pass(d, r, false));
+  EXPECT_TRUE(table.answers_pass(b, r, false));
+  EXPECT_EQ(table.connection(number), one) << "others are not told";
+  table.answers_enter_by(number, d);
+  table.erase(number);
+  for (const PortId& port : {anywhere, b, c, d}) EXPECT_FALSE(table.answers_pass(port, r, false));
+}
+
 }  // namespace
 }  // namespace plexus::state
