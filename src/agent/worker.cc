@@ -195,7 +195,8 @@ void Worker::act(Slot& slot, const sim::Packet& parsed,
     case sim::Verdict::postpone:
       // What asks for the missing thing (an ARP request) goes out once for all packets that wait for it, and
       // again at each timed try.
-      if (!parked_.somebody_waits_for(outcome.missing)) send_generated(outcome.generated, now);
+      if (!parked_.somebody_waits_for(outcome.missing))
+        send_generated(outcome.generated, slot.packet.in_port, now);
       park({.packet = std::move(slot.packet),
             .missing = outcome.missing,
             .tries = tries,
@@ -204,7 +205,7 @@ void Worker::act(Slot& slot, const sim::Packet& parsed,
                 parsed.key.ip_frag == static_cast<uint8_t>(FragKind::first) ? next_ticket_++ : 0});
       return;
   }
-  send_generated(outcome.generated, now);
+  send_generated(outcome.generated, slot.packet.in_port, now);
 }
 
 void Worker::count_rules(const Slot& slot, const sim::Packet& parsed, MonoTime now) {
@@ -358,9 +359,10 @@ void Worker::send(Slot& slot, const ParsedPacket& parsed) {
   sends_.push_back({slot.packet.frame, slot.packet.offload, &actions});
 }
 
-void Worker::send_generated(std::span<const sim::Generated> generated, MonoTime now) {
+void Worker::send_generated(std::span<const sim::Generated> generated, DpPort entered_by,
+                            MonoTime now) {
   for (const sim::Generated& made : generated) {
-    if (icmp_limiter_.allows(*snapshot_, made, now))
+    if (icmp_limiter_.allows(*snapshot_, made, entered_by, now))
       send_made(made);
     else
       drop(sim::DropReason::icmp_rate_limited);
@@ -423,7 +425,7 @@ void Worker::give_up(const Parked& p, MonoTime now) {
   // Those that are still to come follow it.
   if (p.ticket != 0 && outcome.verdict == sim::Verdict::drop)
     fragments_.remember(packet, outcome, now);
-  send_generated(outcome.generated, now);
+  send_generated(outcome.generated, p.packet.in_port, now);
   finish_batch();  // before the outcome goes
 }
 

@@ -223,8 +223,8 @@ class Worker {
   [[nodiscard]] bool within_storm_limit(Slot& slot);
   /// By the actions in the slot's outcome.
   void send(Slot& slot, const ParsedPacket& parsed);
-  /// What is referred to must live until finish_batch().
-  void send_generated(std::span<const sim::Generated> generated, MonoTime now);
+  /// `entered_by`: where the packet came in that they are sent for. What is referred to must live until finish_batch().
+  void send_generated(std::span<const sim::Generated> generated, DpPort entered_by, MonoTime now);
   void send_made(const sim::Generated& made);
   void park(Parked&& packet);
   void retry_parked(MonoTime now, bool all);
