@@ -210,7 +210,8 @@ void Worker::park_or_drop(Slot& slot, const FlowKey& key, unsigned tries, MonoTi
         .missing = slot.outcome.missing,
         .tries = tries,
         .retry_at = now + options_.retry_interval,
-        .ticket = ticket});
+        .ticket = ticket,
+        .source = key.src_ip()});
 }
 
 /// What asks for the missing thing (an ARP request) goes out once for all packets that wait for it, and again at each timed try.
