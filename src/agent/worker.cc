@@ -4,16 +4,12 @@
 #include <algorithm>
 
 #include "agent/sample_packet.h"
+#include "agent/worth_a_line.h"
 #include "base/log.h"
 #include "packet/build.h"
 
 namespace plexus::agent {
 namespace {
-
-/// One log line for a storm of the same failure: the 1st, 2nd, 4th, 8th ...
-bool worth_a_line(uint64_t count) {
-  return (count & (count - 1)) == 0;
-}
 
 sim::Packet packet_of(const datapath::Upcall& upcall) {
   return sim::packet_of(upcall.frame, upcall.in_port, upcall.tunnel_key,

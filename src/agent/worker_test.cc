@@ -472,9 +472,9 @@ TEST_F(WorkerTest, AnArpReplyIsReportedAsLearned) {
   ASSERT_EQ(writes.size(), 2u);
   EXPECT_EQ(std::get<sim::MacLearned>(writes[0]),
             (sim::MacLearned{kGreen, port_id("vm5"), mac("02:00:00:00:00:05")}));
-  EXPECT_EQ(
-      std::get<sim::NeighbourLearned>(writes[1]),
-      (sim::NeighbourLearned{port_id("core-green"), ip("10.2.0.5"), mac("02:00:00:00:00:05")}));
+  EXPECT_EQ(std::get<sim::NeighbourLearned>(writes[1]),
+            (sim::NeighbourLearned{port_id("core-green"), ip("10.2.0.5"), mac("02:00:00:00:00:05"),
+                                   port_id("vm5")}));
 }
 
 TEST_F(WorkerTest, ASilentNeighbourIsAskedThreeTimesThenThePacketIsDropped) {

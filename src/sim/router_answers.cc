@@ -215,7 +215,9 @@ void Simulation::learn(Journey& j, const model::Router& router, const model::Por
   if (known && !answers) return;
   note_at(j, DeviceKind::router, router, "{} that {} is at {}", known ? "confirms" : "learns",
           address, mac);
-  const StateWrite write = NeighbourLearned{in.id, address, mac};
+  const PortId entered_by =
+      entered_by_ == nullptr ? PortId{} : entered_by_->parent.value_or(entered_by_->id);
+  const StateWrite write = NeighbourLearned{in.id, address, mac, entered_by};
   if (std::find(writes_.begin(), writes_.end(), write) == writes_.end()) writes_.push_back(write);
 }
 
