@@ -4,6 +4,15 @@
 #include <algorithm>
 
 namespace plexus::agent {
+namespace {
+
+/// What stands behind the first 64 bits of an IPv6 source is its sender's to choose.
+IpAddr sender(IpAddr source) {
+  if (source.is_v6()) std::fill(source.bytes.begin() + 8, source.bytes.end(), uint8_t{0});
+  return source;
+}
+
+}  // namespace
 
 size_t Parked::bytes() const {
   size_t out = packet.frame.size();
@@ -13,46 +22,69 @@ size_t Parked::bytes() const {
 
 Parking::Answer Parking::park(Parked&& newcomer, size_t* gone) {
   const uint32_t port = newcomer.packet.in_port.number;
-  Answer answer = Answer::parked;
-  Place goes = parked_.end();  // makes room
+  std::vector<Place> going;
   const auto same = by_missing_.find(newcomer.missing);
   if (same != by_missing_.end() && same->second.size() >= limits_.packets_for_same) {
     // Of the newcomer's own port, if it has one there: nobody should lose packets to another port without need.
     const auto own = std::find_if(same->second.begin(), same->second.end(), [&](Place place) {
       return place->packet.in_port.number == port;
     });
-    goes = own != same->second.end() ? *own : same->second.front();
+    going.push_back(own != same->second.end() ? *own : same->second.front());
+    newcomer.tries = std::max(newcomer.tries, going.front()->tries);
+    newcomer.retry_at = going.front()->retry_at;
   }
-  if (!fits(newcomer, goes)) return Answer::refused;
-  if (goes != parked_.end()) {
-    newcomer.tries = std::max(newcomer.tries, goes->tries);
-    newcomer.retry_at = goes->retry_at;
-    if (gone != nullptr) *gone = goes->packets();
-    forget(goes);
-    parked_.erase(goes);
-    answer = Answer::instead_of_another;
+  if (!fits(newcomer, going)) {
+    for (const Place place : of_port(port)) {
+      if (!going.empty() && place == going.front()) continue;
+      going.push_back(place);
+      if (fits(newcomer, going)) break;
+    }
+    if (!fits(newcomer, going)) return Answer::refused;
   }
-  for (Account* account : {&ports_[port], &tenants_[newcomer.tenant]}) {
-    account->packets += newcomer.packets();
-    account->bytes += newcomer.bytes();
+  size_t packets = 0;
+  for (const Place place : going) {
+    packets += place->packets();
+    forget(place);
+    parked_.erase(place);
   }
-  size_ += newcomer.packets();
+  if (gone != nullptr) *gone = packets;
   parked_.push_back(std::move(newcomer));
   const Place place = std::prev(parked_.end());
+  Port& its = ports_[port];
+  its.parked.push_back(place);
+  for (Account* account : {static_cast<Account*>(&its), &tenants_[place->tenant]}) {
+    account->packets += place->packets();
+    account->bytes += place->bytes();
+  }
+  size_ += place->packets();
   by_missing_[place->missing].push_back(place);
   if (place->ticket != 0) by_ticket_[place->ticket] = place;
-  return answer;
+  return going.empty() ? Answer::parked : Answer::instead_of_another;
+}
+
+/// In the order in which they have to go for a newcomer.
+std::vector<Parking::Place> Parking::of_port(uint32_t port) const {
+  const auto its = ports_.find(port);
+  if (its == ports_.end()) return {};
+  std::vector<Place> out(its->second.parked.begin(), its->second.parked.end());
+  std::map<IpAddr, size_t> held;
+  for (const Place place : out) held[sender(place->source)] += place->packets();
+  std::stable_sort(out.begin(), out.end(), [&](Place a, Place b) {
+    return std::pair(held[sender(a->source)], a->tries) >
+           std::pair(held[sender(b->source)], b->tries);
+  });
+  return out;
 }
 
 Parking::Answer Parking::join(uint64_t ticket, datapath::Upcall&& later) {
   const auto first = by_ticket_.find(ticket);
   if (first == by_ticket_.end()) return Answer::refused;
   Parked& behind = *first->second;
-  Account& port = ports_[behind.packet.in_port.number];
+  Port& port = ports_[behind.packet.in_port.number];
   Account& tenant = tenants_[behind.tenant];
   const size_t bytes = later.frame.size();
   if (!has_room({1, bytes}, {size_, 0}, port, tenant)) return Answer::refused;
-  for (Account* account : {&port, &tenant}) {
+  for (Account* account : {static_cast<Account*>(&port), &tenant}) {
     ++account->packets;
     account->bytes += bytes;
   }
@@ -61,13 +93,13 @@ Parking::Answer Parking::join(uint64_t ticket, datapath::Upcall&& later) {
   return Answer::parked;
 }
 
-/// Whether there is room for a newcomer when `goes` (or nobody: the end) has gone.
-bool Parking::fits(const Parked& newcomer, Place goes) {
+/// Whether there is room for a newcomer when these have gone.
+bool Parking::fits(const Parked& newcomer, const std::vector<Place>& going) const {
   Account all{size_, 0}, port, tenant;
   if (const auto it = ports_.find(newcomer.packet.in_port.number); it != ports_.end())
     port = it->second;
   if (const auto it = tenants_.find(newcomer.tenant); it != tenants_.end()) tenant = it->second;
-  if (goes != parked_.end()) {
+  for (const Place goes : going) {
     all.packets -= goes->packets();
     if (goes->packet.in_port == newcomer.packet.in_port) {
       port.packets -= goes->packets();
@@ -89,6 +121,7 @@ bool Parking::has_room(const Account& newcomer, const Account& all, const Accoun
 
 /// Takes it out of the indexes; in the list it stays.
 void Parking::forget(Place place) {
+  ports_.find(place->packet.in_port.number)->second.parked.remove(place);
   const auto leave = [&](auto& accounts, auto key) {
     const auto it = accounts.find(key);
     it->second.bytes -= place->bytes();

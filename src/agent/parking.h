@@ -33,6 +33,7 @@ struct Parked {
   unsigned tries = 1;
   MonoTime retry_at;
   uint64_t ticket = 0;  ///< of a first fragment, its own; 0: nobody joins it
+  IpAddr source = {};
   std::vector<datapath::Upcall> later =
       {};  ///< that have joined it, in the order in which they came
   [[nodiscard]] size_t packets() const { return 1 + later.size(); }
@@ -45,9 +46,11 @@ class Parking {
 
   enum class Answer : uint8_t { parked, instead_of_another, refused };
   /// Of packets that wait for the same the newest are worth most (RFC 1122 2.3.2.2). A newcomer that pushes the oldest out takes over how
-  /// long that one has waited, or a steady stream would put off giving up for ever. The oldest of its own port goes first; if even then
-  /// the newcomer is over a limit, it is refused and all others stay.
-  /// With the oldest go those that have joined it; `gone`: how many that were in all.
+  /// long that one has waited, or a steady stream would put off giving up for ever. The oldest of its own port goes first.
+  /// A newcomer that is over a limit even then pushes out others of its own port. Behind one there may be the world, so it is not
+  /// who has come last that goes: of the source that holds most there, what has been tried most often, the oldest of equals. If
+  /// it is over a limit with all of them gone, it is refused and all others stay.
+  /// With each go those that have joined it; `gone`: how many that were in all.
   [[nodiscard]] Answer park(Parked&& newcomer, size_t* gone = nullptr);
   /// Behind the packet with this ticket. Refused when that is not here any more, or for want of room; nobody goes for it: without
   /// its first fragment a packet is worth nothing.
@@ -68,8 +71,12 @@ class Parking {
   struct Account {
     size_t packets = 0, bytes = 0;
   };
+  struct Port : Account {
+    std::list<Place> parked;  ///< oldest first
+  };
 
-  [[nodiscard]] bool fits(const Parked& newcomer, Place goes);
+  [[nodiscard]] bool fits(const Parked& newcomer, const std::vector<Place>& going) const;
+  [[nodiscard]] std::vector<Place> of_port(uint32_t port) const;
   [[nodiscard]] bool has_room(const Account& newcomer, const Account& all, const Account& port,
                               const Account& tenant) const;
   void forget(Place place);
@@ -79,7 +86,7 @@ class Parking {
   size_t size_ = 0;
   std::map<std::vector<sim::Missing>, std::list<Place>> by_missing_;
   std::unordered_map<uint64_t, Place> by_ticket_;
-  std::unordered_map<uint32_t, Account> ports_;  ///< by port number
+  std::unordered_map<uint32_t, Port> ports_;  ///< by port number
   std::unordered_map<uint64_t, Account> tenants_;
 };
 

@@ -48,11 +48,13 @@ TEST(Parking, APortATenantAndAllHaveTheirLimits) {
   Parking parking(kLimits);
   uint32_t n = 0;
   for (; n < 5; ++n) EXPECT_EQ(parking.park(packet(16, n)), Answer::parked);
-  EXPECT_EQ(parking.park(packet(16, ++n)), Answer::refused) << "the port";
+  EXPECT_EQ(parking.park(packet(16, ++n)), Answer::instead_of_another) << "the port";
+  EXPECT_EQ(parking.size(), 5u);
   for (int i = 0; i < 5; ++i) EXPECT_EQ(parking.park(packet(17, ++n)), Answer::parked);
   EXPECT_EQ(parking.park(packet(18, ++n)), Answer::refused) << "the tenant";
   EXPECT_EQ(parking.park(packet(18, ++n, 2, 900)), Answer::parked) << "another one";
-  EXPECT_EQ(parking.park(packet(18, ++n, 2, 101)), Answer::refused) << "the port's bytes";
+  EXPECT_EQ(parking.park(packet(18, ++n, 2, 101)), Answer::instead_of_another)
+      << "the port's bytes";
   for (uint32_t port = 19; parking.size() < 20; ++port)
     EXPECT_EQ(parking.park(packet(port, ++n, port)), Answer::parked);
   EXPECT_EQ(parking.park(packet(99, ++n, 99)), Answer::refused) << "all";
@@ -68,8 +70,14 @@ TEST(Parking, WhoPushesAnotherOutKeepsTheLimitsToo) {
   Parking parking(kLimits);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(parking.park(packet(16, 1)), Answer::parked);
   EXPECT_EQ(parking.park(packet(16, 1, 1, 880)), Answer::instead_of_another);
-  EXPECT_EQ(parking.park(packet(16, 1, 1, 61)), Answer::refused) << "1,001 bytes";
-  EXPECT_EQ(parking.size(), 3u) << "and nobody has gone for it";
+  size_t gone = 0;
+  EXPECT_EQ(parking.park(packet(16, 1, 1, 61), &gone), Answer::instead_of_another);
+  EXPECT_EQ(gone, 2u) << "without the oldest it would be 1,001 bytes";
+  EXPECT_EQ(parking.park(packet(17, 9, 1, 950)), Answer::parked);
+  EXPECT_EQ(parking.park(packet(17, 1, 1, 51)), Answer::instead_of_another);
+  EXPECT_EQ(parking.size(), 3u);
+  for (const Parked& p : parking.take_all()) EXPECT_EQ(p.missing, neighbour(1));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(parking.park(packet(16, 1)), Answer::parked);
   // The port's own oldest goes, though another port's is older.
   EXPECT_EQ(parking.park(packet(17, 2)), Answer::parked);
   EXPECT_EQ(parking.park(packet(18, 2)), Answer::parked);
@@ -82,10 +90,57 @@ TEST(Parking, WhoPushesAnotherOutKeepsTheLimitsToo) {
   uint32_t n = 10;
   for (int i = 0; i < 3; ++i) EXPECT_EQ(parking.park(packet(17, 1)), Answer::parked);
   for (int i = 0; i < 5; ++i) EXPECT_EQ(parking.park(packet(16, ++n)), Answer::parked);
-  EXPECT_EQ(parking.park(packet(16, 1)), Answer::refused) << "the port";
+  EXPECT_EQ(parking.park(packet(16, 1)), Answer::instead_of_another) << "the port";
   for (int i = 0; i < 10; ++i)
     EXPECT_EQ(parking.park(packet(30 + static_cast<uint32_t>(i), ++n, 2)), Answer::parked);
   EXPECT_EQ(parking.park(packet(50, 1, 2)), Answer::refused) << "the tenant";
+}
+
+Parked from(const char* source, uint32_t port, uint32_t waits_for, unsigned tries = 1) {
+  Parked out = packet(port, waits_for);
+  out.source = *IpAddr::parse(source);
+  out.tries = tries;
+  return out;
+}
+
+TEST(Parking, WhoScansFromBehindAPortPushesOutItsOwn) {
+  Parking parking(kLimits);
+  EXPECT_EQ(parking.park(from("192.0.2.1", 16, 1, 3)), Answer::parked);
+  EXPECT_EQ(parking.park(from("192.0.2.2", 16, 2)), Answer::parked);
+  EXPECT_EQ(parking.park(from("192.0.2.9", 17, 3)), Answer::parked);
+  for (uint32_t n = 100; n < 200; ++n) {
+    EXPECT_EQ(parking.park(from("203.0.113.9", 16, n)),
+              n < 103 ? Answer::parked : Answer::instead_of_another);
+  }
+  EXPECT_TRUE(parking.somebody_waits_for(neighbour(1)));
+  EXPECT_TRUE(parking.somebody_waits_for(neighbour(2)));
+  EXPECT_TRUE(parking.somebody_waits_for(neighbour(199))) << "the newest of the scan";
+  // A newcomer has its place for the scan's.
+  EXPECT_EQ(parking.park(from("192.0.2.3", 16, 4)), Answer::instead_of_another);
+  EXPECT_FALSE(parking.somebody_waits_for(neighbour(197)));
+  EXPECT_TRUE(parking.somebody_waits_for(neighbour(1)));
+  EXPECT_TRUE(parking.somebody_waits_for(neighbour(3))) << "another port";
+  EXPECT_EQ(parking.size(), 6u);
+}
+
+TEST(Parking, BehindManySourcesWhatWasTriedMostOftenGoes) {
+  Parking parking(kLimits);
+  EXPECT_EQ(parking.park(from("2001:db8:1::1", 16, 1, 2)), Answer::parked);
+  EXPECT_EQ(parking.park(from("2001:db8:2::1", 16, 2, 3)), Answer::parked);
+  EXPECT_EQ(parking.park(from("2001:db8:3::1", 16, 3, 3)), Answer::parked);
+  EXPECT_EQ(parking.park(from("2001:db8:4::1", 16, 4, 1)), Answer::parked);
+  EXPECT_EQ(parking.park(from("2001:db8:5::1", 16, 5, 1)), Answer::parked);
+  for (const uint32_t goes : {2u, 3u, 1u, 4u}) {
+    EXPECT_TRUE(parking.somebody_waits_for(neighbour(goes)));
+    const std::string source = "2001:db8:" + std::to_string(goes + 10) + "::1";
+    EXPECT_EQ(parking.park(from(source.c_str(), 16, goes + 10)), Answer::instead_of_another);
+    EXPECT_FALSE(parking.somebody_waits_for(neighbour(goes)));
+  }
+  // An IPv6 sender has many addresses.
+  EXPECT_EQ(parking.park(from("2001:db8:14::2", 16, 30)), Answer::instead_of_another);
+  EXPECT_EQ(parking.park(from("2001:db8:14::3", 16, 31)), Answer::instead_of_another);
+  EXPECT_FALSE(parking.somebody_waits_for(neighbour(14)));
+  EXPECT_TRUE(parking.somebody_waits_for(neighbour(12)));
 }
 
 TEST(Parking, SomebodyWaitsAsLongAsSomebodyDoes) {
@@ -146,7 +201,6 @@ TEST(Parking, ThoseThatJoinCount) {
   EXPECT_EQ(parking.park(first(16, 1, 7)), Answer::parked);
   for (int i = 0; i < 4; ++i) EXPECT_EQ(parking.join(7, later(16)), Answer::parked);
   EXPECT_EQ(parking.join(7, later(16)), Answer::refused) << "the port";
-  EXPECT_EQ(parking.park(packet(16, 2)), Answer::refused);
   EXPECT_EQ(parking.park(first(17, 1, 8)), Answer::parked);
   EXPECT_EQ(parking.join(8, later(17, 941)), Answer::refused) << "the port's bytes";
   for (int i = 0; i < 4; ++i) EXPECT_EQ(parking.join(8, later(17)), Answer::parked);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <random>
 
+#include "agent/worth_a_line.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/topology/port_blocks.h"
@@ -300,12 +301,15 @@ std::optional<Result<void>> StoreLink::do_one() {
       return keep(done.error(), [&](Wishes& w) { w.neighbours.push_front(n); });
     }
     if (!done) {
+      uint64_t lost = 0;
       {
         std::lock_guard lock(mutex_);
-        ++neighbours_lost_;
+        lost = ++neighbours_lost_;
       }
-      log_warn("agent", "storing neighbour {} of port {}: {}", n.address.str(), n.port.str(),
-               done.error().message);
+      if (worth_a_line(lost)) {
+        log_warn("agent", "storing neighbour {} of port {}: {} ({} lost so far)", n.address.str(),
+                 n.port.str(), done.error().message, lost);
+      }
     }
   } else if (!now.learned.empty()) {
     const auto done = records.set_learned({now.learned.begin(), now.learned.end()});

@@ -8,6 +8,7 @@
 
 #include "agent/host_files.h"
 #include "agent/sources_in_use.h"
+#include "agent/worth_a_line.h"
 #include "base/log.h"
 #include "sim/announce.h"
 #include "sim/delta_tags.h"
@@ -28,6 +29,7 @@ constexpr Duration kSayMacsAgain = 2s;  ///< what could not be said is offered a
 /// The table of flows knows their use by the last statistics.
 constexpr Duration kStatisticsMayBeOld = 30s;
 constexpr Duration kLookAtSources = 10s;  ///< their use is read from the flows
+constexpr Duration kLookAtShares = 10s;   ///< neighbours that are gone count no longer
 
 std::string snapshot_path(const AgentOptions& options) {
   return options.state_dir + "/topology.snapshot";
@@ -409,6 +411,9 @@ void TopologyThread::keep_neighbours(MonoTime now) {
     link_.forget(gone.port, gone.address, gone.mac);
   }
   send(std::move(due.questions));
+  if (now - shares_looked_ < kLookAtShares) return;
+  shares_looked_ = now;
+  shares_.forget_gone(*topology_.snapshot());
 }
 
 // --- the model ---
@@ -464,6 +469,17 @@ void TopologyThread::learn(const std::vector<sim::StateWrite>& writes) {
       continue;
     }
     const auto& learned = std::get<sim::NeighbourLearned>(write);
+    if (!shares_.admit(*topology_.snapshot(), learned)) {
+      if (worth_a_line(++neighbours_refused_)) {
+        log_warn(
+            "agent",
+            "neighbour {} of port {}: not learned, the port has too many or port {} has brought "
+            "too many ({} refused so far)",
+            learned.address.str(), learned.port.str(), learned.entered_by.str(),
+            neighbours_refused_);
+      }
+      continue;
+    }
     neighbours_.heard(learned.port, learned.address, mono_now());
     if (topology_.snapshot()->neighbour(learned.port, learned.address) == learned.mac) continue;
     // Into our own model at once, so that waiting packets go; the store tells the other hosts.

@@ -21,6 +21,7 @@
 
 #include "agent/known_neighbours.h"
 #include "agent/learned_macs.h"
+#include "agent/neighbour_shares.h"
 #include "agent/options.h"
 #include "agent/port_block_plan.h"
 #include "agent/port_plan.h"
@@ -32,6 +33,7 @@
 #include "netlink/route.h"
 #include "store/store.h"
 #include "store/topology/barrier_answers.h"
+#include "store/topology/host_records.h"
 #include "store/topology/reader.h"
 #include "store/topology/watched_record.h"
 
@@ -171,6 +173,9 @@ class TopologyThread {
   std::map<PortId, std::string> port_errors_;
   Asked asked_ports_, asked_floods_;
   KnownNeighbours neighbours_;
+  NeighbourShares shares_{store::HostRecords::kMaxNeighbours};
+  MonoTime shares_looked_;
+  uint64_t neighbours_refused_ = 0;
   LearnedMacs macs_;
   bool macs_news_ = false;  ///< something of them may differ from what the store says
   MonoTime macs_said_,

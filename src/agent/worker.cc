@@ -4,16 +4,12 @@
 #include <algorithm>
 
 #include "agent/sample_packet.h"
+#include "agent/worth_a_line.h"
 #include "base/log.h"
 #include "packet/build.h"
 
 namespace plexus::agent {
 namespace {
-
-/// One log line for a storm of the same failure: the 1st, 2nd, 4th, 8th ...
-bool worth_a_line(uint64_t count) {
-  return (count & (count - 1)) == 0;
-}
 
 sim::Packet packet_of(const datapath::Upcall& upcall) {
   return sim::packet_of(upcall.frame, upcall.in_port, upcall.tunnel_key,
@@ -31,6 +27,7 @@ Worker::Worker(datapath::Datapath& datapath, WorkerOptions options)
       held_(options.holding),
       rule_counters_(options.hash_seed),
       parked_(options.parking),
+      asked_(options.retry_interval),
       slots_(options.batch),
       new_flows_(options.batch) {}
 
@@ -193,18 +190,42 @@ void Worker::act(Slot& slot, const sim::Packet& parsed,
       if (within_storm_limit(slot)) ++counters_.consumed;
       break;
     case sim::Verdict::postpone:
-      // What asks for the missing thing (an ARP request) goes out once for all packets that wait for it, and
-      // again at each timed try.
-      if (!parked_.somebody_waits_for(outcome.missing)) send_generated(outcome.generated, now);
-      park({.packet = std::move(slot.packet),
-            .missing = outcome.missing,
-            .tries = tries,
-            .retry_at = now + options_.retry_interval,
-            .ticket =
-                parsed.key.ip_frag == static_cast<uint8_t>(FragKind::first) ? next_ticket_++ : 0});
+      park_or_drop(slot, parsed.key, tries, now);
       return;
   }
-  send_generated(outcome.generated, now);
+  send_generated(outcome.generated, slot.packet.in_port, now);
+}
+
+void Worker::park_or_drop(Slot& slot, const FlowKey& key, unsigned tries, MonoTime now) {
+  // Later fragments have been told of this ticket, whatever becomes of it.
+  const uint64_t ticket = key.ip_frag == static_cast<uint8_t>(FragKind::first) ? next_ticket_++ : 0;
+  // Who has waited already waits on: the next try may ask again.
+  if (!ask_for_missing(slot, now) && tries == 1)
+    return drop_after_all(sim::DropReason::storm_limit);
+  park({.packet = std::move(slot.packet),
+        .missing = slot.outcome.missing,
+        .tries = tries,
+        .retry_at = now + options_.retry_interval,
+        .ticket = ticket,
+        .source = key.src_ip()});
+}
+
+/// What asks for the missing thing (an ARP request) goes out once for all packets that wait for it, and again at each timed try.
+/// Also for a packet that finds no place to wait: its sender's next one will need the answer.
+bool Worker::ask_for_missing(const Slot& slot, MonoTime now) {
+  const sim::Outcome& outcome = slot.outcome;
+  if (parked_.somebody_waits_for(outcome.missing) || !asked_.may_ask(outcome.missing, now))
+    return true;
+  uint32_t limit = 0, flooded = 0;
+  for (const sim::Generated& made : outcome.generated) {
+    limit = std::max(limit, made.actions.storm_limit);
+    flooded += made.actions.storm_limit != 0 ? 1u : 0u;
+  }
+  if (limit != 0 && !datapath_.take_from_storm_limit(slot.packet.in_port, limit, flooded))
+    return false;
+  asked_.note(outcome.missing, now);
+  send_generated(outcome.generated, slot.packet.in_port, now);
+  return true;
 }
 
 void Worker::count_rules(const Slot& slot, const sim::Packet& parsed, MonoTime now) {
@@ -358,9 +379,10 @@ void Worker::send(Slot& slot, const ParsedPacket& parsed) {
   sends_.push_back({slot.packet.frame, slot.packet.offload, &actions});
 }
 
-void Worker::send_generated(std::span<const sim::Generated> generated, MonoTime now) {
+void Worker::send_generated(std::span<const sim::Generated> generated, DpPort entered_by,
+                            MonoTime now) {
   for (const sim::Generated& made : generated) {
-    if (icmp_limiter_.allows(*snapshot_, made, now))
+    if (icmp_limiter_.allows(*snapshot_, made, entered_by, now))
       send_made(made);
     else
       drop(sim::DropReason::icmp_rate_limited);
@@ -423,7 +445,7 @@ void Worker::give_up(const Parked& p, MonoTime now) {
   // Those that are still to come follow it.
   if (p.ticket != 0 && outcome.verdict == sim::Verdict::drop)
     fragments_.remember(packet, outcome, now);
-  send_generated(outcome.generated, now);
+  send_generated(outcome.generated, p.packet.in_port, now);
   finish_batch();  // before the outcome goes
 }
 
@@ -434,6 +456,7 @@ void Worker::tick(MonoTime now) {
     for (const sim::Generated& advert : adverts) send_made(advert);
     finish_batch();
     icmp_limiter_.forget_idle(now);
+    asked_.forget_old(now);
     rule_log_.tick(*snapshot_, now);
     if (now >= next_forgetting_) {
       rule_counters_.forget_gone(*snapshot_);

@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "agent/asked_neighbours.h"
 #include "agent/connection_flows.h"
 #include "agent/connections.h"
 #include "agent/early_fragments.h"
@@ -223,9 +224,13 @@ class Worker {
   [[nodiscard]] bool within_storm_limit(Slot& slot);
   /// By the actions in the slot's outcome.
   void send(Slot& slot, const ParsedPacket& parsed);
-  /// What is referred to must live until finish_batch().
-  void send_generated(std::span<const sim::Generated> generated, MonoTime now);
+  /// `entered_by`: where the packet came in that they are sent for. What is referred to must live until finish_batch().
+  void send_generated(std::span<const sim::Generated> generated, DpPort entered_by, MonoTime now);
   void send_made(const sim::Generated& made);
+  /// A packet that is postponed.
+  void park_or_drop(Slot& slot, const FlowKey& key, unsigned tries, MonoTime now);
+  /// Asks for what the packet waits for, if nobody has a moment ago. False: its interface has flooded too much already.
+  [[nodiscard]] bool ask_for_missing(const Slot& slot, MonoTime now);
   void park(Parked&& packet);
   void retry_parked(MonoTime now, bool all);
   void drop(sim::DropReason reason, size_t packets = 1) { counters_.drops[reason] += packets; }
@@ -261,6 +266,7 @@ class Worker {
   EarlyFragments early_;
   uint64_t next_ticket_ = 1;  ///< of the next first fragment that is parked
   Parking parked_;
+  AskedNeighbours asked_;
   std::vector<sim::StateWrite> writes_;
   WorkerCounters counters_;
   // The batch at work. Its lists keep their memory.

@@ -472,9 +472,9 @@ TEST_F(WorkerTest, AnArpReplyIsReportedAsLearned) {
   ASSERT_EQ(writes.size(), 2u);
   EXPECT_EQ(std::get<sim::MacLearned>(writes[0]),
             (sim::MacLearned{kGreen, port_id("vm5"), mac("02:00:00:00:00:05")}));
-  EXPECT_EQ(
-      std::get<sim::NeighbourLearned>(writes[1]),
-      (sim::NeighbourLearned{port_id("core-green"), ip("10.2.0.5"), mac("02:00:00:00:00:05")}));
+  EXPECT_EQ(std::get<sim::NeighbourLearned>(writes[1]),
+            (sim::NeighbourLearned{port_id("core-green"), ip("10.2.0.5"), mac("02:00:00:00:00:05"),
+                                   port_id("vm5")}));
 }
 
 TEST_F(WorkerTest, ASilentNeighbourIsAskedThreeTimesThenThePacketIsDropped) {
@@ -495,6 +495,30 @@ TEST_F(WorkerTest, ASilentNeighbourIsAskedThreeTimesThenThePacketIsDropped) {
   EXPECT_EQ(errors, 1u) << "host unreachable";
   EXPECT_EQ(worker_.parked(), 0u);
   EXPECT_EQ(worker_.counters().drops.at(sim::DropReason::neighbour_unresolved), 1u);
+}
+
+TEST_F(WorkerTest, WhatFindsNoPlaceToWaitIsAskedForOnceASecond) {
+  std::map<std::string, size_t> asked;
+  const auto count = [&](const std::vector<datapath::SentFrame>& all) {
+    for (const auto& sent : all) {
+      const FlowKey key = parse_packet(sent.frame).key;
+      if (key.is_arp()) ++asked[key.dst_ip().str()];
+    }
+  };
+  const auto to = [](unsigned last, size_t payload) {
+    return "eth 02:00:00:00:00:01 > 02:00:00:00:01:00 | ipv4 10.1.0.1 > 10.2.0." +
+           std::to_string(last) + " | udp 1 > 2 | payload " + std::to_string(payload) + " bytes";
+  };
+  for (unsigned n = 100; n < 200; ++n) count(send(17, to(n, 8)));
+  EXPECT_EQ(worker_.parked(), 64u);
+  EXPECT_EQ(asked.size(), 100u);
+  // Those that were pushed out come again at once.
+  for (int again = 0; again < 5; ++again)
+    for (unsigned n = 100; n < 200; ++n) count(send(17, to(n, 8)));
+  for (const auto& [address, times] : asked) EXPECT_EQ(times, 1u) << address;
+  now_ = now_ + 1s;
+  for (unsigned n = 100; n < 200; ++n) count(send(17, to(n, 8)));
+  for (const auto& [address, times] : asked) EXPECT_LE(times, 2u) << address;
 }
 
 TEST_F(WorkerTest, AStreamToASilentNeighbourNeitherFillsMemoryNorWaitsForEver) {

@@ -215,7 +215,9 @@ void Simulation::learn(Journey& j, const model::Router& router, const model::Por
   if (known && !answers) return;
   note_at(j, DeviceKind::router, router, "{} that {} is at {}", known ? "confirms" : "learns",
           address, mac);
-  const StateWrite write = NeighbourLearned{in.id, address, mac};
+  const PortId entered_by =
+      entered_by_ == nullptr ? PortId{} : entered_by_->parent.value_or(entered_by_->id);
+  const StateWrite write = NeighbourLearned{in.id, address, mac, entered_by};
   if (std::find(writes_.begin(), writes_.end(), write) == writes_.end()) writes_.push_back(write);
 }
 
@@ -375,13 +377,17 @@ DropReason Simulation::send_out(const Journey& cause, const model::Port& port,
   j.hop = &hop;
   if (trace_ != nullptr) note(j, DeviceKind::packet, {}, {}, "{}: {}", what, format_frame(frame));
   meet_limit(j, port.mtu);
+  const bool flooded_before = std::exchange(flooded_, false);
   leave(j, port.id);
+  // A question that is flooded is to be within what the packet's interface may flood: a scan is a storm, too.
+  const uint32_t limit = soliciting_ ? storm_limit() : 0;
+  flooded_ = flooded_ || flooded_before;
   if (fate.copies.size() == fate.mirrored) {
     if (fate.consumed) return DropReason::none;
     return fate.reason != DropReason::none ? fate.reason : DropReason::no_receivers;
   }
   auto& list = soliciting_ ? solicitations_ : generated_;
-  const Actions actions{std::move(fate.copies)};
+  const Actions actions{.copies = std::move(fate.copies), .mtu = 0, .storm_limit = limit};
   if (!hop.exceeded) {
     list.push_back({std::move(frame), actions, kind, router});
     return DropReason::none;

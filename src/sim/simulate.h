@@ -51,6 +51,8 @@ struct NeighbourLearned {
   PortId port;
   IpAddr address;
   MacAddr mac;
+  /// The exterior port here that said so, of a sub-port its parent; nil: it came by a tunnel.
+  PortId entered_by{};
   bool operator==(const NeighbourLearned&) const = default;
 };
 /// A frame has come in by the interface of a port that migrates to this host: the guest runs here now.

@@ -236,7 +236,7 @@ TEST_F(Simulate, AnnouncementsChangeKnownNeighboursOnly) {
   EXPECT_THAT(send(vm1, "eth 02:00:00:00:01:01" + garp).writes, IsEmpty()) << "nobody asked";
   const model::Neighbour old{rt_red, ip("10.0.1.77"), mac("02:00:00:00:01:02")};
   cloud.neighbours[rt_red] = {old};
-  const StateWrite moved = NeighbourLearned{rt_red, ip("10.0.1.77"), mac("02:00:00:00:01:01")};
+  const StateWrite moved = NeighbourLearned{rt_red, ip("10.0.1.77"), mac("02:00:00:00:01:01"), vm1};
   EXPECT_THAT(send(vm1, "eth 02:00:00:00:01:01" + garp).writes, ElementsAre(moved));
   // Nor does it take what the topology knows.
   EXPECT_THAT(
@@ -258,7 +258,7 @@ TEST_F(Simulate, UnsolicitedAdvertisementsFollowRfc4861) {
   cloud.neighbours[rt_red] = {{rt_red, address, mac("02:00:00:00:01:02")}};
   EXPECT_THAT(advert(false).writes, IsEmpty());
   EXPECT_THAT(advert(true).writes,
-              ElementsAre(StateWrite(NeighbourLearned{rt_red, address, from})));
+              ElementsAre(StateWrite(NeighbourLearned{rt_red, address, from, vm1})));
 }
 
 TEST_F(Simulate, ArpForTheRouterIsAnsweredAsAClass) {
@@ -391,7 +391,7 @@ TEST_F(Simulate, UnknownNeighbourPostponesAndAsks) {
   const Outcome reply = send_frame(cloud.dp_port(vm4), 0);
   EXPECT_EQ(reply.verdict, Verdict::consumed);
   EXPECT_FALSE(reply.cacheable);
-  const NeighbourLearned learned{rt_blue, ip("10.0.2.4"), mac("02:00:00:00:02:04")};
+  const NeighbourLearned learned{rt_blue, ip("10.0.2.4"), mac("02:00:00:00:02:04"), vm4};
   EXPECT_THAT(reply.writes, ElementsAre(StateWrite(learned)));
 
   here = h1;
@@ -415,7 +415,7 @@ TEST_F(Simulate, UnknownNeighbourIpv6) {
                    ip("fd00:2::fe"));
   EXPECT_THAT(send_frame(cloud.dp_port(vm4), 0).writes,
               ElementsAre(StateWrite(
-                  NeighbourLearned{rt_blue, ip("fd00:2::4"), mac("02:00:00:00:02:04")})));
+                  NeighbourLearned{rt_blue, ip("fd00:2::4"), mac("02:00:00:00:02:04"), vm4})));
 }
 
 TEST_F(Simulate, GivingUpTellsTheSender) {

@@ -122,6 +122,25 @@ TEST_F(StormLimit, HoldsWhereverTheFloodBegins) {
       100u);
 }
 
+TEST_F(StormLimit, HoldsForWhatARouterAsksForThePacketsSake) {
+  const std::string to_unknown =
+      "eth 02:00:00:00:01:01 > 02:00:00:00:01:fe | ipv4 10.0.1.1 > 10.0.2.9 ttl 9 | udp 7 > 7";
+  const auto asked = [&] {
+    const Outcome o = send(vm1, to_unknown);
+    EXPECT_EQ(o.verdict, Verdict::postpone);
+    EXPECT_EQ(o.actions.storm_limit, 0u) << "the packet itself goes to one";
+    EXPECT_EQ(o.generated.size(), 1u);
+    return o.generated.empty() ? Actions() : o.generated[0].actions;
+  };
+  EXPECT_EQ(asked().storm_limit, 100u) << "of where the packet came in, not of where it is asked";
+  cloud.ports[vm1].storm_limit = 7;
+  cloud.bridges[blue].storm_limit = 3;
+  EXPECT_EQ(asked().storm_limit, 7u);
+  cloud.ports[vm1].storm_limit = 0;
+  cloud.bridges[red].storm_limit = 0;
+  EXPECT_EQ(asked().storm_limit, 0u);
+}
+
 TEST_F(StormLimit, WasAskedWhereTheFrameEntered) {
   for (const auto& [bridge, key] : cloud.hosts[h1].flood_keys) {
     if (bridge != red) continue;
