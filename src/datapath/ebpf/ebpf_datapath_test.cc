@@ -6,6 +6,9 @@
 #include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -147,6 +150,33 @@ TEST_F(EbpfDatapathTest, OneAtATime) {
   EXPECT_EQ(EbpfDatapath::open(options_in("two")).error().code, ErrorCode::in_use);
   datapath_.reset();
   open();
+}
+
+/// As versions that lock no file keep others out; any process may bind the name.
+UniqueFd earlier_lock() {
+  UniqueFd out(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  const std::string_view text = "plexus-datapath";
+  std::copy(text.begin(), text.end(), name.sun_path + 1);
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
+  if (::bind(out.get(), reinterpret_cast<const sockaddr*>(&name), length) != 0) return {};
+  return out;
+}
+
+TEST_F(EbpfDatapathTest, AnybodysSocketKeepsNoAgentFromStarting) {
+  UniqueFd theirs = earlier_lock();
+  ASSERT_TRUE(theirs.valid());
+  open();
+  EXPECT_EQ(EbpfDatapath::open(options_in("two")).error().code, ErrorCode::in_use)
+      << "another agent does";
+  datapath_.reset();
+  theirs.reset();
+  open();
+  EXPECT_FALSE(earlier_lock().valid()) << "an agent of an earlier version does not start beside it";
+  struct stat info {};
+  ASSERT_EQ(::stat("/run/plexus-datapath", &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0700u);
 }
 
 TEST_F(EbpfDatapathTest, TwoHostsOnOneMachine) {
