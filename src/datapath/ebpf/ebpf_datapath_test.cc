@@ -428,6 +428,13 @@ TEST_F(EbpfDatapathTest, AnotherLayoutIsTakenOver) {
   check(1, "more flows");
   passes("more flows");
 
+  // The version before, with fewer counters.
+  datapath_.reset();
+  (void)rename_pins(options_, "v5-f512-p16");
+  open();
+  check(2, "version 5");
+  passes("version 5");
+
   // An earlier version. Its programs forward until ours take over.
   datapath_.reset();
   const fs::path pins = rename_pins(options_, "v1-f512-p16");
@@ -435,7 +442,7 @@ TEST_F(EbpfDatapathTest, AnotherLayoutIsTakenOver) {
   make_tunnel_version_1(pins);
   passes("without an agent");
   open();
-  check(3, "version 1");
+  check(4, "version 1");
   passes("version 1");
 }
 
