@@ -28,6 +28,7 @@ struct VirtioHeader {
   uint8_t flags = 0, gso_type = 0;
   uint16_t header_length = 0, gso_size = 0, checksum_start = 0, checksum_offset = 0;
 };
+constexpr uint8_t kTcp4 = 1;
 
 /// A host with a tap on port 16, a tap without any offload on port 17, and a flow from one to the other.
 class OffloadTest : public ::testing::Test {
@@ -235,6 +236,30 @@ TEST_F(OffloadTest, AChecksumChangesNothingThatTheVerdictRestsOn) {
   ASSERT_TRUE(dp().remove_flow(from_vm()).ok());
   ASSERT_TRUE(write_partial(udp(), 34, 2));
   EXPECT_EQ(upcalls(), 0u);
+}
+
+TEST_F(OffloadTest, APacketThatIsManyCountsAsMany) {
+  put_flow(100);
+  VirtioHeader header{1, kTcp4, 54, 100, 34, 16};
+  const Frame many = with_partial_checksum(tcp(false, 9000));
+  const uint32_t packets = Offload{100, true}.packets(many.size());
+  EXPECT_EQ(packets, 91u);
+  ASSERT_TRUE(write(header, many));
+  EXPECT_EQ(dp().port_stats(DpPort{16})->rx_packets, packets);
+  EXPECT_EQ(dp().flow_stats(from_vm())->packets, packets);
+  EXPECT_EQ(drops("storm_limit"), 0u);
+  ASSERT_TRUE(write(header, many));
+  EXPECT_EQ(drops("storm_limit"), 1u) << "a second's are used up";
+  size_t delivered = 0;
+  while (!received(20).empty()) ++delivered;
+  EXPECT_EQ(delivered, 90u);
+  // The tag that the kernel takes out of the frame counts.
+  VirtioHeader tagged{1, kTcp4, 58, 114, 38, 16};
+  const Frame frame = with_vlan(with_partial_checksum(tcp(false, 9066)), 5);
+  const uint64_t before = dp().port_stats(DpPort{16})->rx_packets;
+  ASSERT_TRUE(write(tagged, frame));
+  EXPECT_EQ(dp().port_stats(DpPort{16})->rx_packets - before,
+            (Offload{114, true}.packets(frame.size())));
 }
 
 }  // namespace
