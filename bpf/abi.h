@@ -234,6 +234,9 @@ struct plexus_upcall {
 // many small ones do not take more of the agent's time than a few large ones.
 #define PLEXUS_UPCALL_COST(bytes) ((bytes) < 1024 ? 1024 : (bytes))
 
+// Into so many packets a UDP packet without a flow may have to be cut: UDP_MAX_SEGMENTS of the kernel.
+#define PLEXUS_MAX_UDP_SEGMENTS 128
+
 // The largest frame that is handed up: a 64 KiB GSO packet with its Ethernet header and tags.
 #define PLEXUS_MAX_FRAME 65568
 
@@ -284,7 +287,8 @@ struct plexus_injected {
   X(too_large_for_upcall) /* more than PLEXUS_MAX_FRAME bytes, and no flow */            \
   X(bad_injection)        /* injected by us, but without actions */                      \
   X(storm_limit)          /* more of a port that go to many than its limit */            \
-  X(bad_checksum_offload) /* its checksum would be written into what was looked at */
+  X(bad_checksum_offload) /* its checksum would be written into what was looked at */    \
+  X(bad_segmentation)     /* UDP to be cut into too many, or into fragments; no flow */
 
 #define PLEXUS_EVENTS(X) \
   X(flow_hits)           \

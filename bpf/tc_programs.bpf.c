@@ -51,6 +51,8 @@ static __always_inline int forward(struct __sk_buff* skb, __u32 port, __u32 port
     answered = answer(skb, &parsed, at);
   if (!flow || answered == PLEXUS_UNANSWERED) {
     count(PLEXUS_C_flow_misses);
+    if (skb->gso_size && !may_be_cut(skb, &parsed))
+      return drop(port_index, PLEXUS_C_bad_segmentation);
     return upcall(skb, port, tunnel_key, port_index);
   }
   count(PLEXUS_C_flow_hits);

@@ -13,6 +13,7 @@
 #include "parse.h"
 
 #define PLEXUS_CHECKSUM_PARTIAL 3
+#define PLEXUS_GSO_UFO (1 << 16)  // SKB_GSO_UDP: one datagram, to be cut into IP fragments
 
 // Of the kernel's structures only what is read here.
 struct sk_buff {
@@ -25,6 +26,11 @@ struct sk_buff {
     };
   };
   __u16 mac_header;  // from `head`; on the way in where the program's packet starts
+  unsigned int end;  // from `head`; there the skb_shared_info is
+  unsigned char* head;
+} __attribute__((preserve_access_index));
+struct skb_shared_info {
+  unsigned int gso_type;
 } __attribute__((preserve_access_index));
 
 // Where the checksum is in the transport header; 0: none that we know.
@@ -60,6 +66,21 @@ static __always_inline int is_checksum_harmless(struct __sk_buff* skb, struct pl
   const struct sk_buff* s = (const struct sk_buff*)skb;
   if (BPF_CORE_READ_BITFIELD_PROBED(s, ip_summed) != PLEXUS_CHECKSUM_PARTIAL) return 1;
   return is_checksum_place_right(skb, p);
+}
+
+// Of a packet that is to be cut: whether user space, which cuts UDP packets itself, would make of it what the kernel does, and
+// no more packets than the kernel makes of one.
+static __always_inline int may_be_cut(struct __sk_buff* skb, const struct plexus_parsed* p) {
+  const struct sk_buff* s = (const struct sk_buff*)skb;
+  unsigned char* head = 0;
+  unsigned int end = 0, type = 0;
+  if (p->key.ip_proto != PLEXUS_UDP || !p->l4_offset) return 1;
+  if (p->length - p->l4_offset - 8 > skb->gso_size * PLEXUS_MAX_UDP_SEGMENTS) return 0;
+  if (bpf_core_read(&head, sizeof head, &s->head) || bpf_core_read(&end, sizeof end, &s->end))
+    return 0;
+  const struct skb_shared_info* shared = (const struct skb_shared_info*)(head + end);
+  if (bpf_core_read(&type, sizeof type, &shared->gso_type)) return 0;
+  return !(type & PLEXUS_GSO_UFO);
 }
 
 #endif

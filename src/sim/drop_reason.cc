@@ -85,6 +85,7 @@ constexpr std::array<std::string_view, kDropReasonCount> kNames = {
     "vlan_of_sub_port",
     "storm_limit",
     "bad_checksum_offload",
+    "bad_segmentation",
 };
 static_assert(!kNames.back().empty(), "a name for each reason");
 

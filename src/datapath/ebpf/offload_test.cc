@@ -28,7 +28,7 @@ struct VirtioHeader {
   uint8_t flags = 0, gso_type = 0;
   uint16_t header_length = 0, gso_size = 0, checksum_start = 0, checksum_offset = 0;
 };
-constexpr uint8_t kTcp4 = 1;
+constexpr uint8_t kTcp4 = 1, kUfo = 3, kUdpSegments = 5;
 
 /// A host with a tap on port 16, a tap without any offload on port 17, and a flow from one to the other.
 class OffloadTest : public ::testing::Test {
@@ -260,6 +260,40 @@ TEST_F(OffloadTest, APacketThatIsManyCountsAsMany) {
   ASSERT_TRUE(write(tagged, frame));
   EXPECT_EQ(dp().port_stats(DpPort{16})->rx_packets - before,
             (Offload{114, true}.packets(frame.size())));
+}
+
+TEST_F(OffloadTest, WhatUserSpaceWouldHaveToCutIsBounded) {
+  const Frame large = with_partial_checksum(udp(false, 60000));
+  VirtioHeader header{1, kUfo, 42, 1400, 34, 6};
+  // One datagram, which is not several.
+  if (write(header, large)) {
+    EXPECT_EQ(drops("bad_segmentation"), 1u);
+    EXPECT_EQ(upcalls(), 0u);
+  }
+  // As the kernel is asked for it from 6.2 on; later ones refuse by themselves what are too many.
+  header.gso_type = kUdpSegments;
+  for (const uint16_t size : {uint16_t{1}, uint16_t{468}}) {
+    header.gso_size = size;
+    const uint64_t before = drops("bad_segmentation");
+    if (!write(header, large)) continue;
+    EXPECT_EQ(drops("bad_segmentation"), before + 1) << size;
+    EXPECT_EQ(upcalls(), 0u);
+  }
+  header.gso_size = 469;  // 128 of them
+  if (write(header, large)) {
+    EXPECT_EQ(upcalls(), 1u);
+  }
+  // TCP is cut by the kernel.
+  EXPECT_TRUE(write({1, kTcp4, 54, 100, 34, 16}, with_partial_checksum(tcp(false, 60000))));
+  EXPECT_EQ(upcalls(), 1u);
+  // What cannot come from the kernel.
+  const Actions actions{{{{}, LocalOutput{DpPort{17}}}}};
+  EXPECT_FALSE(dp().execute(large, {468, true}, actions).ok());
+  EXPECT_EQ(received(20).size(), 0u);
+  EXPECT_TRUE(dp().execute(large, {469, true}, actions).ok());
+  size_t delivered = 0;
+  while (!received(20).empty()) ++delivered;
+  EXPECT_EQ(delivered, 128u);
 }
 
 }  // namespace
