@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define PLEXUS_LAYOUT_VERSION 5
+#define PLEXUS_LAYOUT_VERSION 6
 
 // ---- limits ---------------------------------------------------------------------------------------------------
 #define PLEXUS_MAX_PORT_MASKS 32  // masks that one port may have, for each of the two key sizes
@@ -234,6 +234,9 @@ struct plexus_upcall {
 // many small ones do not take more of the agent's time than a few large ones.
 #define PLEXUS_UPCALL_COST(bytes) ((bytes) < 1024 ? 1024 : (bytes))
 
+// Into so many packets a UDP packet without a flow may have to be cut: UDP_MAX_SEGMENTS of the kernel.
+#define PLEXUS_MAX_UDP_SEGMENTS 128
+
 // The largest frame that is handed up: a 64 KiB GSO packet with its Ethernet header and tags.
 #define PLEXUS_MAX_FRAME 65568
 
@@ -283,7 +286,9 @@ struct plexus_injected {
   X(output_failed)        /* the kernel refused a copy: no memory, interface down */     \
   X(too_large_for_upcall) /* more than PLEXUS_MAX_FRAME bytes, and no flow */            \
   X(bad_injection)        /* injected by us, but without actions */                      \
-  X(storm_limit)          /* more of a port that go to many than its limit */
+  X(storm_limit)          /* more of a port that go to many than its limit */            \
+  X(bad_checksum_offload) /* its checksum would be written into what was looked at */    \
+  X(bad_segmentation)     /* UDP to be cut into too many, or into fragments; no flow */
 
 #define PLEXUS_EVENTS(X) \
   X(flow_hits)           \
@@ -312,7 +317,7 @@ struct plexus_parsed {
   __u16 l4_offset;
   __be16 icmp_id;  // of an echo: the word behind the checksum
   __u32 length;
-  __u32 reserved2;
+  __u32 covered;  // where the headers end that the key tells of
 };
 
 #endif

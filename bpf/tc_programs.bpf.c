@@ -19,6 +19,7 @@
 #include "lib/inject.h"
 #include "lib/kernel.h"
 #include "lib/mtu.h"
+#include "lib/offload.h"
 #include "lib/output.h"
 #include "lib/parse.h"
 #include "lib/rewrite.h"
@@ -34,6 +35,9 @@ static __always_inline int forward(struct __sk_buff* skb, __u32 port, __u32 port
   count_received(skb, port_index);
   parse(skb, &parsed);
   if (parsed.error) return drop(port_index, parsed.error);
+  // The other hosts' programs have looked at what comes by the tunnel.
+  if (port != PLEXUS_TUNNEL_PORT && !is_checksum_harmless(skb, &parsed))
+    return drop(port_index, PLEXUS_C_bad_checksum_offload);
   parsed.key.in_port = port;
   parsed.key.tunnel_key = tunnel_key;
   __u32 at = (__u32)classify(&parsed.key, port_index);  // no flow: no entry has that number
@@ -47,6 +51,8 @@ static __always_inline int forward(struct __sk_buff* skb, __u32 port, __u32 port
     answered = answer(skb, &parsed, at);
   if (!flow || answered == PLEXUS_UNANSWERED) {
     count(PLEXUS_C_flow_misses);
+    if (skb->gso_size && !may_be_cut(skb, &parsed))
+      return drop(port_index, PLEXUS_C_bad_segmentation);
     return upcall(skb, port, tunnel_key, port_index);
   }
   count(PLEXUS_C_flow_hits);

@@ -129,19 +129,20 @@ static __always_inline int decapsulate(struct __sk_buff* skb, __u32* tunnel_key)
   __u32 place = bpf_ntohs(half_at(h + 34)) & (PLEXUS_DETOURS - 1);
   __u64* detour = bpf_map_lookup_elem(&detours, &place);
   if (!detour) return PLEXUS_NOT_DECAPSULATED;
-  __u64 now = bpf_ktime_get_coarse_ns();
-  if (!is_plain(skb, h)) {
-    if (*detour != now) *detour = now;
-    return PLEXUS_NOT_DECAPSULATED;
-  }
-  if (now - *detour < PLEXUS_DETOUR) return PLEXUS_NOT_DECAPSULATED;
-
   struct plexus_peer peer = {};
   __be32 source = word_at(h + 26);
-  *tunnel_key = bpf_ntohl(word_at(h + 46)) >> 8;
   peer.address[10] = peer.address[11] = 0xff;
   __builtin_memcpy(peer.address + 12, &source, 4);
-  if (!bpf_map_lookup_elem(&peers, &peer)) return PLEXUS_C_unknown_tunnel_peer;
+  int known = bpf_map_lookup_elem(&peers, &peer) != 0;
+  __u64 now = bpf_ktime_get_coarse_ns();
+  if (!is_plain(skb, h)) {
+    // Strangers, whom from_tunnel drops, would push the flows of others onto the longer way.
+    if (known && *detour != now) *detour = now;
+    return PLEXUS_NOT_DECAPSULATED;
+  }
+  if (!known) return PLEXUS_C_unknown_tunnel_peer;
+  if (now - *detour < PLEXUS_DETOUR) return PLEXUS_NOT_DECAPSULATED;
+  *tunnel_key = bpf_ntohl(word_at(h + 46)) >> 8;
   return take_off(skb, h) ? PLEXUS_C_rewrite_failed : 0;
 }
 

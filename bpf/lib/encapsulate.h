@@ -136,7 +136,7 @@ static __always_inline int write_headers(struct __sk_buff* skb, const struct ple
   const __u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
                       BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_ENCAP_L2(14) |
                       BPF_F_ADJ_ROOM_FIXED_GSO;
-  __u32 inner_length = skb->len, segments = skb->gso_segs;
+  __u32 inner_length = skb->len, packets = packets_in(skb);
   if (bpf_skb_adjust_room(skb, sizeof(struct plexus_outer), BPF_ADJ_ROOM_MAC, flags))
     return PLEXUS_NOT_ENCAPSULATED;
   // The room is behind the Ethernet header, which moves behind the room.
@@ -150,7 +150,7 @@ static __always_inline int write_headers(struct __sk_buff* skb, const struct ple
   __u32 length = inner_length + PLEXUS_OUTER_IP_BYTES;
   __u8 tos = p->key.ip_tos & 3;
   __u16 id = hop->next_id;
-  hop->next_id = (__u16)(id + (segments ? segments : 1));
+  hop->next_id = (__u16)(id + packets);
   __builtin_memcpy(o->dst, hop->dst, 6);
   __builtin_memcpy(o->src, hop->src, 6);
   o->type = bpf_htons(PLEXUS_ETH_IPV4);

@@ -58,6 +58,7 @@ static __always_inline __u16 parse_transport(struct __sk_buff* skb, struct plexu
   else
     return 0;
   if (at + header > end) return PLEXUS_C_truncated_l4;
+  out->covered = at + header;
 
   __u8 h[8] __attribute__((aligned(8)));
   if (read_bytes(skb, at, h, sizeof h)) return PLEXUS_C_truncated_l4;
@@ -86,6 +87,7 @@ static __always_inline __u16 parse_arp(struct __sk_buff* skb, struct plexus_pars
   // Ethernet and IPv4 (RFC 826).
   if (get_be16(h) != 1 || get_be16(h + 2) != PLEXUS_ETH_IPV4 || h[4] != 6 || h[5] != 4)
     return PLEXUS_C_bad_arp;
+  out->covered = at + sizeof h;
   __builtin_memcpy(&out->key.tp_src, h + 6, 2);
   __builtin_memcpy(out->key.nw, h + 14, 4);
   __builtin_memcpy(out->key.nw + 4, h + 24, 4);
@@ -105,6 +107,7 @@ static __always_inline __u16 parse_ipv4(struct __sk_buff* skb, struct plexus_par
   key->ip_ttl = h[8];
   __builtin_memcpy(key->nw, h + 12, 8);
   out->length = at + total;
+  out->covered = at + header;
   __u16 fragment = get_be16(h + 6);
   if (fragment & 0x1fff) {
     key->ip_frag = PLEXUS_FRAG_LATER;
@@ -148,6 +151,7 @@ static __always_inline __u16 parse_ipv6(struct __sk_buff* skb, struct plexus_par
       if (field & 0xfff8) {
         key->ip_frag = PLEXUS_FRAG_LATER;
         key->ip_proto = e[0];
+        out->covered = here + 8;
         return 0;
       }
       if (field & 1) key->ip_frag = PLEXUS_FRAG_FIRST;
@@ -159,6 +163,7 @@ static __always_inline __u16 parse_ipv6(struct __sk_buff* skb, struct plexus_par
     here += size;
   }
   key->ip_proto = next;
+  out->covered = here;
   return parse_transport(skb, out, here, end, 1);
 }
 
@@ -195,6 +200,7 @@ __attribute__((noinline)) int parse(struct __sk_buff* skb, struct plexus_parsed*
     at += 4;
     ++tags;
   }
+  out->covered = at;
   key->eth_type = bpf_htons(type < 0x0600 ? 0x05ff : type);
   if (type == PLEXUS_ETH_ARP) {
     out->l3_offset = (__u16)at;

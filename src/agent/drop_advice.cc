@@ -110,6 +110,10 @@ std::string_view drop_advice(sim::DropReason reason) {
       return "take the tag off, or plug the sender into the sub-port's bridge";
     case R::storm_limit:
       return "send less to many at once, or raise storm_limit of the port or its bridge";
+    case R::bad_checksum_offload:
+      return "send it with a complete checksum, or leave that of its own header to be completed";
+    case R::bad_segmentation:
+      return "send UDP datagrams one by one, or at most 128 in one";
     case R::spoofed_source:
       return "add an allowed address pair to the port, or switch its port_security off";
     case R::filter_unreadable:

@@ -84,6 +84,8 @@ constexpr std::array<std::string_view, kDropReasonCount> kNames = {
     "fragment_refused",
     "vlan_of_sub_port",
     "storm_limit",
+    "bad_checksum_offload",
+    "bad_segmentation",
 };
 static_assert(!kNames.back().empty(), "a name for each reason");
 

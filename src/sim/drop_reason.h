@@ -100,9 +100,12 @@ enum class DropReason : uint8_t {
   // Sub-ports.
   vlan_of_sub_port,
   storm_limit,
+  // Offloads, told by datapaths.
+  bad_checksum_offload,
+  bad_segmentation,
 };
 /// One more than the last.
-inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::storm_limit) + 1;
+inline constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::bad_segmentation) + 1;
 
 /// "port_unbound": the enumerator's own name.
 [[nodiscard]] std::string_view to_string(DropReason reason);

@@ -216,6 +216,18 @@ TEST_F(DecapsulationTest, NothingOvertakesWhatGoesTheLongWay) {
   expect_own_way(own, in_tunnel(small, 50001), small);
 }
 
+TEST_F(DecapsulationTest, StrangersPushNoFlowOntoTheLongerWay) {
+  Host own("own", true);
+  const Frame small = tcp(false, 10);
+  Frame strange = in_tunnel(tcp(false, 1400), 50001);
+  strange[29] = 99;  // 192.0.2.99
+  strange = with_ip_checksum(strange);
+  expect_own_way(own, in_tunnel(small, 50001), small);
+  own.fabric_sends(strange);
+  expect_own_way(own, in_tunnel(small, 50001), small);
+  EXPECT_EQ(own.dp().counters().drops["unknown_tunnel_peer"], 1u);
+}
+
 TEST_F(DecapsulationTest, TheHostsOwnTrafficIsLeftAlone) {
   Host own("own", true);
   const InNamespace here(own.net());

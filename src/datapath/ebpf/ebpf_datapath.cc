@@ -4,10 +4,13 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <net/if.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -31,6 +34,9 @@ constexpr const char* kCounterNames[] = {
 #undef PLEXUS_X
 };
 static_assert(std::size(kCounterNames) == PLEXUS_COUNTERS);
+
+/// Where the locks of network namespaces are: ours alone, whatever the run directory.
+constexpr const char* kNamespaceLocks = "/run/plexus-datapath";
 
 std::string name_in(const plexus_port& port) {
   return {port.name, strnlen(port.name, sizeof port.name)};
@@ -64,6 +70,47 @@ bool switch_ipv6(const std::string& interface, bool on) {
   return file.good();
 }
 
+/// A file that only root can open, named after the network namespace. It stays when the lock is given back: somebody else may wait
+/// at it, and there are not more of them than there were namespaces at one time.
+Result<UniqueFd> lock_network_namespace() {
+  constexpr const char* kNamespace = "/proc/thread-self/ns/net";
+  struct stat info {};
+  if (::stat(kNamespace, &info) != 0) return errno_error(kNamespace, errno);
+  const dev_t device = info.st_dev;
+  const ino_t inode = info.st_ino;
+  const std::string directory = kNamespaceLocks;
+  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+    return errno_error("creating " + directory, errno);
+  // Whoever may write there could keep us from starting.
+  if (::lstat(directory.c_str(), &info) != 0) return errno_error(directory, errno);
+  if (!S_ISDIR(info.st_mode) || info.st_uid != ::geteuid() || (info.st_mode & 077) != 0)
+    return Error{ErrorCode::denied,
+                 fmt::format("{} is no directory of this user's alone (mode 0700)", directory)};
+  const std::string path = fmt::format("{}/net-{}-{}.lock", directory, device, inode);
+  UniqueFd file(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file.valid()) return errno_error("opening " + path, errno);
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0)
+    return Error{ErrorCode::in_use, "another agent has its datapath in this network namespace"};
+  return file;
+}
+
+/// Versions that lock no file bind an abstract socket, and do not start where it is taken. No more than that: such names have no
+/// permissions, so any process of the namespace may take it.
+UniqueFd bind_earlier_lock() {
+  UniqueFd out(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  constexpr std::string_view kName = "plexus-datapath";
+  std::copy(kName.begin(), kName.end(), name.sun_path + 1);
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + kName.size());
+  if (!out.valid() || ::bind(out.get(), reinterpret_cast<const sockaddr*>(&name), length) != 0)
+    log_warn("datapath",
+             "a process has bound the abstract socket {}: an agent of an earlier version, which "
+             "must not run beside this one, or somebody who has no business with it",
+             kName);
+  return out;
+}
+
 }  // namespace
 
 // ---- opening ----------------------------------------------------------------------------------
@@ -95,16 +142,10 @@ Result<EbpfDatapath::Locks> EbpfDatapath::lock(const std::string& run_dir) {
   if (!locks.run_dir.valid()) return errno_error("opening " + path, errno);
   if (::flock(locks.run_dir.get(), LOCK_EX | LOCK_NB) != 0)
     return Error{ErrorCode::in_use, "another agent uses " + run_dir};
-  // Abstract socket names belong to a network namespace and vanish with their owner.
-  locks.network_namespace = UniqueFd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!locks.network_namespace.valid()) return errno_error("opening a socket", errno);
-  sockaddr_un name{};
-  name.sun_family = AF_UNIX;
-  constexpr std::string_view kName = "plexus-datapath";
-  std::copy(kName.begin(), kName.end(), name.sun_path + 1);
-  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + kName.size());
-  if (::bind(locks.network_namespace.get(), reinterpret_cast<const sockaddr*>(&name), length) != 0)
-    return Error{ErrorCode::in_use, "another agent has its datapath in this network namespace"};
+  auto network_namespace = lock_network_namespace();
+  if (!network_namespace) return network_namespace.error();
+  locks.network_namespace = std::move(*network_namespace);
+  locks.socket = bind_earlier_lock();
   return locks;
 }
 

@@ -68,7 +68,7 @@ class EbpfDatapath final : public Datapath {
  private:
   /// Keep others away as long as we live.
   struct Locks {
-    UniqueFd run_dir, network_namespace;
+    UniqueFd run_dir, network_namespace, socket;
   };
   static Result<Locks> lock(const std::string& run_dir);
 

@@ -6,6 +6,9 @@
 #include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -147,6 +150,33 @@ TEST_F(EbpfDatapathTest, OneAtATime) {
   EXPECT_EQ(EbpfDatapath::open(options_in("two")).error().code, ErrorCode::in_use);
   datapath_.reset();
   open();
+}
+
+/// As versions that lock no file keep others out; any process may bind the name.
+UniqueFd earlier_lock() {
+  UniqueFd out(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  const std::string_view text = "plexus-datapath";
+  std::copy(text.begin(), text.end(), name.sun_path + 1);
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
+  if (::bind(out.get(), reinterpret_cast<const sockaddr*>(&name), length) != 0) return {};
+  return out;
+}
+
+TEST_F(EbpfDatapathTest, AnybodysSocketKeepsNoAgentFromStarting) {
+  UniqueFd theirs = earlier_lock();
+  ASSERT_TRUE(theirs.valid());
+  open();
+  EXPECT_EQ(EbpfDatapath::open(options_in("two")).error().code, ErrorCode::in_use)
+      << "another agent does";
+  datapath_.reset();
+  theirs.reset();
+  open();
+  EXPECT_FALSE(earlier_lock().valid()) << "an agent of an earlier version does not start beside it";
+  struct stat info {};
+  ASSERT_EQ(::stat("/run/plexus-datapath", &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0700u);
 }
 
 TEST_F(EbpfDatapathTest, TwoHostsOnOneMachine) {
@@ -398,6 +428,13 @@ TEST_F(EbpfDatapathTest, AnotherLayoutIsTakenOver) {
   check(1, "more flows");
   passes("more flows");
 
+  // The version before, with fewer counters.
+  datapath_.reset();
+  (void)rename_pins(options_, "v5-f512-p16");
+  open();
+  check(2, "version 5");
+  passes("version 5");
+
   // An earlier version. Its programs forward until ours take over.
   datapath_.reset();
   const fs::path pins = rename_pins(options_, "v1-f512-p16");
@@ -405,7 +442,7 @@ TEST_F(EbpfDatapathTest, AnotherLayoutIsTakenOver) {
   make_tunnel_version_1(pins);
   passes("without an agent");
   open();
-  check(3, "version 1");
+  check(4, "version 1");
   passes("version 1");
 }
 

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tunnel's headers as the programs write them (bpf/lib/encapsulate.h), beside those of the vxlan device, and what happens when
 // the way to a peer changes. Needs root.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -275,6 +279,57 @@ TEST_F(EncapsulationTest, LargeTcpPacketsStayWhole) {
     ASSERT_EQ(out.size(), frame.size() + kOuterBytes);
     EXPECT_TRUE(std::equal(frame.begin() + 60, frame.end(), out.begin() + kOuterBytes + 60));
   }
+}
+
+TEST_F(EncapsulationTest, ALargePacketOfATapTakesAsManyNumbersAsItWillBePackets) {
+  if (::access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "taps need /dev/net/tun";
+  open(true);
+  const UniqueFd tap(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+  ifreq request{};
+  std::strcpy(request.ifr_name, "tap");
+  request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+  ASSERT_EQ(::ioctl(tap.get(), TUNSETIFF, &request), 0);
+  ip("link set tap up");
+  ASSERT_TRUE(datapath_->add_port({DpPort{17}, "tap"}).ok());
+  FlowKey key, mask;
+  key.in_port = 17;
+  mask.in_port = UINT32_MAX;
+  ASSERT_TRUE(
+      datapath_
+          ->put_flow({{key, mask}, {{{{}, TunnelOutput{*IpAddr::parse("192.0.2.2"), kKey}}}}, 0})
+          .ok());
+  const auto segment = [](size_t bytes) {
+    return with_partial_checksum(tcp_packet(spec(false), 1, 2, 0x10, 0, Frame(bytes, 0x33)));
+  };
+  const Frame small = segment(10), large = segment(20000);
+  const auto write = [&](const Frame& frame, uint16_t gso_size) {
+    // struct virtio_net_hdr: flags and type, then 16 bits each.
+    const uint16_t header[] = {static_cast<uint16_t>(gso_size > 0 ? 0x0101 : 0x0001), 54, gso_size,
+                               34, 16};
+    Frame whole(sizeof header);
+    std::memcpy(whole.data(), header, sizeof header);
+    whole.insert(whole.end(), frame.begin(), frame.end());
+    ASSERT_GT(::write(tap.get(), whole.data(), whole.size()), 0);
+  };
+  bool seen = false;
+  for (int i = 0; i < 50 && !seen; ++i) {
+    write(small, 0);  // asks for the way
+    const uint64_t before = by_device();
+    write(small, 0);
+    write(large, 1000);
+    write(small, 0);
+    seen = by_device() == before;
+    std::vector<uint16_t> ids;
+    while (ids.size() < 3) {
+      const Frame got = next(*fabric_);
+      ASSERT_FALSE(got.empty());
+      if (got.size() == small.size() + kOuterBytes) ids.push_back(be16_at(got, 18));
+    }
+    if (seen) {
+      EXPECT_EQ(static_cast<uint16_t>(ids[2] - ids[1]), 1 + Offload{1000}.packets(large.size()));
+    }
+  }
+  EXPECT_TRUE(seen) << "always through the device";
 }
 
 TEST_F(EncapsulationTest, WhatDoesNotFitTheUnderlayGoesThroughTheDevice) {

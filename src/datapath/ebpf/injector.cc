@@ -108,7 +108,8 @@ Result<void> Injector::send(std::span<const uint8_t> frame, const Offload& offlo
   if (offload.gso_size == 0 || parsed.key.ip_proto != ip_proto::kUdp)
     return send_one(frame, offload, parsed);
   const auto datagrams = cut_udp(frame, parsed, offload.gso_size);
-  if (datagrams.empty()) return Error{ErrorCode::invalid, "no UDP packet that could be cut"};
+  if (datagrams.empty())
+    return Error{ErrorCode::invalid, "no UDP packet that could be cut into so few as may be"};
   for (const auto& datagram : datagrams)
     if (auto sent = send_one(datagram, {}, parse_packet(datagram)); !sent) return sent;
   return {};
@@ -230,6 +231,8 @@ std::vector<std::vector<uint8_t>> cut_udp(std::span<const uint8_t> frame,
     return {};
   const size_t headers = parsed.l4_offset + size_t{8};
   const auto data = frame.first(parsed.length).subspan(headers);
+  // Each is a system call, and whoever has sent it has chosen how many.
+  if (data.size() > payload * PLEXUS_MAX_UDP_SEGMENTS) return {};
   std::vector<std::vector<uint8_t>> out;
   for (size_t at = 0, n = 0; at < data.size(); at += payload, ++n) {
     const auto part = data.subspan(at, std::min(payload, data.size() - at));

@@ -81,7 +81,8 @@ class Injector {
 };
 
 /// Cuts a large UDP packet into datagrams of `payload` bytes with complete checksums, as hardware would (the kernel takes such
-/// packets from a packet socket only from 6.2 on). Empty when it is no whole UDP packet.
+/// packets from a packet socket only from 6.2 on). Empty when it is no whole UDP packet,
+/// or would become more than PLEXUS_MAX_UDP_SEGMENTS.
 [[nodiscard]] std::vector<std::vector<uint8_t>> cut_udp(std::span<const uint8_t> frame,
                                                         const ParsedPacket& parsed, size_t payload);
 
