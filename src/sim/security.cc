@@ -12,6 +12,8 @@ namespace {
 const IpAddr kNoAddress4 = IpAddr::v4(0), kNoAddress6 = IpAddr::v6({}),
              kLimitedBroadcast = IpAddr::v4(0xffffffff);
 constexpr uint16_t kDhcpClient = 68, kDhcpServer = 67;
+constexpr uint16_t kLengthField = 0x05ff;  // see FlowKey::eth_type
+constexpr std::string_view kUnreadTag = "it has more VLAN tags than are read";
 constexpr uint16_t kMldFirst = 130, kMldLast = 132, kMldV2Report = 143;
 
 bool is_listener_message(uint16_t type) {
@@ -106,7 +108,13 @@ bool Simulation::source_is_own(Journey& j, const model::Port& port) {
     cacheable_ = false;
   };
 
-  if (!reader.has_addresses()) return true;
+  if (!reader.has_addresses()) {
+    if (j.has_unread_tag()) return refuse(kUnreadTag);
+    // SNAP in it carries ARP and IP as well (RFC 1042).
+    if (j.key.eth_type.host() == kLengthField && !for_next_bridge(j))
+      return refuse("an IEEE 802.3 frame, whose LLC header is not read");
+    return true;
+  }
   if (j.key.is_arp()) {
     if (!j.src_is(kNoAddress4) && !source_owned()) return refuse_source();
     look_into_message();
@@ -198,9 +206,20 @@ bool Simulation::answers_allowed(Journey& j, const model::Port& port, bool ingre
   return true;
 }
 
+bool Simulation::tags_are_read(Journey& j, const model::Port& out) {
+  if (!j.has_unread_tag()) return true;
+  drop_at(j, DropReason::spoofed_source, DeviceKind::port, out, "port security: {}", kUnreadTag);
+  return false;
+}
+
 bool Simulation::security_allows(Journey& j, const model::Port& port, bool ingress) {
   RuleReader reader(j, snapshot_, dependencies_, kNoPorts);
-  if (!reader.is_ip()) return true;
+  if (!reader.is_ip()) {
+    if (!j.has_unread_tag()) return true;
+    drop_at(j, DropReason::filtered_by_security_group, DeviceKind::port, port,
+            "security groups: {}", kUnreadTag);
+    return false;
+  }
   if (j.key.is_ipv6() && reader.has_icmp() && needed_on_link(j.tp_src())) {
     note_at(j, DeviceKind::port, port, "security groups: neighbour discovery and the like pass");
     return true;
