@@ -279,6 +279,11 @@ bool Journey::ttl_allows_forwarding() {
   return ttl > needed;
 }
 
+bool Journey::ttl_is(unsigned ttl) {
+  if (mask != nullptr) mask->ip_ttl = 0xff;
+  return ttl_now() == ttl;
+}
+
 unsigned Journey::ttl_now() const {
   return key.ip_ttl > rewrite.ttl_decrement ? key.ip_ttl - rewrite.ttl_decrement : 0u;
 }

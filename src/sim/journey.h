@@ -150,6 +150,8 @@ struct Journey {
   void note_src_bits(unsigned bits);
   /// The TTL or hop limit as it is now is above 1, so that a router may send the packet on.
   [[nodiscard]] bool ttl_allows_forwarding();
+  /// It is this now.
+  [[nodiscard]] bool ttl_is(unsigned ttl);
 
   /// The TTL now, for people: notes no read.
   [[nodiscard]] unsigned ttl_now() const;

@@ -11,6 +11,7 @@ namespace {
 
 const IpAddr kNoAddress4 = IpAddr::v4(0), kNoAddress6 = IpAddr::v6({}),
              kLimitedBroadcast = IpAddr::v4(0xffffffff);
+const IpPrefix kLinkLocal6{IpAddr::v6({0xfe, 0x80}), 10};
 constexpr uint16_t kDhcpClient = 68, kDhcpServer = 67;
 constexpr uint16_t kLengthField = 0x05ff;  // see FlowKey::eth_type
 constexpr std::string_view kUnreadTag = "it has more VLAN tags than are read";
@@ -20,10 +21,14 @@ bool is_listener_message(uint16_t type) {
   return (type >= kMldFirst && type <= kMldLast) || type == kMldV2Report;
 }
 
-/// What IPv6 on a link cannot do without (RFC 4890 4.4.1): neighbours, routers, group membership.
-bool needed_on_link(uint16_t type) {
-  return (type >= icmpv6_type::kRouterSolicit && type <= icmpv6_type::kNeighbourAdvert) ||
-         is_listener_message(type);
+/// What IPv6 on a link cannot do without (RFC 4890 4.4.1): neighbours, routers, group membership. As whoever gets it asks for it,
+/// which shows that no router has sent it on (RFC 4861 6.1, 7.1; RFC 2710 3; RFC 3810 5).
+bool needed_on_link(Journey& j) {
+  const uint16_t type = j.tp_src();
+  if (type >= icmpv6_type::kRouterSolicit && type <= icmpv6_type::kNeighbourAdvert)
+    return j.ttl_is(255);
+  return is_listener_message(type) && j.ttl_is(1) &&
+         (j.src_in(kLinkLocal6) || j.src_is(kNoAddress6));
 }
 
 /// What a machine says before it has an address.
@@ -220,7 +225,7 @@ bool Simulation::security_allows(Journey& j, const model::Port& port, bool ingre
             "security groups: {}", kUnreadTag);
     return false;
   }
-  if (j.key.is_ipv6() && reader.has_icmp() && needed_on_link(j.tp_src())) {
+  if (j.key.is_ipv6() && reader.has_icmp() && needed_on_link(j)) {
     note_at(j, DeviceKind::port, port, "security groups: neighbour discovery and the like pass");
     return true;
   }
