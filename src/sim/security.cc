@@ -12,6 +12,7 @@ namespace {
 const IpAddr kNoAddress4 = IpAddr::v4(0), kNoAddress6 = IpAddr::v6({}),
              kLimitedBroadcast = IpAddr::v4(0xffffffff);
 const IpPrefix kLinkLocal6{IpAddr::v6({0xfe, 0x80}), 10};
+constexpr uint16_t kArpRequest = 1;
 constexpr uint16_t kDhcpClient = 68, kDhcpServer = 67;
 constexpr uint16_t kLengthField = 0x05ff;  // see FlowKey::eth_type
 constexpr std::string_view kUnreadTag = "it has more VLAN tags than are read";
@@ -86,7 +87,7 @@ bool Simulation::source_is_own(Journey& j, const model::Port& port) {
                                     : j.key.src_mac().str() + " is not the machine's MAC");
 
   RuleReader reader(j, snapshot_, dependencies_, kNoPorts);
-  // An address that the message tells of; the packet is in no class then.
+  // An address that the message tells of; the packet is in no class then, or the class has all of it.
   const auto owns = [&](const IpAddr& address) {
     if (address.is_v6() && address == link_local_of(j.key.src_mac())) return true;
     return (own_mac && std::find(port.addresses.begin(), port.addresses.end(), address) !=
@@ -121,7 +122,17 @@ bool Simulation::source_is_own(Journey& j, const model::Port& port) {
     return true;
   }
   if (j.key.is_arp()) {
-    if (!j.src_is(kNoAddress4) && !source_owned()) return refuse_source();
+    if (j.src_is(kNoAddress4)) {
+      // A probe (RFC 5227): whoever has the address, or wants it, gives way to it.
+      if (j.tp_src() != kArpRequest || !owns(j.dst_ip()))
+        return refuse(trace_ == nullptr
+                          ? std::string()
+                          : fmt::format("from 0.0.0.0, and no request for an address of the "
+                                        "machine: {}",
+                                        j.key.dst_ip()));
+    } else if (!source_owned()) {
+      return refuse_source();
+    }
     look_into_message();
     const auto arp = ArpView::of(*j.parsed, j.bytes);
     if (!arp || arp->sender_mac() != j.key.src_mac())
