@@ -227,6 +227,9 @@ class Simulation {
   // router.cc
   void router(Journey& j, const model::Router& router, const model::Port& in);
   void route(Journey& j, const model::Router& router, const model::Port& in);
+  /// The inside network of the router that the source lies in; null: none, or one outside is as narrow.
+  [[nodiscard]] const model::RouterAddress* inside_network_of_source(Journey& j,
+                                                                     const model::Router& router);
   [[nodiscard]] bool source_allowed(Journey& j, const model::Router& router, const model::Port& in);
   [[nodiscard]] bool destination_routable(Journey& j, const model::Router& router);
   [[nodiscard]] bool is_own_address(Journey& j, const model::Router& router, const model::Port& in);
