@@ -13,6 +13,10 @@ constexpr unsigned kReservedGroupBits = 44;
 
 }  // namespace
 
+bool Simulation::for_next_bridge(Journey& j) {
+  return j.eth_dst_starts(kReservedGroup, kReservedGroupBits);
+}
+
 bool Simulation::bridge_works(Journey& j, const model::Bridge& bridge) {
   if (bridge.unreadable) {
     drop_at(j, DropReason::newer_schema, DeviceKind::bridge, bridge,
@@ -46,7 +50,7 @@ void Simulation::bridge(Journey& j, const model::Bridge& bridge, const model::Po
     seen.push_back(bridge.id);
   }
   if (j.eth_dst_is_group()) {
-    if (j.eth_dst_starts(kReservedGroup, kReservedGroupBits) && !carries_reserved(j, bridge)) {
+    if (for_next_bridge(j) && !carries_reserved(j, bridge)) {
       return drop_at(j, DropReason::reserved_multicast, DeviceKind::bridge, bridge,
                      "{} is for the next bridge only", j.key.dst_mac());
     }

@@ -129,8 +129,9 @@ bool Simulation::pass_out_of_port(Journey& j, const model::Port& out) {
   if (j.passing == Passing::decided) return true;
   const PortsAsked ports = ports_out(j, out);
   if (out.out_chain && !pass_chain(j, *out.out_chain, ports, "out of the port")) return false;
-  return out.security_groups.empty() || j.refusal ||
-         !std::holds_alternative<BridgeId>(out.device) || security_allows(j, out, true);
+  if (j.refusal || !std::holds_alternative<BridgeId>(out.device)) return true;
+  if (out.security_groups.empty()) return !out.port_security || tags_are_read(j, out);
+  return security_allows(j, out, true);
 }
 
 bool Simulation::pass_chain(Journey& j, ChainId id, const PortsAsked& ports,

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/journey.h"
 
+#include <algorithm>
 #include <bit>
+#include <iterator>
 
 #include "packet/bytes.h"
 #include "packet/headers.h"
@@ -12,6 +14,8 @@ namespace {
 
 constexpr uint16_t kVlanPresent = 0x1000, kVlanId = 0x0fff;
 constexpr size_t kBehindFirstTag = 16;  ///< the ethertype there
+/// What says that a VLAN tag follows; the last is that of double tags before IEEE 802.1ad.
+constexpr uint16_t kTags[] = {eth_type::kVlan, eth_type::kQinq, 0x9100};
 
 template <size_t N>
 void set_bits(uint8_t* mask, unsigned count) {
@@ -194,6 +198,19 @@ std::optional<uint16_t> Journey::vlan() {
   return static_cast<uint16_t>(key.vlan_tci.host() & kVlanId);
 }
 
+std::optional<uint16_t> Journey::second_vlan() const {
+  if (rewrite.pop_vlan || (key.vlan_tci.host() & kVlanPresent) == 0) return std::nullopt;
+  const uint16_t type = be16_at(bytes, kBehindFirstTag);
+  if (type != eth_type::kVlan && type != eth_type::kQinq) return std::nullopt;
+  return static_cast<uint16_t>(be16_at(bytes, kBehindFirstTag + 2) & kVlanId);
+}
+
+bool Journey::has_unread_tag() {
+  const FieldBits type = bits_of(BitField::eth_type);
+  return std::any_of(std::begin(kTags), std::end(kTags),
+                     [&](uint16_t tag) { return type.starts_with(Be16(tag).bytes.data(), 16); });
+}
+
 uint8_t Journey::ip_proto() {
   if (mask != nullptr) mask->ip_proto = 0xff;
   // Behind which the first one has its protocol (RFC 8200 4.5).
@@ -260,6 +277,11 @@ bool Journey::ttl_allows_forwarding() {
     mask->ip_ttl = static_cast<uint8_t>(mask->ip_ttl | (highest > needed ? highest : 0xff));
   }
   return ttl > needed;
+}
+
+bool Journey::ttl_is(unsigned ttl) {
+  if (mask != nullptr) mask->ip_ttl = 0xff;
+  return ttl_now() == ttl;
 }
 
 unsigned Journey::ttl_now() const {

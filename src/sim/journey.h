@@ -115,6 +115,11 @@ struct Journey {
   [[nodiscard]] bool has_vlan_tag();
   /// The VLAN id of the outermost tag; nothing: it has none.
   [[nodiscard]] std::optional<uint16_t> vlan();
+  /// The VLAN id of the tag behind the outermost one of the frame as it came, which no class knows of. Nothing: there is none, or
+  /// the outermost has been taken off.
+  [[nodiscard]] std::optional<uint16_t> second_vlan() const;
+  /// What comes behind the tags that are read is one more tag: nobody has looked behind it.
+  [[nodiscard]] bool has_unread_tag();
   /// Source / destination address is the one given, lies in the network given. The other family: false.
   [[nodiscard]] bool src_is(const IpAddr& a) { return src_in({a, static_cast<uint8_t>(a.bits())}); }
   [[nodiscard]] bool dst_is(const IpAddr& a) { return dst_in({a, static_cast<uint8_t>(a.bits())}); }
@@ -145,6 +150,8 @@ struct Journey {
   void note_src_bits(unsigned bits);
   /// The TTL or hop limit as it is now is above 1, so that a router may send the packet on.
   [[nodiscard]] bool ttl_allows_forwarding();
+  /// It is this now.
+  [[nodiscard]] bool ttl_is(unsigned ttl);
 
   /// The TTL now, for people: notes no read.
   [[nodiscard]] unsigned ttl_now() const;

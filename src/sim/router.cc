@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The virtual router: which packets it takes, and where they go (RFC 1812, RFC 8200).
+#include <algorithm>
+
 #include "sim/simulation.h"
 
 namespace plexus::sim {
@@ -82,6 +84,25 @@ model::RouteLookup Simulation::lookup(Journey& j, const model::Router& router) {
   return found;
 }
 
+const model::RouterAddress* Simulation::inside_network_of_source(Journey& j,
+                                                                 const model::Router& router) {
+  const model::RouterAddress* inside = nullptr;
+  unsigned outside_length = 0;
+  for (const model::RouterAddress& own : snapshot_.router_addresses(router.id)) {
+    // Every link has that network.
+    if (kLinkLocal6.contains(own.network.addr) || !j.src_in(own.network)) continue;
+    depend(port_tag(own.port));
+    const model::Port* port = snapshot_.port(own.port);
+    if (port == nullptr) continue;
+    const unsigned length = own.network.length + 1u;
+    if (port->outside)
+      outside_length = std::max(outside_length, length);
+    else if (inside == nullptr || inside->network.length < own.network.length)
+      inside = &own;
+  }
+  return inside != nullptr && inside->network.length + 1u > outside_length ? inside : nullptr;
+}
+
 bool Simulation::source_allowed(Journey& j, const model::Router& router, const model::Port& in) {
   const auto refuse = [&](std::string_view why) {
     drop_at(j, DropReason::bad_source_address, DeviceKind::router, router, "source {} {}",
@@ -98,7 +119,15 @@ bool Simulation::source_allowed(Journey& j, const model::Router& router, const m
   }
   for (const model::RouterAddress& own : snapshot_.router_addresses(router.id))
     if (j.src_is(own.network.addr)) return refuse("is the router's own");
-  return true;
+  if (!in.outside) return true;
+  // As it came: what answers for an inside address may be outside.
+  Journey came = j.stage->came != nullptr ? *j.stage->came : j;
+  const model::RouterAddress* inside = inside_network_of_source(came, router);
+  if (inside == nullptr) return true;
+  drop_at(j, DropReason::bad_source_address, DeviceKind::router, router,
+          "source {} is of the network of its port {}, and comes by the outside port {}",
+          came.key.src_ip(), port_name(inside->port), in.name);
+  return false;
 }
 
 bool Simulation::is_own_address(Journey& j, const model::Router& router, const model::Port& in) {
@@ -166,7 +195,8 @@ void Simulation::translate_and_route(Journey& j, const model::Router& router,
 void Simulation::route_on(Journey& j, const model::Router& router, const model::Port& in) {
   // The lookup comes first: the bits it reads often tell the router's own addresses apart as well.
   const model::RouteLookup found = lookup(j, router);
-  depend(router_addresses_tag(router.id), j.rewrite.ip_src || j.rewrite.ip_dst);
+  // Whoever comes from outside is asked about the networks, which the regions of changed addresses do not tell.
+  depend(router_addresses_tag(router.id), in.outside || j.rewrite.ip_src || j.rewrite.ip_dst);
   if (!j.stage->error_translated && !source_allowed(j, router, in)) return;
   if (is_own_address(j, router, in)) return to_router(j, router, in);
   if (!destination_routable(j, router)) return;

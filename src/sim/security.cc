@@ -11,17 +11,25 @@ namespace {
 
 const IpAddr kNoAddress4 = IpAddr::v4(0), kNoAddress6 = IpAddr::v6({}),
              kLimitedBroadcast = IpAddr::v4(0xffffffff);
+const IpPrefix kLinkLocal6{IpAddr::v6({0xfe, 0x80}), 10};
+constexpr uint16_t kArpRequest = 1;
 constexpr uint16_t kDhcpClient = 68, kDhcpServer = 67;
+constexpr uint16_t kLengthField = 0x05ff;  // see FlowKey::eth_type
+constexpr std::string_view kUnreadTag = "it has more VLAN tags than are read";
 constexpr uint16_t kMldFirst = 130, kMldLast = 132, kMldV2Report = 143;
 
 bool is_listener_message(uint16_t type) {
   return (type >= kMldFirst && type <= kMldLast) || type == kMldV2Report;
 }
 
-/// What IPv6 on a link cannot do without (RFC 4890 4.4.1): neighbours, routers, group membership.
-bool needed_on_link(uint16_t type) {
-  return (type >= icmpv6_type::kRouterSolicit && type <= icmpv6_type::kNeighbourAdvert) ||
-         is_listener_message(type);
+/// What IPv6 on a link cannot do without (RFC 4890 4.4.1): neighbours, routers, group membership. As whoever gets it asks for it,
+/// which shows that no router has sent it on (RFC 4861 6.1, 7.1; RFC 2710 3; RFC 3810 5).
+bool needed_on_link(Journey& j) {
+  const uint16_t type = j.tp_src();
+  if (type >= icmpv6_type::kRouterSolicit && type <= icmpv6_type::kNeighbourAdvert)
+    return j.ttl_is(255);
+  return is_listener_message(type) && j.ttl_is(1) &&
+         (j.src_in(kLinkLocal6) || j.src_is(kNoAddress6));
 }
 
 /// What a machine says before it has an address.
@@ -79,7 +87,7 @@ bool Simulation::source_is_own(Journey& j, const model::Port& port) {
                                     : j.key.src_mac().str() + " is not the machine's MAC");
 
   RuleReader reader(j, snapshot_, dependencies_, kNoPorts);
-  // An address that the message tells of; the packet is in no class then.
+  // An address that the message tells of; the packet is in no class then, or the class has all of it.
   const auto owns = [&](const IpAddr& address) {
     if (address.is_v6() && address == link_local_of(j.key.src_mac())) return true;
     return (own_mac && std::find(port.addresses.begin(), port.addresses.end(), address) !=
@@ -106,9 +114,25 @@ bool Simulation::source_is_own(Journey& j, const model::Port& port) {
     cacheable_ = false;
   };
 
-  if (!reader.has_addresses()) return true;
+  if (!reader.has_addresses()) {
+    if (j.has_unread_tag()) return refuse(kUnreadTag);
+    // SNAP in it carries ARP and IP as well (RFC 1042).
+    if (j.key.eth_type.host() == kLengthField && !for_next_bridge(j))
+      return refuse("an IEEE 802.3 frame, whose LLC header is not read");
+    return true;
+  }
   if (j.key.is_arp()) {
-    if (!j.src_is(kNoAddress4) && !source_owned()) return refuse_source();
+    if (j.src_is(kNoAddress4)) {
+      // A probe (RFC 5227): whoever has the address, or wants it, gives way to it.
+      if (j.tp_src() != kArpRequest || !owns(j.dst_ip()))
+        return refuse(trace_ == nullptr
+                          ? std::string()
+                          : fmt::format("from 0.0.0.0, and no request for an address of the "
+                                        "machine: {}",
+                                        j.key.dst_ip()));
+    } else if (!source_owned()) {
+      return refuse_source();
+    }
     look_into_message();
     const auto arp = ArpView::of(*j.parsed, j.bytes);
     if (!arp || arp->sender_mac() != j.key.src_mac())
@@ -198,10 +222,21 @@ bool Simulation::answers_allowed(Journey& j, const model::Port& port, bool ingre
   return true;
 }
 
+bool Simulation::tags_are_read(Journey& j, const model::Port& out) {
+  if (!j.has_unread_tag()) return true;
+  drop_at(j, DropReason::spoofed_source, DeviceKind::port, out, "port security: {}", kUnreadTag);
+  return false;
+}
+
 bool Simulation::security_allows(Journey& j, const model::Port& port, bool ingress) {
   RuleReader reader(j, snapshot_, dependencies_, kNoPorts);
-  if (!reader.is_ip()) return true;
-  if (j.key.is_ipv6() && reader.has_icmp() && needed_on_link(j.tp_src())) {
+  if (!reader.is_ip()) {
+    if (!j.has_unread_tag()) return true;
+    drop_at(j, DropReason::filtered_by_security_group, DeviceKind::port, port,
+            "security groups: {}", kUnreadTag);
+    return false;
+  }
+  if (j.key.is_ipv6() && reader.has_icmp() && needed_on_link(j)) {
     note_at(j, DeviceKind::port, port, "security groups: neighbour discovery and the like pass");
     return true;
   }

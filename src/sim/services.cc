@@ -13,6 +13,7 @@ namespace plexus::sim {
 namespace {
 
 constexpr uint16_t kLldp = 0x88cc;
+constexpr uint16_t kPriorityTag = 0;  ///< an id that names no VLAN
 
 /// Where the mirrors of the port's device stand; nowhere, when it is of none.
 model::Place device_of(const model::Port& port) {
@@ -187,7 +188,17 @@ void Simulation::leave_by_parent(Journey& j, const model::Port& port) {
 
 bool Simulation::tag_is_own(Journey& j, const model::Port& port) {
   if (snapshot_.sub_ports(port.id).empty()) return true;
-  const auto vlan = j.vlan();
+  auto vlan = j.vlan();
+  if (j.has_unread_tag()) {
+    drop_at(j, DropReason::vlan_of_sub_port, DeviceKind::port, port,
+            "has sub-ports, and the frame more tags than are read");
+    return false;
+  }
+  if (vlan == kPriorityTag) {
+    // The machine there takes it off, and goes by what is behind it. No class knows of that.
+    cacheable_ = false;
+    if (const auto second = j.second_vlan()) vlan = second;
+  }
   if (!vlan || !snapshot_.sub_port(port.id, *vlan)) return true;
   drop_at(j, DropReason::vlan_of_sub_port, DeviceKind::port, port,
           "has a sub-port for the tag {}: nothing else leaves with it", *vlan);

@@ -545,6 +545,24 @@ TEST_F(SubPorts, OtherTagsAndNoneBelongToTheParent) {
   }
 }
 
+TEST_F(SubPorts, BehindAPriorityTagTheSecondOneCounts) {
+  const auto to_trunk = [&](const std::string& tags) {
+    return send(vm4, "eth 02:00:00:00:02:04 > 02:00:00:00:02:05 " + tags +
+                         " | ipv4 10.0.2.4 > 10.0.2.5 | udp 1 > 2");
+  };
+  EXPECT_EQ(to_trunk("| vlan 0 | vlan 10").reason, DropReason::vlan_of_sub_port);
+  for (const char* tags : {"| vlan 0", "| vlan 0 | vlan 11", "| vlan 11 | vlan 10"})
+    EXPECT_THAT(to_trunk(tags).actions.copies, ElementsAre(Copy{{}, local(trunk)})) << tags;
+  EXPECT_FALSE(to_trunk("| vlan 0").cacheable) << "others of the class have a second tag";
+  EXPECT_TRUE(to_trunk("| vlan 11").cacheable);
+  const Outcome third =
+      send(vm4,
+           "eth 02:00:00:00:02:04 > 02:00:00:00:02:05 type 0x8100 | vlan 0 | vlan 0 | payload "
+           "hex 000a0800");
+  EXPECT_EQ(third.reason, DropReason::vlan_of_sub_port);
+  EXPECT_TRUE(third.cacheable);
+}
+
 TEST_F(SubPorts, FramesForItLeaveByTheParentWithTheTag) {
   EXPECT_THAT(
       send(vm1, "eth 02:00:00:00:01:01 > 02:00:00:00:01:05 | ipv4 10.0.1.1 > 10.0.1.5 | udp 1 > 2")

@@ -134,6 +134,8 @@ class Simulation {
   /// Out of the port that a rule names, as it is.
   void redirect(Journey& j, const model::TableRule& rule, const std::string& name);
   /// Whether the bridge carries a frame to one of the addresses that bridges keep to themselves.
+  /// To one of the reserved groups, which end at the first bridge unless that says otherwise.
+  [[nodiscard]] static bool for_next_bridge(Journey& j);
   [[nodiscard]] bool carries_reserved(Journey& j, const model::Bridge& bridge);
   /// The port that a frame from the interface of `port` belongs to: itself, or the sub-port of the frame's tag, which is taken
   /// off. nullptr: dropped.
@@ -149,6 +151,8 @@ class Simulation {
 
   // security.cc
   [[nodiscard]] bool source_is_own(Journey& j, const model::Port& port);
+  /// False: out of a port that is secured, with more VLAN tags than anybody has looked behind; dropped.
+  [[nodiscard]] bool tags_are_read(Journey& j, const model::Port& out);
   [[nodiscard]] bool security_allows(Journey& j, const model::Port& port, bool ingress);
   enum class GroupsAsked : uint8_t { all, stateful, stateless };
   /// A rule of one of these groups of the port, for packets to (ingress) or from its machine, allows the packet.
@@ -223,6 +227,9 @@ class Simulation {
   // router.cc
   void router(Journey& j, const model::Router& router, const model::Port& in);
   void route(Journey& j, const model::Router& router, const model::Port& in);
+  /// The inside network of the router that the source lies in; null: none, or one outside is as narrow.
+  [[nodiscard]] const model::RouterAddress* inside_network_of_source(Journey& j,
+                                                                     const model::Router& router);
   [[nodiscard]] bool source_allowed(Journey& j, const model::Router& router, const model::Port& in);
   [[nodiscard]] bool destination_routable(Journey& j, const model::Router& router);
   [[nodiscard]] bool is_own_address(Journey& j, const model::Router& router, const model::Port& in);

@@ -100,7 +100,9 @@ Sighting sighting_of(const ParsedPacket& parsed, std::span<const uint8_t> frame)
   if (key.is_ipv6() && key.ip_proto == ip_proto::kIcmpv6 && concerns_the_link(key)) return s;
   if (is_icmp_error(parsed)) {
     s.kind = SightingKind::error;
-    if (const auto quoted = quoted_tuple(parsed, frame)) s.tuple = *quoted;
+    // It goes back to whom it quotes; to anybody else it tells of nothing.
+    if (const auto quoted = quoted_tuple(parsed, frame); quoted && quoted->src == dst)
+      s.tuple = *quoted;
     return s;
   }
   s.kind = SightingKind::tracked;

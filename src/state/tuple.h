@@ -54,8 +54,8 @@ struct Sighting {
   uint8_t tcp_flags = 0;
 };
 
-/// An error whose quote does not say which connection it is about (cut off before the ports, a later fragment) has a tuple
-/// without a family: nothing is found by it. A later fragment has no ports: what its first fragment was, a
+/// An error whose quote does not say which connection it is about (cut off before the ports, a later fragment), or that goes to
+/// somebody else than it quotes, has a tuple without a family: nothing is found by it. A later fragment has no ports: what its first fragment was, a
 /// cache of fragments must say.
 [[nodiscard]] Sighting sighting_of(const ParsedPacket& parsed, std::span<const uint8_t> frame);
 

@@ -49,6 +49,21 @@ TEST(Tuple, PacketsThatBelongToNoConnection) {
   EXPECT_EQ(sighting_of(parts[1]).kind, SightingKind::untracked);
 }
 
+TEST(Tuple, AnErrorToSomebodyElseThanItQuotesTellsOfNothing) {
+  for (const Tuple& t : {udp("10.0.0.1", 5, "10.0.0.2", 53), udp("fd00::1", 5, "fd00::2", 53)}) {
+    const Frame packet = frame_of(t);
+    const Frame error = icmp_error({.kind = IcmpErrorKind::port_unreachable, .from_ip = t.dst},
+                                   parse_packet(packet), packet)
+                            .value();
+    EXPECT_EQ(sighting_of(error).tuple, t);
+    Rewrite to_another;
+    to_another.ip_dst = ip(t.src.is_v6() ? "fd00::3" : "10.0.0.3");
+    const Sighting s = sighting_of(rewritten(to_another, parse_packet(error), error));
+    EXPECT_EQ(s.kind, SightingKind::error);
+    EXPECT_TRUE(s.tuple.src.is_none()) << s.tuple.str();
+  }
+}
+
 TEST(Tuple, UnsoundOnesAreKnown) {
   Tuple t = tcp("10.0.0.1", 1, "10.0.0.2", 2);
   t.dst = ip("fd00::1");
