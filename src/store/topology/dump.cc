@@ -113,7 +113,8 @@ std::string without_secrets(const std::string& path, std::string value) {
   if (!message->ParseFromString(value)) return value;
   for (int i = 0; i < type->field_count(); ++i) {
     const auto* field = type->field(i);
-    if (field->options().GetExtension(v1::secret)) {
+    // A secret reference is none to who reads a dump: without it the store would not be whole.
+    if (field->options().GetExtension(v1::secret) && !field->options().HasExtension(v1::ref)) {
       message->GetReflection()->ClearField(message.get(), field);
     }
   }

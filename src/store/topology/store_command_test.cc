@@ -114,6 +114,30 @@ TEST_F(StoreCommandTest, ThroughPipesAndWithoutSecrets) {
   EXPECT_FALSE(static_cast<const v1::Token&>(*tokens->front().message).has_sha256());
 }
 
+TEST_F(StoreCommandTest, WithoutSecretsMirrorsAndTraceRequestsStayWhole) {
+  const auto blue = bridge("blue");
+  const auto probe = create(on_host(port_on(bridge("red"), "probe"), host("h1"), "probe"));
+  auto mirror = named<v1::Mirror>("mirror");
+  mirror.set_bridge(blue.id());
+  mirror.set_which(v1::Mirror::IN);
+  mirror.set_to_port(probe.id());
+  create(mirror);
+  auto request = named<v1::TraceRequest>("request");
+  request.set_bridge(blue.id());
+  create(request);
+  ASSERT_TRUE(store_life(*store_).ok());
+  const auto dumped = run({"--store", address(), "dump", "--without-secrets"});
+  ASSERT_EQ(dumped.status, 0) << dumped.err;
+  const auto loaded = run({"--store", other("copy"), "load"}, dumped.out);
+  ASSERT_EQ(loaded.status, 0) << loaded.err << loaded.out;
+  auto copy = open_store(other("copy"));
+  ASSERT_TRUE(copy.ok());
+  const auto removed =
+      TopologyWriter(**copy).remove(*v1::Bridge::descriptor(), *Uuid::from_bytes(blue.id()));
+  EXPECT_TRUE(removed.ok()) << removed.error().message;
+  EXPECT_EQ(run({"--store", other("copy"), "check"}).status, 0);
+}
+
 TEST_F(StoreCommandTest, ALoadRefusesWhatItWouldDestroy) {
   fill();
   const std::string dump = run({"--store", address(), "dump"}).out;
