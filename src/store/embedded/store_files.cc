@@ -102,8 +102,12 @@ Result<StoreFiles> StoreFiles::prepare(const std::string& directory) {
                                            ": check the address embedded:" + files.directory_ +
                                            ", or make the directory"};
   }
-  std::filesystem::create_directories(files.directory_, ec);
-  if (ec) return errno_error("store: making the directory " + files.directory_, ec.value());
+  std::filesystem::create_directories(parent, ec);
+  if (ec) return errno_error("store: making the directory " + parent.string(), ec.value());
+  // All tenants' records are in it.
+  if (mkdir(files.directory_.c_str(), 0750) != 0 && errno != EEXIST) {
+    return errno_error("store: making the directory " + files.directory_, errno);
+  }
   struct statfs fs {};
   if (statfs(files.directory_.c_str(), &fs) != 0) {
     return errno_error("store: " + files.directory_, errno);
@@ -186,6 +190,26 @@ Result<std::optional<UniqueFd>> StoreFiles::lock_dead_session(const std::string&
 
 void StoreFiles::remove_session(const std::string& id) const {
   unlink((directory_ + "/sessions/" + id).c_str());
+}
+
+Result<void> StoreFiles::guard_database() const {
+  // SQLite gives -wal and -shm the mode of the database. A file that exists is not opened: closing it would lose the
+  // locks that SQLite has on it in this process.
+  UniqueFd fresh(open(database().c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640));
+  if (fresh.valid()) return Ok{};
+  if (errno != EEXIST) return errno_error("store: making " + database(), errno);
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    const std::string path = database() + suffix;
+    struct stat st {};
+    if (stat(path.c_str(), &st) != 0 || st.st_uid != geteuid() || (st.st_mode & S_IRWXO) == 0) {
+      continue;
+    }
+    if (chmod(path.c_str(), st.st_mode & 0770) != 0) {
+      log_warn("store", "{} can be read by all users of this machine: chmod: {}", path,
+               std::strerror(errno));
+    }
+  }
+  return Ok{};
 }
 
 bool StoreFiles::same_database(bool remember) {

@@ -34,6 +34,10 @@ class StoreFiles {
   [[nodiscard]] std::string database() const { return directory_ + "/store.db"; }
   [[nodiscard]] std::string bell() const { return directory_ + "/bell"; }
 
+  /// Sees to it that others than owner and group cannot read the database: makes its file when there is none, and closes
+  /// that of an earlier program if it is ours.
+  Result<void> guard_database() const;
+
   /// Wakes the watchers of all processes.
   void ring(int64_t revision) const;
   /// Says that this process has just taken the database's write lock. Never taken back: the next
