@@ -228,6 +228,37 @@ TEST(EmbeddedStore, NoticesThatItsFilesAreGone) {
   EXPECT_EQ(store->health(), Health::down);
 }
 
+TEST(EmbeddedStore, RefusesToWorkOnADatabaseThatWasTakenAway) {
+  TestDirectory dir;
+  auto store = must_open(dir.path("s"));
+  ASSERT_TRUE(store->transact({Create{"/k", "1"}}).ok());
+  std::filesystem::rename(dir.path("s"), dir.path("aside"));
+  const auto refuses = [&] {
+    const Error errors[] = {store->get("/k").error(),
+                            store->get_many({"/k"}).error(),
+                            store->list("/a").error(),
+                            store->scan("/a").error(),
+                            store->sync().error(),
+                            store->transact({Set{"/k", "2", 1}}).error(),
+                            store->transact({CheckVersion{"/k", 1}}).error(),
+                            store->put_ephemeral("/e", "1").error()};
+    for (const Error& e : errors) {
+      EXPECT_THAT(e.message, HasSubstr("removed or replaced under us"));
+      EXPECT_EQ(e.code, ErrorCode::unavailable);
+    }
+  };
+  refuses();
+  auto other = must_open(dir.path("s"));
+  refuses();
+  EXPECT_FALSE(*other->get("/k"));
+  other.reset();
+  // Back again it is what it was.
+  std::filesystem::remove_all(dir.path("s"));
+  std::filesystem::rename(dir.path("aside"), dir.path("s"));
+  EXPECT_EQ((*store->get("/k"))->value, "1");
+  EXPECT_TRUE(store->transact({Set{"/k", "2", 1}}).ok());
+}
+
 TEST(EmbeddedStore, OthersThanOwnerAndGroupCannotReadIt) {
   TestDirectory dir;
   const mode_t before = umask(022);

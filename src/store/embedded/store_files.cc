@@ -215,8 +215,22 @@ Result<void> StoreFiles::guard_database() const {
 bool StoreFiles::same_database(bool remember) {
   struct stat st {};
   if (stat(database().c_str(), &st) != 0) return false;
-  if (remember) database_inode_ = st.st_ino;
-  return st.st_ino == database_inode_;
+  if (remember) {
+    database_inode_ = st.st_ino;
+    database_device_ = st.st_dev;
+  }
+  return st.st_ino == database_inode_ && st.st_dev == database_device_;
+}
+
+std::optional<Error> StoreFiles::replaced() const {
+  struct stat st {};
+  if (stat(database().c_str(), &st) == 0 && st.st_ino == database_inode_ &&
+      st.st_dev == database_device_) {
+    return std::nullopt;
+  }
+  return Error{ErrorCode::unavailable,
+               "store " + directory_ +
+                   ": the database was removed or replaced under us: restart this process"};
 }
 
 }  // namespace plexus::store

@@ -58,12 +58,15 @@ class StoreFiles {
 
   /// False when the database file is not the one that was there at the last call with `remember`.
   [[nodiscard]] bool same_database(bool remember);
+  /// What to tell whoever wants something of a database that is not there any more; nullopt: it is.
+  [[nodiscard]] std::optional<Error> replaced() const;
 
  private:
   std::string directory_;
   UniqueFd bell_;
   UniqueFd holder_;
   uint64_t database_inode_ = 0;
+  uint64_t database_device_ = 0;
 };
 
 }  // namespace plexus::store
