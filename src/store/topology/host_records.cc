@@ -78,6 +78,9 @@ Result<v1::Port> existing_port(Transaction& transaction, PortId id) {
 
 Result<Registered> HostRecords::register_host(const Registration& registration) {
   TopologyWriter writer(store_);
+  auto loading = store_.get(loading_path());
+  if (!loading.ok()) return loading.error();
+  if (*loading) return being_loaded();
   if (auto life = store_life(store_); !life.ok()) {
     if (life.error().code != ErrorCode::denied) return life.error();
     return Error{ErrorCode::denied,

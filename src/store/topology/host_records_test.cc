@@ -58,6 +58,16 @@ TEST_F(HostRecordsTest, RegistersAndCountsStarts) {
   EXPECT_THAT(taken.error().message, HasSubstr(h1_.str()));
 }
 
+TEST_F(HostRecordsTest, NobodyRegistersWhileADumpIsLoaded) {
+  ASSERT_TRUE(store_->transact({Create{loading_path(), "dump"}}).ok());
+  const auto refused = one_.register_host({"h1", {}});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::unavailable);
+  EXPECT_THAT(refused.error().message, HasSubstr("a dump is being loaded"));
+  ASSERT_TRUE(store_->transact({Delete{loading_path(), 1}}).ok());
+  EXPECT_TRUE(one_.register_host({"h1", {}}).ok());
+}
+
 TEST_F(HostRecordsTest, PublishClaimsAKeyOnceAndMovesCountGenerations) {
   const auto vm = plug("vm", h1_);
   auto first = one_.publish(id(vm));

@@ -158,6 +158,39 @@ TEST_F(StoreCommandTest, ALoadRefusesWhatItWouldDestroy) {
   EXPECT_NE(*store_life(**copy), *life);
 }
 
+TEST_F(StoreCommandTest, ALoadGoesOnWhenAgentsChangeWhatItRemoves) {
+  fill();
+  const auto dump = parse_dump(run({"--store", address(), "dump"}).out);
+  ASSERT_TRUE(dump.ok());
+  // As an agent whose ports vanish: one of its records changes, another one goes.
+  struct Agents : CountingStore {
+    using CountingStore::CountingStore;
+    std::function<void()> before_commit;
+    Result<Revision> transact(const std::vector<Step>& wanted) override {
+      before_commit();
+      return CountingStore::transact(wanted);
+    }
+  } agents(*store_);
+  int tried = 0;
+  agents.before_commit = [&] {
+    if (++tried < 2 || tried > 7) return;
+    auto bindings = store_->scan("/p1/b");
+    ASSERT_TRUE(bindings.ok());
+    if (bindings->empty()) return;
+    const auto& [path, record] = bindings->back();
+    ASSERT_TRUE(store_
+                    ->transact({tried % 2 == 0 ? Step{Set{path, "unplugged", record.version}}
+                                               : Step{Delete{path, record.version}}})
+                    .ok());
+  };
+  LoadOptions force;
+  force.force = true;
+  const auto done = load_dump(agents, *dump, force);
+  EXPECT_TRUE(done.ok()) << done.error().message;
+  EXPECT_GT(tried, 3);
+  EXPECT_EQ(run({"--store", address(), "check"}).status, 0);
+}
+
 TEST_F(StoreCommandTest, ADamagedDumpTouchesNothing) {
   fill();
   const std::string dump = run({"--store", address(), "dump"}).out;
