@@ -13,7 +13,7 @@ namespace plexus::store {
 
 Result<std::unique_ptr<Store>> EmbeddedStore::open(const std::string& directory,
                                                    const EmbeddedOptions& options) {
-  auto files = StoreFiles::prepare(directory);
+  auto files = StoreFiles::prepare(directory, options.create);
   if (!files.ok()) return files.error();
   std::unique_ptr<EmbeddedStore> store(new EmbeddedStore(std::move(*files), options));
   if (auto done = store->prepare(); !done.ok()) return done.error();

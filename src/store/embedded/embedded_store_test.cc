@@ -280,6 +280,18 @@ TEST(EmbeddedStore, OthersThanOwnerAndGroupCannotReadIt) {
   umask(before);
 }
 
+TEST(EmbeddedStore, DoesNotMakeAStoreThatItShallNotMake) {
+  TestDirectory dir;
+  EmbeddedOptions options;
+  options.create = false;
+  const auto none = EmbeddedStore::open(dir.path("s"), options);
+  ASSERT_FALSE(none.ok());
+  EXPECT_EQ(none.error().code, ErrorCode::not_found);
+  EXPECT_FALSE(std::filesystem::exists(dir.path("s")));
+  must_open(dir.path("s"));
+  EXPECT_TRUE(EmbeddedStore::open(dir.path("s"), options).ok());
+}
+
 /// Runs in a child with its own mount namespace and a file system of 1 MiB; the reason of the first
 /// failure, or "" when all went well.
 std::string on_a_full_disk(const std::string& mount_point) {

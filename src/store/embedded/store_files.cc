@@ -87,12 +87,16 @@ std::string describe_process(int64_t pid) {
          (state == 'T' || state == 't' ? ", stopped)" : ")");
 }
 
-Result<StoreFiles> StoreFiles::prepare(const std::string& directory) {
+Result<StoreFiles> StoreFiles::prepare(const std::string& directory, bool create) {
   StoreFiles files;
   std::error_code ec;
   const auto path = std::filesystem::absolute(directory, ec).lexically_normal();
   files.directory_ = path.string();
   while (files.directory_.size() > 1 && files.directory_.back() == '/') files.directory_.pop_back();
+  if (!create && !std::filesystem::exists(files.database(), ec)) {
+    return Error{ErrorCode::not_found, "store: there is no store in " + files.directory_ +
+                                           ": check the address embedded:" + files.directory_};
+  }
   // A mistyped address must not become a new, empty store somewhere: what the default needs is made
   // (plexus/store below /var/lib), longer paths are not.
   const auto parent = std::filesystem::path(files.directory_).parent_path();

@@ -27,8 +27,9 @@ namespace plexus::store {
 
 class StoreFiles {
  public:
-  /// Makes the directory and the files where they are missing. unsupported: a network file system.
-  static Result<StoreFiles> prepare(const std::string& directory);
+  /// Makes the directory and the files where they are missing, or, without `create`, says not_found where there is no
+  /// database. unsupported: a network file system.
+  static Result<StoreFiles> prepare(const std::string& directory, bool create = true);
 
   [[nodiscard]] const std::string& directory() const { return directory_; }
   [[nodiscard]] std::string database() const { return directory_ + "/store.db"; }

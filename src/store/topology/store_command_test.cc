@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "store/test_directory.h"
@@ -267,7 +268,9 @@ TEST_F(StoreCommandTest, FilesThatCannotBeWrittenOrRead) {
   EXPECT_EQ(run({"--store", "nonsense:x", "check"}).status, 1);
   const auto empty = run({"--store", other("mistyped"), "check"});
   EXPECT_EQ(empty.status, 1);
-  EXPECT_THAT(empty.err, HasSubstr("is empty"));
+  EXPECT_THAT(empty.err, HasSubstr("there is no store in"));
+  EXPECT_EQ(run({"--store", other("mistyped"), "dump"}).status, 1);
+  EXPECT_FALSE(std::filesystem::exists(dir_.path("mistyped"))) << "nothing is made there";
   FILE* stdout_full = fopen("/dev/full", "w");
   EXPECT_EQ(store_command({"--store", address(), "dump"}, stdin, stdout_full, tmpfile()), 1);
   fclose(stdout_full);
