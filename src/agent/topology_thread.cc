@@ -89,23 +89,30 @@ void TopologyThread::run(std::stop_token stop) {
   bool first = true;
   while (!stop.stop_requested()) {
     MonoTime wake = next_tick;
-    if (macs_news_) wake = std::min(wake, macs_said_ + kSayMacs);
-    if (const auto deadline = reader_->deadline()) wake = std::min(wake, *deadline);
-    if (const auto due = blocks_.next_growth()) wake = std::min(wake, *due);
+    const bool whole = store_is_whole();
+    if (macs_news_ && whole) wake = std::min(wake, macs_said_ + kSayMacs);
+    if (const auto deadline = reader_->deadline(); deadline && whole)
+      wake = std::min(wake, *deadline);
+    if (const auto due = blocks_.next_growth(); due && whole) wake = std::min(wake, *due);
     const auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(wake - mono_now());
-    pollfd fds[] = {{reader_->fd(), POLLIN, 0},
+    pollfd fds[] = {{whole ? reader_->fd() : -1, POLLIN, 0},
                     {link_monitor_->fd(), POLLIN, 0},
                     {learned_.fd(), POLLIN, 0},
                     {link_.fd(), POLLIN, 0},
                     {worker_.applied_fd(), POLLIN, 0},
-                    {barriers_ ? barriers_->fd() : -1, POLLIN, 0},
-                    {life_record_ ? life_record_->fd() : -1, POLLIN, 0}};
+                    {barriers_ && whole ? barriers_->fd() : -1, POLLIN, 0},
+                    {life_record_ ? life_record_->fd() : -1, POLLIN, 0},
+                    {loading_record_ ? loading_record_->fd() : -1, POLLIN, 0}};
     const int timeout =
         std::exchange(first, false) ? 0 : static_cast<int>(std::max<int64_t>(0, wait.count() + 1));
     ::poll(fds, std::size(fds), timeout);
 
     for (auto& news : link_.take()) handle(news);
-    reader_->process(mono_now());
+    follow_marks();
+    if (store_is_whole()) {
+      reader_->process(mono_now());
+      apply_held();
+    }
     // What changes forwarding goes first; before the flows of an earlier agent are taken over, the ports do.
     if (adopted_) hand_to_worker();
     if ((fds[1].revents & POLLIN) != 0) {
@@ -115,12 +122,11 @@ void TopologyThread::run(std::stop_token stop) {
       find_tunnel_addresses();  // of an interface the MTU may have changed
     }
     for (const auto& writes : learned_.take()) learn(writes);
-    follow_life();
     const MonoTime now = mono_now();
-    if (reader_->synced())
+    if (reader_->synced() && store_is_whole())
       for (auto& order : blocks_.due(now)) link_.order_port_blocks(std::move(order));
     if (reader_->synced()) reconcile(now);
-    if (reader_->synced() && now - macs_said_ >= kSayMacs &&
+    if (reader_->synced() && store_is_whole() && now - macs_said_ >= kSayMacs &&
         (macs_news_ || now - macs_said_ >= kSayMacsAgain)) {
       macs_said_ = now;
       macs_news_ = false;
@@ -184,7 +190,7 @@ void TopologyThread::save_to_disk(MonoTime now, bool at_end) {
   // Now and then also what is as it was: the age of a snapshot says how old what it knows may be.
   const bool changed =
       reader_->changes() != saved_changes_ || wall_ms() - disk_taken_ms_ > kRefreshSnapshot.count();
-  if (!changed || reader_->applied().value == 0) return;
+  if (!changed || reader_->applied().value == 0 || !store_is_whole()) return;
   if (!at_end) {
     if (!save_at_) save_at_ = now + kSaveDelay;
     if (now < *save_at_) return;
@@ -206,9 +212,11 @@ void TopologyThread::handle(StoreLink::News& news) {
   wishes_dirty_ = true;
   if (const auto* opened = std::get_if<StoreLink::Opened>(&news)) {
     store_ = opened->store;
+    // Whether it is whole is said before all that must be taken in only then.
+    life_record_.emplace(*store_, store::gen_path());
+    loading_record_.emplace(*store_, store::loading_path());
     reader_->follow(*store_);
     barriers_.emplace(*store_);
-    life_record_.emplace(*store_, store::gen_path());
     link_.read_zones();
   } else if (const auto* failed = std::get_if<StoreLink::OpenFailed>(&news)) {
     // A host that has worked before goes on, or waits. On a new one it is a mistake to be told of at once.
@@ -218,7 +226,7 @@ void TopologyThread::handle(StoreLink::News& news) {
     find_tunnel_addresses();
     if (!std::exchange(join_asked_, true)) {
       link_.join({options_.name, tunnel_addresses_, udp_port_, start_.machine_id,
-                  std::max(incarnation_, start_.incarnation - 1), next_tunnel_key_});
+                  std::max(incarnation_, start_.incarnation - 1), next_tunnel_key_, has_worked()});
     }
   } else if (const auto* joined = std::get_if<StoreLink::Joined>(&news)) {
     incarnation_ = joined->as.incarnation;
@@ -243,12 +251,46 @@ void TopologyThread::handle(StoreLink::News& news) {
   }
 }
 
+bool TopologyThread::store_is_whole() const {
+  return !loading_ && (has_life_.value_or(true) || !has_worked());
+}
+
+/// Looked at before what the store says is taken in.
+void TopologyThread::follow_marks() {
+  follow_life();
+  if (!loading_record_) return;
+  const auto news = loading_record_->take();
+  if (!news) return;
+  if (news->has_value()) {
+    follow_again_at_.reset();
+    if (std::exchange(loading_, true)) return;
+    log_warn(
+        "agent",
+        "a dump is being loaded into the store (if that was interrupted: run plexus-store load "
+        "again): what is forwarded stays as it is until it is whole");
+    return;
+  }
+  if (!loading_) return;
+  log_info("agent", "the store is whole again: reading everything again");
+  // What was heard in between is of no state that ever was; and not all agents at once.
+  follow_again_at_ = mono_now() + random_below(2s);
+}
+
 /// A store that was restored from a backup has another life: revisions may have gone back, records may say again what
 /// is long past, and what this host has said is lost. Forwarding goes on meanwhile.
 void TopologyThread::follow_life() {
   if (!life_record_) return;
   const auto news = life_record_->take();
-  if (!news || !*news) return;
+  if (!news) return;
+  has_life_ = news->has_value();
+  if (!*has_life_ && has_worked() && !loading_ && !std::exchange(said_empty_, true)) {
+    log_warn("agent",
+             "the store {} is empty, and this host knows one that is not (is the address right, is "
+             "its volume mounted?): what is forwarded stays as it is",
+             options_.store);
+  }
+  if (!*has_life_) return;
+  said_empty_ = false;
   const auto life = Uuid::parse((*news)->value);
   if (!life) return log_error("agent", "the record {} is damaged", store::gen_path());
   const bool other = life_ && *life_ != *life;
@@ -330,7 +372,7 @@ void TopologyThread::find_tunnel_mtu(std::span<const netlink::InterfaceAddress> 
 /// Whoever asks wants to know whether packets are forwarded by it already: the model has it, and the worker, whose
 /// datapath writes are done when it answers the epoch.
 void TopologyThread::answer_barrier(MonoTime now) {
-  if (!barriers_) return;
+  if (!barriers_ || !store_is_whole()) return;
   barriers_->process(now);
   const auto& question = barriers_->open();
   if (!question) {
@@ -365,6 +407,7 @@ void TopologyThread::tick(MonoTime now) {
   forget_moved(now);
   if (follow_again_at_ && now >= *follow_again_at_ && store_ != nullptr) {
     follow_again_at_.reset();
+    loading_ = false;
     reader_->follow(*store_);
     join_asked_ = false;
     link_.read_zones();
@@ -398,7 +441,7 @@ void TopologyThread::keep_learned_macs(MonoTime now) {
 
 /// Asks those that are this host's to ask whether they are still there; who does not answer is forgotten everywhere.
 void TopologyThread::keep_neighbours(MonoTime now) {
-  if (!adopted_) return;
+  if (!adopted_ || !store_is_whole()) return;
   auto due = neighbours_.due(*topology_.snapshot(), now);
   for (const model::Neighbour& gone : due.gone) {
     const auto known = topology_.snapshot()->neighbours(gone.port);
@@ -415,6 +458,25 @@ void TopologyThread::keep_neighbours(MonoTime now) {
 
 /// What the store says, with our own tables of learned MACs in the place of those that it has from us.
 void TopologyThread::take_in(store::ClosureBatch batch) {
+  // Once more: what makes a store incomplete may have come together with what is missing then.
+  follow_marks();
+  if (!store_is_whole()) {
+    held_.push_back(std::move(batch));
+    return;
+  }
+  for (store::ClosureBatch& held : std::exchange(held_, {})) apply_batch(std::move(held));
+  apply_batch(std::move(batch));
+}
+
+/// What was held back goes with what replaces it, or when nothing does.
+void TopologyThread::apply_held() {
+  if (held_.empty() || !store_is_whole() || follow_again_at_ || reader_->applied().value == 0 ||
+      reader_->unconfirmed() > 0)
+    return;
+  for (store::ClosureBatch& held : std::exchange(held_, {})) apply_batch(std::move(held));
+}
+
+void TopologyThread::apply_batch(store::ClosureBatch batch) {
   const MonoTime now = mono_now();
   for (model::Change& change : batch.changes) {
     if (auto* binding = std::get_if<model::BindingChange>(&change)) macs_.take_in(*binding, now);
