@@ -28,7 +28,7 @@ bool TopologyThread::may_ask(Asked& asked, const Uuid& id, MonoTime now) {
 void TopologyThread::reconcile(MonoTime now) {
   reconcile_ports();
   // Each walks all ports of this host: not for each change somewhere else.
-  if (store_is_whole() && std::exchange(wishes_dirty_, false)) {
+  if (store_is_whole() && !own_host_gone_ && std::exchange(wishes_dirty_, false)) {
     reconcile_publications(now);
     reconcile_flood_keys(now);
   }

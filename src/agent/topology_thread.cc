@@ -112,6 +112,7 @@ void TopologyThread::run(std::stop_token stop) {
     if (store_is_whole()) {
       reader_->process(mono_now());
       apply_held();
+      follow_own_host();
     }
     // What changes forwarding goes first; before the flows of an earlier agent are taken over, the ports do.
     if (adopted_) hand_to_worker();
@@ -230,6 +231,8 @@ void TopologyThread::handle(StoreLink::News& news) {
     }
   } else if (const auto* joined = std::get_if<StoreLink::Joined>(&news)) {
     incarnation_ = joined->as.incarnation;
+    registered_ = true;
+    own_host_seen_ = own_host_gone_ = false;
     log_info("agent", "host {} ({}) start {}", joined->as.name, options_.host.str(), incarnation_);
     if (const auto kept = keep_start_count(options_.state_dir, incarnation_); !kept) {
       log_warn("agent", "{}", kept.error().message);
@@ -274,6 +277,29 @@ void TopologyThread::follow_marks() {
   log_info("agent", "the store is whole again: reading everything again");
   // What was heard in between is of no state that ever was; and not all agents at once.
   follow_again_at_ = mono_now() + random_below(2s);
+}
+
+/// Who removes a host while its agent runs may make it again.
+void TopologyThread::follow_own_host() {
+  if (reader_->applied().value == 0 || reader_->unconfirmed() > 0) return;
+  if (!registered_ && !own_host_gone_) return;
+  const bool known = topology_.snapshot()->host(options_.host) != nullptr;
+  if (known && own_host_gone_) {
+    log_info("agent", "the store knows this host again: registering it");
+    own_host_gone_ = false;
+    join_asked_ = false;
+    link_.read_zones();
+  } else if (!known && own_host_seen_ && !own_host_gone_) {
+    log_warn("agent",
+             "this host ({}) was removed from the store: its ports are not reached from elsewhere "
+             "until it is there again: plexus host create --name {} --id {}",
+             options_.host.str(), options_.name, options_.host.str());
+    own_host_gone_ = true;
+    registered_ = false;
+    std::lock_guard lock(status_mutex_);
+    status_.registered = false;
+  }
+  own_host_seen_ = known;
 }
 
 /// A store that was restored from a backup has another life: revisions may have gone back, records may say again what
@@ -409,7 +435,7 @@ void TopologyThread::tick(MonoTime now) {
     follow_again_at_.reset();
     loading_ = false;
     reader_->follow(*store_);
-    join_asked_ = false;
+    join_asked_ = registered_ = own_host_gone_ = false;
     link_.read_zones();
   }
   if (from_disk_ && reader_->applied().value > 0) {

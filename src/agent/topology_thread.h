@@ -96,6 +96,7 @@ class TopologyThread {
   void handle(StoreLink::News& news);
   void follow_marks();
   void follow_life();
+  void follow_own_host();
   [[nodiscard]] bool has_worked() const { return life_.has_value() || from_disk_; }
   /// Whether what the store says is the topology, and what this host says to it is wanted: not while a dump is being
   /// loaded into it, nor when it is empty and this host knows one that is not.
@@ -160,6 +161,9 @@ class TopologyThread {
   std::optional<std::vector<store::Zone>> zones_;
   MonoTime next_zones_;
   bool join_asked_ = false;
+  bool registered_ = false;
+  bool own_host_seen_ = false;    ///< since it was registered the store has shown that it knows it
+  bool own_host_gone_ = false;    ///< it has been removed from the store
   uint32_t next_tunnel_key_ = 0;  ///< as the disk snapshot has it
   std::optional<uint64_t> barrier_epoch_;
   MonoTime store_seen_;  ///< when it was last known to be up

@@ -184,3 +184,15 @@ def test_loads_while_an_agent_runs(site):
         assert "no problems" in loaded.stdout, (n, loaded)
         wait_until(lambda: site.bindings() == 1, 20, "the port to be known to be here")
     assert site.is_plugged() and site.unplugs() == 0, site.agent.text()
+
+
+def test_a_host_that_was_removed_while_it_runs_comes_back(site):
+    site.cli("port", "delete", "vm")
+    wait_until(lambda: site.bindings() == 0, 20, "the port to go")
+    site.cli("host", "delete", "h1")
+    wait_until(lambda: "was removed from the store" in site.agent.text(), 20, "the agent to say so")
+    wait_until(lambda: not site.status()["registered"], 20, "the status to say so")
+    site.cli("host", "create", "--name", "h1", "--id", site.host_id())
+    wait_until(lambda: site.status()["registered"], 20, "the agent to be registered again")
+    site.cli("port", "create", "--name", "vm", "--bridge", "blue", "--host", "h1", "--interface", "tap0")
+    wait_until(lambda: site.bindings() == 1, 20, "the port to be known to be here")
