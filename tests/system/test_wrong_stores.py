@@ -196,3 +196,17 @@ def test_a_host_that_was_removed_while_it_runs_comes_back(site):
     wait_until(lambda: site.status()["registered"], 20, "the agent to be registered again")
     site.cli("port", "create", "--name", "vm", "--bridge", "blue", "--host", "h1", "--interface", "tap0")
     wait_until(lambda: site.bindings() == 1, 20, "the port to be known to be here")
+
+
+def test_leaving_says_what_it_could_not_do(site):
+    site.agent.stop()
+    (site.dir / "store").rename(site.dir / "aside")
+    failed = site.run(programs() / "plexus-agent", *site.agent_options("--leave"), check=False)
+    assert failed.returncode == 1 and "still says that ports are at this host" in failed.stderr, failed
+    assert not (site.dir / "store").exists()
+    (site.dir / "aside").rename(site.dir / "store")
+    mistyped = site.run(programs() / "plexus-agent", *site.agent_options("--leave", "--state-dir", site.dir / "stat"), check=False)
+    assert mistyped.returncode == 1 and "host-id" in mistyped.stderr, mistyped
+    assert not (site.dir / "stat").exists()
+    site.run(programs() / "plexus-agent", *site.agent_options("--leave"))
+    assert site.bindings() == 0
