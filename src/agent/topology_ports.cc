@@ -36,8 +36,7 @@ void TopologyThread::reconcile(MonoTime now) {
 }
 
 void TopologyThread::reconcile_ports() {
-  // What failed is tried again each time; there is little of it.
-  if (!std::exchange(ports_dirty_, false) && port_errors_.empty()) return;
+  if (!std::exchange(ports_dirty_, false)) return;
   const auto snapshot = topology_.snapshot();
   if (options_.fake_datapath) {
     for (const PortId& id : candidates_) {

@@ -421,6 +421,8 @@ void TopologyThread::answer_barrier(MonoTime now) {
 
 void TopologyThread::tick(MonoTime now) {
   wishes_dirty_ = true;  // what was asked for in vain is asked for again
+  // So is what could not be plugged in; more often would keep the worker busy with nothing else.
+  if (!port_errors_.empty()) ports_dirty_ = true;
   if (!options_.fake_datapath) read_links();
   if (store_ != nullptr && store_->health() == store::Health::up) store_seen_ = now;
   // They are listed, not watched, and change about never; who has none is in more of a hurry.

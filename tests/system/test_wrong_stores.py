@@ -111,28 +111,6 @@ def test_an_agent_that_has_worked_does_not_begin_an_empty_store(site):
     assert site.is_plugged()
 
 
-def test_an_agent_that_has_worked_does_not_begin_an_empty_store(site):
-    site.keep_snapshot()
-    for daemon in (site.agent, site.api):
-        daemon.stop()
-    (site.dir / "store").rename(site.dir / "unmounted")
-    (site.dir / "store").mkdir()
-    site.agent = site.start_agent()
-    wait_until(site.is_plugged, 20, "the port from the snapshot")
-    wait_until(lambda: "is empty" in site.agent.text(), 20, "the agent to say so")
-    # What it would have read by now is that there is nothing.
-    wait_until(lambda: site.status().get("store") == "up", 20, "the store to be open")
-    with pytest.raises(AssertionError):
-        wait_until(lambda: not site.is_plugged() or site.unplugs(), 5)
-    assert site.tool("check", check=False).returncode == 1, "nothing was written there"
-    site.agent.stop()
-    shutil.rmtree(site.dir / "store")
-    (site.dir / "unmounted").rename(site.dir / "store")
-    site.agent = site.start_agent()
-    wait_until(lambda: site.status().get("registered"), 20, "the agent to be back")
-    assert site.is_plugged()
-
-
 def half_load(store):
     """As an interrupted load leaves it: the mark, and nothing of what was there."""
     with contextlib.closing(sqlite3.connect(store / "store.db", timeout=20, isolation_level=None)) as db:
@@ -210,3 +188,8 @@ def test_leaving_says_what_it_could_not_do(site):
     assert not (site.dir / "stat").exists()
     site.run(programs() / "plexus-agent", *site.agent_options("--leave"))
     assert site.bindings() == 0
+
+
+def test_the_agents_own_interfaces_are_refused(site):
+    refused = site.cli("port", "create", "--name", "vx", "--bridge", "blue", "--host", "h1", "--interface", "plexus-vx0", check=False)
+    assert refused.returncode != 0 and "plexus-" in refused.stderr, refused

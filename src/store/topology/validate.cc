@@ -66,6 +66,7 @@ std::string format_error(v1::Format format, const std::string& value) {
       for (const char c : value) {
         if (c <= ' ' || c > '~' || c == '/' || c == ':') return "no spaces, '/' or ':' are allowed";
       }
+      if (value.starts_with("plexus-")) return "names that begin with plexus- are the agent's own";
       return "";
     }
     case v1::FORMAT_IP_PROTOCOL:
