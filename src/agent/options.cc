@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "agent/host_files.h"
+#include "store/topology/validate.h"
 
 namespace plexus::agent {
 namespace {
@@ -196,8 +197,15 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
   }
   if (optind < argc) return usage_error(std::string("unexpected argument '") + argv[optind] + "'");
   if (options.name.empty()) options.name = host_name();
-  if (options.name.find('/') != std::string::npos || options.name.size() > 63) {
-    return usage_error("--name: '" + options.name + "' is not a host name");
+  if (const auto why = store::format_error(v1::FORMAT_NAME, options.name); !why.empty()) {
+    return usage_error("--name: '" + options.name + "': " + why);
+  }
+  for (const auto& [flag, directory] :
+       {std::pair("--run-dir", &options.run_dir), std::pair("--state-dir", &options.state_dir)}) {
+    if (!directory->starts_with('/')) {
+      return usage_error(std::string(flag) + ": '" + *directory +
+                         "' is not an absolute path: it must begin with /");
+    }
   }
   if (options.host.is_nil()) {
     options.new_host = ::access((options.state_dir + "/host-id").c_str(), F_OK) != 0;

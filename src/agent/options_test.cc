@@ -35,6 +35,19 @@ class OptionsTest : public ::testing::Test {
   const std::string state_ = dir_.path("state");
 };
 
+TEST_F(OptionsTest, NamesAndFoldersAreLookedAtFirst) {
+  for (const char* name : {"bad name!", "a/b", "-h1", "h\xc3\xa4"}) {
+    refused({"--state-dir", state_, "--name", name}, ErrorCode::invalid, "--name");
+  }
+  refused({"--state-dir", state_, "--name", std::string(64, 'h')}, ErrorCode::invalid, "--name");
+  refused({"--state-dir", state_, "--name", "h1", "--run-dir", "run"}, ErrorCode::invalid,
+          "--run-dir: 'run' is not an absolute path");
+  refused({"--name", "h1", "--state-dir", "state"}, ErrorCode::invalid, "--state-dir");
+  const auto good = parse({"--state-dir", state_, "--name", "h1.example_2-b", "--run-dir", "/run"});
+  ASSERT_TRUE(good.ok()) << good.error().message;
+  EXPECT_TRUE((*good)->new_host);
+}
+
 TEST_F(OptionsTest, WhoLeavesIsNotMadeUp) {
   refused({"--state-dir", state_, "--name", "h1", "--leave"}, ErrorCode::not_found, "host-id");
   const auto first = parse({"--state-dir", state_, "--name", "h1"});
