@@ -32,13 +32,17 @@ int fail(const Error& error) {
 }
 
 /// Takes this host's ports out of the store: they are not here any more.
-void unpublish_ports(const AgentOptions& options, store::Store& store) {
+Result<void> unpublish_ports(const AgentOptions& options, store::Store& store) {
   store::HostRecords records(store, options.host);
+  Result<void> done;
   store::ClosureReader reader(store, options.host, [&](const store::ClosureBatch& batch) {
     for (const model::Change& change : batch.changes) {
       if (const auto* b = std::get_if<model::BindingChange>(&change);
           b && b->now && b->now->host == options.host) {
-        (void)records.unpublish(b->id);
+        if (auto gone = records.unpublish(b->id);
+            !gone && gone.error().code != ErrorCode::not_found) {
+          done = gone.error().in("port " + b->id.str());
+        }
       }
     }
   });
@@ -48,6 +52,29 @@ void unpublish_ports(const AgentOptions& options, store::Store& store) {
     ::poll(&p, 1, 50);
     reader.process(mono_now());
   }
+  if (!reader.synced()) return Error{ErrorCode::unavailable, "the store does not answer"};
+  return done;
+}
+
+/// Takes every trace of this host's work out of the kernel, and its ports out of the store.
+int leave(const AgentOptions& options, store::OpenOptions open, datapath::Datapath& datapath) {
+  // The store may be gone for good; the kernel must be clean all the same.
+  Result<void> left;
+  open.create = false;
+  if (auto store = store::open_store(options.store, open)) {
+    left = unpublish_ports(options, **store);
+  } else {
+    left = store.error();
+  }
+  if (auto* ebpf = dynamic_cast<datapath::EbpfDatapath*>(&datapath)) {
+    if (const auto gone = ebpf->destroy(); !gone) return fail(gone.error());
+  }
+  if (left) return 0;
+  std::fprintf(stderr,
+               "plexus-agent: the kernel is clean, but the store %s still says that ports are at "
+               "this host: %s\n",
+               options.store.c_str(), left.error().message.c_str());
+  return 1;
 }
 
 /// The folders an agent needs, and the proof that it is the only one with them.
@@ -150,14 +177,7 @@ int run(const AgentOptions& options) {
         {datapath.error().code, fmt::format("opening the datapath: {}", datapath.error().message)});
   }
 
-  if (options.leave) {
-    // The store may be gone for good; the kernel must be clean all the same.
-    if (auto store = store::open_store(options.store, open)) unpublish_ports(options, **store);
-    if (auto* ebpf = dynamic_cast<datapath::EbpfDatapath*>(datapath->get())) {
-      if (const auto gone = ebpf->destroy(); !gone) return fail(gone.error());
-    }
-    return 0;
-  }
+  if (options.leave) return leave(options, open, **datapath);
 
   TopologyThread::Start start;
   start.machine_id = options.machine_id;

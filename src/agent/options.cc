@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "agent/host_files.h"
+#include "store/topology/validate.h"
 
 namespace plexus::agent {
 namespace {
@@ -54,8 +55,8 @@ std::string host_name() {
   return buffer;
 }
 
-/// The id kept on disk, made when there is none: a host keeps its identity over restarts.
-Result<HostId> kept_host_id(const std::string& state_dir) {
+/// The id kept on disk, made when there is none: a host keeps its identity over restarts. Who leaves must have one.
+Result<HostId> kept_host_id(const std::string& state_dir, bool leave) {
   const std::string path = state_dir + "/host-id";
   if (std::ifstream in(path); in) {
     std::string text;
@@ -66,6 +67,12 @@ Result<HostId> kept_host_id(const std::string& state_dir) {
                    path + ": not a UUID; put the host's id there or remove the file"};
     }
     return HostId{*id};
+  }
+  if (leave) {
+    return Error{ErrorCode::not_found,
+                 "--leave: there is no " + path +
+                     ": no agent has worked with this --state-dir; name the right one, or the "
+                     "host with --host-id"};
   }
   if (auto made = make_directory(state_dir); !made) return made.error();
   const Uuid id = Uuid::random();
@@ -190,12 +197,19 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
   }
   if (optind < argc) return usage_error(std::string("unexpected argument '") + argv[optind] + "'");
   if (options.name.empty()) options.name = host_name();
-  if (options.name.find('/') != std::string::npos || options.name.size() > 63) {
-    return usage_error("--name: '" + options.name + "' is not a host name");
+  if (const auto why = store::format_error(v1::FORMAT_NAME, options.name); !why.empty()) {
+    return usage_error("--name: '" + options.name + "': " + why);
+  }
+  for (const auto& [flag, directory] :
+       {std::pair("--run-dir", &options.run_dir), std::pair("--state-dir", &options.state_dir)}) {
+    if (!directory->starts_with('/')) {
+      return usage_error(std::string(flag) + ": '" + *directory +
+                         "' is not an absolute path: it must begin with /");
+    }
   }
   if (options.host.is_nil()) {
     options.new_host = ::access((options.state_dir + "/host-id").c_str(), F_OK) != 0;
-    auto id = kept_host_id(options.state_dir);
+    auto id = kept_host_id(options.state_dir, options.leave);
     if (!id) return id.error();
     options.host = *id;
   }

@@ -28,7 +28,7 @@ bool TopologyThread::may_ask(Asked& asked, const Uuid& id, MonoTime now) {
 void TopologyThread::reconcile(MonoTime now) {
   reconcile_ports();
   // Each walks all ports of this host: not for each change somewhere else.
-  if (std::exchange(wishes_dirty_, false)) {
+  if (store_is_whole() && !own_host_gone_ && std::exchange(wishes_dirty_, false)) {
     reconcile_publications(now);
     reconcile_flood_keys(now);
   }
@@ -36,8 +36,7 @@ void TopologyThread::reconcile(MonoTime now) {
 }
 
 void TopologyThread::reconcile_ports() {
-  // What failed is tried again each time; there is little of it.
-  if (!std::exchange(ports_dirty_, false) && port_errors_.empty()) return;
+  if (!std::exchange(ports_dirty_, false)) return;
   const auto snapshot = topology_.snapshot();
   if (options_.fake_datapath) {
     for (const PortId& id : candidates_) {
@@ -102,7 +101,7 @@ void TopologyThread::attach(const Plug& plug) {
 }
 
 void TopologyThread::detach(const Plug& plug) {
-  link_.unpublish(plug.port);
+  if (store_is_whole()) link_.unpublish(plug.port);  // else when it is again
   forget_asked(plug.port);
   const model::Change gone[] = {model::LocalPortChange{plug.port, 0}};
   apply(gone);

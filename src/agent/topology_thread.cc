@@ -91,23 +91,31 @@ void TopologyThread::run(std::stop_token stop) {
   bool first = true;
   while (!stop.stop_requested()) {
     MonoTime wake = next_tick;
-    if (macs_news_) wake = std::min(wake, macs_said_ + kSayMacs);
-    if (const auto deadline = reader_->deadline()) wake = std::min(wake, *deadline);
-    if (const auto due = blocks_.next_growth()) wake = std::min(wake, *due);
+    const bool whole = store_is_whole();
+    if (macs_news_ && whole) wake = std::min(wake, macs_said_ + kSayMacs);
+    if (const auto deadline = reader_->deadline(); deadline && whole)
+      wake = std::min(wake, *deadline);
+    if (const auto due = blocks_.next_growth(); due && whole) wake = std::min(wake, *due);
     const auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(wake - mono_now());
-    pollfd fds[] = {{reader_->fd(), POLLIN, 0},
+    pollfd fds[] = {{whole ? reader_->fd() : -1, POLLIN, 0},
                     {link_monitor_->fd(), POLLIN, 0},
                     {learned_.fd(), POLLIN, 0},
                     {link_.fd(), POLLIN, 0},
                     {worker_.applied_fd(), POLLIN, 0},
-                    {barriers_ ? barriers_->fd() : -1, POLLIN, 0},
-                    {life_record_ ? life_record_->fd() : -1, POLLIN, 0}};
+                    {barriers_ && whole ? barriers_->fd() : -1, POLLIN, 0},
+                    {life_record_ ? life_record_->fd() : -1, POLLIN, 0},
+                    {loading_record_ ? loading_record_->fd() : -1, POLLIN, 0}};
     const int timeout =
         std::exchange(first, false) ? 0 : static_cast<int>(std::max<int64_t>(0, wait.count() + 1));
     ::poll(fds, std::size(fds), timeout);
 
     for (auto& news : link_.take()) handle(news);
-    reader_->process(mono_now());
+    follow_marks();
+    if (store_is_whole()) {
+      reader_->process(mono_now());
+      apply_held();
+      follow_own_host();
+    }
     // What changes forwarding goes first; before the flows of an earlier agent are taken over, the ports do.
     if (adopted_) hand_to_worker();
     if ((fds[1].revents & POLLIN) != 0) {
@@ -117,12 +125,11 @@ void TopologyThread::run(std::stop_token stop) {
       find_tunnel_addresses();  // of an interface the MTU may have changed
     }
     for (const auto& writes : learned_.take()) learn(writes);
-    follow_life();
     const MonoTime now = mono_now();
-    if (reader_->synced())
+    if (reader_->synced() && store_is_whole())
       for (auto& order : blocks_.due(now)) link_.order_port_blocks(std::move(order));
     if (reader_->synced()) reconcile(now);
-    if (reader_->synced() && now - macs_said_ >= kSayMacs &&
+    if (reader_->synced() && store_is_whole() && now - macs_said_ >= kSayMacs &&
         (macs_news_ || now - macs_said_ >= kSayMacsAgain)) {
       macs_said_ = now;
       macs_news_ = false;
@@ -186,7 +193,7 @@ void TopologyThread::save_to_disk(MonoTime now, bool at_end) {
   // Now and then also what is as it was: the age of a snapshot says how old what it knows may be.
   const bool changed =
       reader_->changes() != saved_changes_ || wall_ms() - disk_taken_ms_ > kRefreshSnapshot.count();
-  if (!changed || reader_->applied().value == 0) return;
+  if (!changed || reader_->applied().value == 0 || !store_is_whole()) return;
   if (!at_end) {
     if (!save_at_) save_at_ = now + kSaveDelay;
     if (now < *save_at_) return;
@@ -208,9 +215,11 @@ void TopologyThread::handle(StoreLink::News& news) {
   wishes_dirty_ = true;
   if (const auto* opened = std::get_if<StoreLink::Opened>(&news)) {
     store_ = opened->store;
+    // Whether it is whole is said before all that must be taken in only then.
+    life_record_.emplace(*store_, store::gen_path());
+    loading_record_.emplace(*store_, store::loading_path());
     reader_->follow(*store_);
     barriers_.emplace(*store_);
-    life_record_.emplace(*store_, store::gen_path());
     link_.read_zones();
   } else if (const auto* failed = std::get_if<StoreLink::OpenFailed>(&news)) {
     // A host that has worked before goes on, or waits. On a new one it is a mistake to be told of at once.
@@ -220,10 +229,12 @@ void TopologyThread::handle(StoreLink::News& news) {
     find_tunnel_addresses();
     if (!std::exchange(join_asked_, true)) {
       link_.join({options_.name, tunnel_addresses_, udp_port_, start_.machine_id,
-                  std::max(incarnation_, start_.incarnation - 1), next_tunnel_key_});
+                  std::max(incarnation_, start_.incarnation - 1), next_tunnel_key_, has_worked()});
     }
   } else if (const auto* joined = std::get_if<StoreLink::Joined>(&news)) {
     incarnation_ = joined->as.incarnation;
+    registered_ = true;
+    own_host_seen_ = own_host_gone_ = false;
     log_info("agent", "host {} ({}) start {}", joined->as.name, options_.host.str(), incarnation_);
     if (const auto kept = keep_start_count(options_.state_dir, incarnation_); !kept) {
       log_warn("agent", "{}", kept.error().message);
@@ -245,12 +256,69 @@ void TopologyThread::handle(StoreLink::News& news) {
   }
 }
 
+bool TopologyThread::store_is_whole() const {
+  return !loading_ && (has_life_.value_or(true) || !has_worked());
+}
+
+/// Looked at before what the store says is taken in.
+void TopologyThread::follow_marks() {
+  follow_life();
+  if (!loading_record_) return;
+  const auto news = loading_record_->take();
+  if (!news) return;
+  if (news->has_value()) {
+    follow_again_at_.reset();
+    if (std::exchange(loading_, true)) return;
+    log_warn(
+        "agent",
+        "a dump is being loaded into the store (if that was interrupted: run plexus-store load "
+        "again): what is forwarded stays as it is until it is whole");
+    return;
+  }
+  if (!loading_) return;
+  log_info("agent", "the store is whole again: reading everything again");
+  // What was heard in between is of no state that ever was; and not all agents at once.
+  follow_again_at_ = mono_now() + random_below(2s);
+}
+
+/// Who removes a host while its agent runs may make it again.
+void TopologyThread::follow_own_host() {
+  if (reader_->applied().value == 0 || reader_->unconfirmed() > 0) return;
+  if (!registered_ && !own_host_gone_) return;
+  const bool known = topology_.snapshot()->host(options_.host) != nullptr;
+  if (known && own_host_gone_) {
+    log_info("agent", "the store knows this host again: registering it");
+    own_host_gone_ = false;
+    join_asked_ = false;
+    link_.read_zones();
+  } else if (!known && own_host_seen_ && !own_host_gone_) {
+    log_warn("agent",
+             "this host ({}) was removed from the store: its ports are not reached from elsewhere "
+             "until it is there again: plexus host create --name {} --id {}",
+             options_.host.str(), options_.name, options_.host.str());
+    own_host_gone_ = true;
+    registered_ = false;
+    std::lock_guard lock(status_mutex_);
+    status_.registered = false;
+  }
+  own_host_seen_ = known;
+}
+
 /// A store that was restored from a backup has another life: revisions may have gone back, records may say again what
 /// is long past, and what this host has said is lost. Forwarding goes on meanwhile.
 void TopologyThread::follow_life() {
   if (!life_record_) return;
   const auto news = life_record_->take();
-  if (!news || !*news) return;
+  if (!news) return;
+  has_life_ = news->has_value();
+  if (!*has_life_ && has_worked() && !loading_ && !std::exchange(said_empty_, true)) {
+    log_warn("agent",
+             "the store {} is empty, and this host knows one that is not (is the address right, is "
+             "its volume mounted?): what is forwarded stays as it is",
+             options_.store);
+  }
+  if (!*has_life_) return;
+  said_empty_ = false;
   const auto life = Uuid::parse((*news)->value);
   if (!life) return log_error("agent", "the record {} is damaged", store::gen_path());
   const bool other = life_ && *life_ != *life;
@@ -332,7 +400,7 @@ void TopologyThread::find_tunnel_mtu(std::span<const netlink::InterfaceAddress> 
 /// Whoever asks wants to know whether packets are forwarded by it already: the model has it, and the worker, whose
 /// datapath writes are done when it answers the epoch.
 void TopologyThread::answer_barrier(MonoTime now) {
-  if (!barriers_) return;
+  if (!barriers_ || !store_is_whole()) return;
   barriers_->process(now);
   const auto& question = barriers_->open();
   if (!question) {
@@ -355,6 +423,8 @@ void TopologyThread::answer_barrier(MonoTime now) {
 
 void TopologyThread::tick(MonoTime now) {
   wishes_dirty_ = true;  // what was asked for in vain is asked for again
+  // So is what could not be plugged in; more often would keep the worker busy with nothing else.
+  if (!port_errors_.empty()) ports_dirty_ = true;
   if (!options_.fake_datapath) read_links();
   if (store_ != nullptr && store_->health() == store::Health::up) store_seen_ = now;
   // They are listed, not watched, and change about never; who has none is in more of a hurry.
@@ -367,8 +437,9 @@ void TopologyThread::tick(MonoTime now) {
   forget_moved(now);
   if (follow_again_at_ && now >= *follow_again_at_ && store_ != nullptr) {
     follow_again_at_.reset();
+    loading_ = false;
     reader_->follow(*store_);
-    join_asked_ = false;
+    join_asked_ = registered_ = own_host_gone_ = false;
     link_.read_zones();
   }
   if (from_disk_ && reader_->applied().value > 0) {
@@ -400,7 +471,7 @@ void TopologyThread::keep_learned_macs(MonoTime now) {
 
 /// Asks those that are this host's to ask whether they are still there; who does not answer is forgotten everywhere.
 void TopologyThread::keep_neighbours(MonoTime now) {
-  if (!adopted_) return;
+  if (!adopted_ || !store_is_whole()) return;
   auto due = neighbours_.due(*topology_.snapshot(), now);
   for (const model::Neighbour& gone : due.gone) {
     const auto known = topology_.snapshot()->neighbours(gone.port);
@@ -420,6 +491,25 @@ void TopologyThread::keep_neighbours(MonoTime now) {
 
 /// What the store says, with our own tables of learned MACs in the place of those that it has from us.
 void TopologyThread::take_in(store::ClosureBatch batch) {
+  // Once more: what makes a store incomplete may have come together with what is missing then.
+  follow_marks();
+  if (!store_is_whole()) {
+    held_.push_back(std::move(batch));
+    return;
+  }
+  for (store::ClosureBatch& held : std::exchange(held_, {})) apply_batch(std::move(held));
+  apply_batch(std::move(batch));
+}
+
+/// What was held back goes with what replaces it, or when nothing does.
+void TopologyThread::apply_held() {
+  if (held_.empty() || !store_is_whole() || follow_again_at_ || reader_->applied().value == 0 ||
+      reader_->unconfirmed() > 0)
+    return;
+  for (store::ClosureBatch& held : std::exchange(held_, {})) apply_batch(std::move(held));
+}
+
+void TopologyThread::apply_batch(store::ClosureBatch batch) {
   const MonoTime now = mono_now();
   for (model::Change& change : batch.changes) {
     if (auto* binding = std::get_if<model::BindingChange>(&change)) macs_.take_in(*binding, now);

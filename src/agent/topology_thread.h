@@ -96,7 +96,13 @@ class TopologyThread {
   void load_from_disk();
   void save_to_disk(MonoTime now, bool at_end);
   void handle(StoreLink::News& news);
+  void follow_marks();
   void follow_life();
+  void follow_own_host();
+  [[nodiscard]] bool has_worked() const { return life_.has_value() || from_disk_; }
+  /// Whether what the store says is the topology, and what this host says to it is wanted: not while a dump is being
+  /// loaded into it, nor when it is empty and this host knows one that is not.
+  [[nodiscard]] bool store_is_whole() const;
   void find_tunnel_addresses();
   void find_tunnel_mtu(std::span<const netlink::InterfaceAddress> local);
   void answer_barrier(MonoTime now);
@@ -104,6 +110,8 @@ class TopologyThread {
   void read_links();
   void learn(const std::vector<sim::StateWrite>& writes);
   void take_in(store::ClosureBatch batch);
+  void apply_batch(store::ClosureBatch batch);
+  void apply_held();
   void keep_learned_macs(MonoTime now);
   void keep_neighbours(MonoTime now);
   void apply(std::span<const model::Change> changes);
@@ -137,7 +145,7 @@ class TopologyThread {
   std::unique_ptr<store::ClosureReader> reader_;
   store::Store* store_ = nullptr;
   std::optional<store::BarrierAnswers> barriers_;
-  std::optional<store::WatchedRecord> life_record_;
+  std::optional<store::WatchedRecord> life_record_, loading_record_;
   std::optional<netlink::Route> route_;
   std::optional<netlink::LinkMonitor> link_monitor_;
   LearnedBox& learned_;
@@ -146,10 +154,18 @@ class TopologyThread {
   // The store.
   std::optional<Uuid> life_;  ///< of the store that was last read
   bool life_confirmed_ = false;
+  std::optional<bool>
+      has_life_;  ///< whether the store that is followed now is not empty; nullopt: not known yet
+  bool loading_ = false;  ///< a dump is being loaded into it; until it is read again afterwards
+  bool said_empty_ = false;
+  std::vector<store::ClosureBatch> held_;  ///< read when the store was not whole any more
   std::optional<MonoTime> follow_again_at_;
   std::optional<std::vector<store::Zone>> zones_;
   MonoTime next_zones_;
   bool join_asked_ = false;
+  bool registered_ = false;
+  bool own_host_seen_ = false;    ///< since it was registered the store has shown that it knows it
+  bool own_host_gone_ = false;    ///< it has been removed from the store
   uint32_t next_tunnel_key_ = 0;  ///< as the disk snapshot has it
   std::optional<uint64_t> barrier_epoch_;
   MonoTime store_seen_;  ///< when it was last known to be up

@@ -14,6 +14,7 @@
 #include "codec/json.h"
 #include "codec/nearest.h"
 #include "plexus/v1/resources.pb.h"
+#include "store/topology/layout.h"
 
 namespace plexus::api {
 namespace {
@@ -88,9 +89,13 @@ Api::Api(store::Store& store, ApiOptions options)
               feed_.check_streams();
             }),
       convergence_(store),
-      finisher_([this] { finish_removals(); }) {}
+      finisher_([this] { finish_removals(); }),
+      loading_watch_(store.watch(store::loading_path(), [this](const store::WatchEvent& event) {
+        note_loading(event.record.has_value());
+      })) {}
 
 Api::~Api() {
+  loading_watch_.reset();
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -99,9 +104,23 @@ Api::~Api() {
   finisher_.join();
 }
 
+/// What is written into a store that is half loaded is lost, or stops the load.
+void Api::note_loading(bool loading) {
+  if (loading_.exchange(loading) == loading) return;
+  if (loading) {
+    log_warn("api",
+             "a dump is being loaded into the store, or its load was interrupted (run plexus-store "
+             "load again then): changes are refused until it is whole");
+  } else {
+    log_info("api", "the store is whole again: changes are taken");
+  }
+}
+
 void Api::finish_removals() {
   while (true) {
-    const auto done = store::resume_removals(store_, store::Author{"plexus-api", "removal"});
+    const auto done = loading_
+                          ? Result<size_t>(store::being_loaded())
+                          : store::resume_removals(store_, store::Author{"plexus-api", "removal"});
     if (done && *done > 0) log_info("api", "finished {} removals that were begun before", *done);
     if (!done) log_debug("api", "finishing removals: {}", done.error().message);
     std::unique_lock lock(mutex_);
@@ -188,6 +207,7 @@ void Api::handle(const Request& request, Answer answer) {
   if (!reads && !call.caller.may_write()) {
     return finish(forbidden("a reader's token may only read; use one with role tenant or admin"));
   }
+  if (!reads && loading_) return finish(failure(store::being_loaded()));
   if (path.size() == 2 && path[0] == "v1" && path[1] == "convergence") {
     if (!reads) return finish(not_allowed(request, "GET"));
     return convergence(call, finish);

@@ -116,6 +116,7 @@ class Api {
 
   [[nodiscard]] bool good(const Caller& caller) const;
   void finish_removals();
+  void note_loading(bool loading);
 
   store::Store& store_;
   const ApiOptions options_;
@@ -125,10 +126,12 @@ class Api {
   Places streams_, waits_;
   ChangeFeed feed_;
   Convergence convergence_;
+  std::atomic<bool> loading_{false};  ///< a dump is being loaded into the store
   std::mutex mutex_;
   std::condition_variable stopped_;
   bool stopping_ = false;  ///< guarded by mutex_
   std::thread finisher_;
+  std::unique_ptr<store::Watch> loading_watch_;
 };
 
 }  // namespace plexus::api

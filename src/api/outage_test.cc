@@ -113,6 +113,32 @@ TEST_F(OutageTest, SaysSoAndWhenToTryAgain) {
   EXPECT_EQ(there({.path = "/v1/bridges"}).status, 200);
 }
 
+TEST_F(OutageTest, RefusesChangesWhileADumpIsLoaded) {
+  const std::string blue = created("bridges", R"({"name":"blue"})");
+  const auto loading = store::loading_path();
+  ASSERT_TRUE(store().transact({store::Create{loading, "dump"}}).ok());
+  const Ask changes[] = {{.method = "POST", .path = "/v1/bridges", .body = R"({"name":"x"})"},
+                         {.method = "DELETE", .path = "/v1/bridges/" + blue, .if_match = "\"9\""}};
+  EXPECT_TRUE(becomes([&] { return ask(changes[1]).status == 503; }));
+  for (const Ask& a : changes) {
+    const Response r = ask(a);
+    EXPECT_EQ(r.status, 503) << r.body;
+    EXPECT_NE(r.body.find("a dump is being loaded"), std::string::npos) << r.body;
+  }
+  EXPECT_EQ(ask("GET", "/v1/bridges/" + blue).status, 200);
+  // One that starts meanwhile, too.
+  servers_.push_back(new_server());
+  EXPECT_TRUE(becomes([&] {
+    return ask({.method = "DELETE",
+                .path = "/v1/bridges/" + blue,
+                .if_match = "\"9\"",
+                .server = servers_.size() - 1})
+               .status == 503;
+  }));
+  ASSERT_TRUE(store().transact({store::Delete{loading, 1}}).ok());
+  EXPECT_TRUE(becomes([&] { return ask("DELETE", "/v1/bridges/" + blue).status < 300; }));
+}
+
 TEST_F(OutageTest, StreamsLastAndLoseNothing) {
   const Response r = there({.path = "/v1/watch"});
   ASSERT_EQ(r.status, 200) << r.body;

@@ -154,6 +154,7 @@ class Store {
 /// that everybody may write.
 struct OpenOptions {
   std::string identity = {};
+  bool create = true;  ///< embedded: makes the store when there is none; without: not_found
 };
 
 /// Opens a store by its address: "embedded:/var/lib/plexus/store" or

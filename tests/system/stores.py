@@ -53,7 +53,7 @@ class EmbeddedStore:
 
     @contextlib.contextmanager
     def gone(self):
-        """For a while nobody can open it: those that start do without. (Those that run keep what they opened.)"""
+        """For a while nobody can open it: those that start do without. (Those that run say so until it is back.)"""
         aside = self.directory.with_name("store-aside")
         self.directory.rename(aside)
         self.directory.write_text("not a directory")

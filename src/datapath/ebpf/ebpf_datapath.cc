@@ -385,12 +385,10 @@ Result<void> EbpfDatapath::add_port(const PortSpec& spec) {
 
 void EbpfDatapath::detach_port(uint32_t number, const plexus_port& port) {
   const tc_programs& s = programs_.skeleton();
-  // The name tells whether the interface is still ours: an index is not used twice, a name may be.
-  const std::string name = name_in(port);
-  const auto link = route_.link(port.ifindex);
-  if (link && link->name == name) {
+  // Whatever it is called by now: an index is not used twice. A filter that stayed would drop all that comes.
+  if (const auto link = route_.link(port.ifindex)) {
     detach(route_, port.ifindex, Direction::ingress);
-    if ((port.flags & PLEXUS_PORT_IPV6_WAS_ON) != 0) (void)switch_ipv6(name, true);
+    if ((port.flags & PLEXUS_PORT_IPV6_WAS_ON) != 0) (void)switch_ipv6(link->name, true);
   }
   interface_slots_.remove(port.ifindex);
   port_slots_.remove(number);

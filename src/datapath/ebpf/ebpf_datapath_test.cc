@@ -215,6 +215,18 @@ TEST_F(EbpfDatapathTest, AnInterfaceIsLeftAsItWasFound) {
   EXPECT_EQ(ipv6_disabled("vb"), "1");
 }
 
+TEST_F(EbpfDatapathTest, AnInterfaceThatWasRenamedIsLeftAsItWasFound) {
+  open();
+  make_veth("va");
+  const uint32_t index = route().link("va")->index;
+  ASSERT_TRUE(dp().add_port({DpPort{16}, "va"}).ok());
+  ASSERT_EQ(*route().count_tc_filters(index), 1u);
+  ASSERT_EQ(std::system("ip link set va down && ip link set va name vz && ip link set vz up"), 0);
+  ASSERT_TRUE(dp().remove_port(DpPort{16}).ok());
+  EXPECT_EQ(*route().count_tc_filters(index), 0u) << "it would drop all that comes";
+  EXPECT_EQ(ipv6_disabled("vz"), "0");
+}
+
 TEST_F(EbpfDatapathTest, OtherPeoplesFiltersStay) {
   make_veth("va");
   parse_probe* theirs = parse_probe__open_and_load();

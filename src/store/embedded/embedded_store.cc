@@ -13,7 +13,7 @@ namespace plexus::store {
 
 Result<std::unique_ptr<Store>> EmbeddedStore::open(const std::string& directory,
                                                    const EmbeddedOptions& options) {
-  auto files = StoreFiles::prepare(directory);
+  auto files = StoreFiles::prepare(directory, options.create);
   if (!files.ok()) return files.error();
   std::unique_ptr<EmbeddedStore> store(new EmbeddedStore(std::move(*files), options));
   if (auto done = store->prepare(); !done.ok()) return done.error();
@@ -23,7 +23,7 @@ Result<std::unique_ptr<Store>> EmbeddedStore::open(const std::string& directory,
 EmbeddedStore::~EmbeddedStore() {
   watcher_.reset();
   std::lock_guard lock(writing_.mutex);
-  if (session_.empty()) return;
+  if (session_.empty() || files_.replaced()) return;
   // The next process that looks would do it too; this way others see it at once.
   if (auto done = drop_session(session_); !done.ok()) {
     log_warn("store", "ephemeral records stay a moment longer: {}", done.error().message);
@@ -47,6 +47,7 @@ Result<std::optional<Record>> EmbeddedStore::get_locked(std::string_view path) {
 
 Result<std::optional<Record>> EmbeddedStore::get(std::string_view path) {
   if (auto ok = check_path(path); !ok.ok()) return ok.error();
+  if (auto gone = files_.replaced()) return *gone;
   std::lock_guard lock(reading_.mutex);
   return get_locked(path);
 }
@@ -56,6 +57,7 @@ Result<std::vector<std::optional<Record>>> EmbeddedStore::get_many(
   for (const std::string& path : paths) {
     if (auto ok = check_path(path); !ok.ok()) return ok.error();
   }
+  if (auto gone = files_.replaced()) return *gone;
   std::vector<std::optional<Record>> records;
   records.reserve(paths.size());
   std::lock_guard lock(reading_.mutex);
@@ -78,6 +80,7 @@ Result<std::vector<std::optional<Record>>> EmbeddedStore::get_many(
 
 Result<std::vector<std::string>> EmbeddedStore::list(std::string_view directory) {
   if (auto ok = check_path(directory); !ok.ok()) return ok.error();
+  if (auto gone = files_.replaced()) return *gone;
   // Jumps from name to name: "dir/name0" sorts after all that begins with "dir/name/", since '0'
   // follows '/'. A record "dir/name" and its children "dir/name/..." are not neighbours
   // ("dir/name-x" lies between), so a name can come twice.
@@ -110,6 +113,7 @@ Result<std::vector<std::string>> EmbeddedStore::list(std::string_view directory)
 Result<std::vector<std::pair<std::string, Record>>> EmbeddedStore::scan(
     std::string_view directory) {
   if (auto ok = check_path(directory); !ok.ok()) return ok.error();
+  if (auto gone = files_.replaced()) return *gone;
   const std::string begin = std::string(directory) + "/", end = std::string(directory) + "0";
   std::vector<std::pair<std::string, Record>> found;
   std::lock_guard lock(reading_.mutex);
@@ -135,6 +139,7 @@ Result<int64_t> EmbeddedStore::head_locked() {
 }
 
 Result<Revision> EmbeddedStore::sync() {
+  if (auto gone = files_.replaced()) return *gone;
   // Every read sees what is committed.
   std::lock_guard lock(reading_.mutex);
   auto head = head_locked();
@@ -169,6 +174,7 @@ Result<void> EmbeddedStore::run(Statement& statement, std::string_view doing) {
 }
 
 Result<Revision> EmbeddedStore::write(std::string_view what, const Body& body) {
+  if (auto gone = files_.replaced()) return gone->in(what);
   if (auto begun = writing_.database->exec("BEGIN IMMEDIATE"); !begun.ok()) {
     return held(begun.error());
   }
@@ -196,6 +202,8 @@ Result<Revision> EmbeddedStore::write(std::string_view what, const Body& body) {
     return done.error().in(what);
   }
   files_.ring(revision);
+  // Taken away in the middle of it: nobody may ever see this.
+  if (auto gone = files_.replaced()) return gone->in(what);
   return Revision{revision};
 }
 
@@ -319,6 +327,7 @@ Result<void> EmbeddedStore::apply(const Step& step, int64_t revision,
 }
 
 Result<Revision> EmbeddedStore::check_only(const std::vector<Step>& steps) {
+  if (auto gone = files_.replaced()) return *gone;
   std::lock_guard lock(reading_.mutex);
   if (auto begun = reading_.database->exec("BEGIN"); !begun.ok()) return begun.error();
   auto outcome = [&]() -> Result<Revision> {
@@ -420,6 +429,8 @@ Result<void> EmbeddedStore::drop_session(const std::string& id) {
 }
 
 void EmbeddedStore::clean_up_after_the_dead() {
+  // The sessions' files are those of another database.
+  if (files_.replaced()) return;
   std::vector<std::string> sessions;
   {
     std::lock_guard lock(reading_.mutex);

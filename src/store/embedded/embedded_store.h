@@ -29,12 +29,13 @@ namespace plexus::store {
 struct EmbeddedOptions {
   std::chrono::milliseconds patience{5000};        ///< how long a writer waits for others
   std::chrono::milliseconds check_interval{1000};  ///< for commits without a bell, dead owners
+  bool create = true;                              ///< makes the store when there is none
   int64_t log_revisions = 10'000;  ///< a watcher further behind reads everything again
 };
 
 class EmbeddedStore final : public Store {
  public:
-  /// Opens the store in `directory`, making it when there is none. unsupported: the store is of a
+  /// Opens the store in `directory`. not_found: there is none, and it shall not be made. unsupported: the store is of a
   /// newer format, or the file system cannot carry it; internal: it is damaged.
   static Result<std::unique_ptr<Store>> open(const std::string& directory,
                                              const EmbeddedOptions& options = {});

@@ -8,12 +8,14 @@
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
+#include <filesystem>
 #include <fstream>
 
 #include "store/test_directory.h"
@@ -224,6 +226,70 @@ TEST(EmbeddedStore, NoticesThatItsFilesAreGone) {
   std::filesystem::remove_all(dir.path("s"));
   for (int i = 0; i < 500 && store->health() == Health::up; ++i) usleep(10000);
   EXPECT_EQ(store->health(), Health::down);
+}
+
+TEST(EmbeddedStore, RefusesToWorkOnADatabaseThatWasTakenAway) {
+  TestDirectory dir;
+  auto store = must_open(dir.path("s"));
+  ASSERT_TRUE(store->transact({Create{"/k", "1"}}).ok());
+  std::filesystem::rename(dir.path("s"), dir.path("aside"));
+  const auto refuses = [&] {
+    const Error errors[] = {store->get("/k").error(),
+                            store->get_many({"/k"}).error(),
+                            store->list("/a").error(),
+                            store->scan("/a").error(),
+                            store->sync().error(),
+                            store->transact({Set{"/k", "2", 1}}).error(),
+                            store->transact({CheckVersion{"/k", 1}}).error(),
+                            store->put_ephemeral("/e", "1").error()};
+    for (const Error& e : errors) {
+      EXPECT_THAT(e.message, HasSubstr("removed or replaced under us"));
+      EXPECT_EQ(e.code, ErrorCode::unavailable);
+    }
+  };
+  refuses();
+  auto other = must_open(dir.path("s"));
+  refuses();
+  EXPECT_FALSE(*other->get("/k"));
+  other.reset();
+  // Back again it is what it was.
+  std::filesystem::remove_all(dir.path("s"));
+  std::filesystem::rename(dir.path("aside"), dir.path("s"));
+  EXPECT_EQ((*store->get("/k"))->value, "1");
+  EXPECT_TRUE(store->transact({Set{"/k", "2", 1}}).ok());
+}
+
+TEST(EmbeddedStore, OthersThanOwnerAndGroupCannotReadIt) {
+  TestDirectory dir;
+  const mode_t before = umask(022);
+  const auto mode = [&](const std::string& path) {
+    struct stat st {};
+    EXPECT_EQ(stat(dir.path(path).c_str(), &st), 0) << path;
+    return st.st_mode & 0777;
+  };
+  const char* files[] = {"s/store.db", "s/store.db-wal", "s/store.db-shm"};
+  auto store = must_open(dir.path("s"));
+  EXPECT_TRUE(store->transact({Create{"/k", "1"}}).ok());
+  EXPECT_EQ(mode("s"), 0750u);
+  for (const char* file : files) EXPECT_EQ(mode(file), 0640u) << file;
+  // As earlier programs made them.
+  for (const char* file : files) ASSERT_EQ(chmod(dir.path(file).c_str(), 0664), 0);
+  auto second = must_open(dir.path("s"));
+  for (const char* file : files) EXPECT_EQ(mode(file), 0660u) << file;
+  EXPECT_TRUE(second->transact({Set{"/k", "2", 1}}).ok());
+  umask(before);
+}
+
+TEST(EmbeddedStore, DoesNotMakeAStoreThatItShallNotMake) {
+  TestDirectory dir;
+  EmbeddedOptions options;
+  options.create = false;
+  const auto none = EmbeddedStore::open(dir.path("s"), options);
+  ASSERT_FALSE(none.ok());
+  EXPECT_EQ(none.error().code, ErrorCode::not_found);
+  EXPECT_FALSE(std::filesystem::exists(dir.path("s")));
+  must_open(dir.path("s"));
+  EXPECT_TRUE(EmbeddedStore::open(dir.path("s"), options).ok());
 }
 
 /// Runs in a child with its own mount namespace and a file system of 1 MiB; the reason of the first

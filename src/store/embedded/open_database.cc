@@ -44,6 +44,7 @@ Result<void> EmbeddedStore::prepare() {
 }
 
 Result<void> EmbeddedStore::create_or_check() {
+  if (auto guarded = files_.guard_database(); !guarded.ok()) return guarded;
   auto opened = Database::open(files_.database(), options_.patience);
   if (!opened.ok()) return opened.error();
   writing_.database = std::move(*opened);

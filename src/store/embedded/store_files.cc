@@ -87,12 +87,16 @@ std::string describe_process(int64_t pid) {
          (state == 'T' || state == 't' ? ", stopped)" : ")");
 }
 
-Result<StoreFiles> StoreFiles::prepare(const std::string& directory) {
+Result<StoreFiles> StoreFiles::prepare(const std::string& directory, bool create) {
   StoreFiles files;
   std::error_code ec;
   const auto path = std::filesystem::absolute(directory, ec).lexically_normal();
   files.directory_ = path.string();
   while (files.directory_.size() > 1 && files.directory_.back() == '/') files.directory_.pop_back();
+  if (!create && !std::filesystem::exists(files.database(), ec)) {
+    return Error{ErrorCode::not_found, "store: there is no store in " + files.directory_ +
+                                           ": check the address embedded:" + files.directory_};
+  }
   // A mistyped address must not become a new, empty store somewhere: what the default needs is made
   // (plexus/store below /var/lib), longer paths are not.
   const auto parent = std::filesystem::path(files.directory_).parent_path();
@@ -102,8 +106,12 @@ Result<StoreFiles> StoreFiles::prepare(const std::string& directory) {
                                            ": check the address embedded:" + files.directory_ +
                                            ", or make the directory"};
   }
-  std::filesystem::create_directories(files.directory_, ec);
-  if (ec) return errno_error("store: making the directory " + files.directory_, ec.value());
+  std::filesystem::create_directories(parent, ec);
+  if (ec) return errno_error("store: making the directory " + parent.string(), ec.value());
+  // All tenants' records are in it.
+  if (mkdir(files.directory_.c_str(), 0750) != 0 && errno != EEXIST) {
+    return errno_error("store: making the directory " + files.directory_, errno);
+  }
   struct statfs fs {};
   if (statfs(files.directory_.c_str(), &fs) != 0) {
     return errno_error("store: " + files.directory_, errno);
@@ -188,11 +196,45 @@ void StoreFiles::remove_session(const std::string& id) const {
   unlink((directory_ + "/sessions/" + id).c_str());
 }
 
+Result<void> StoreFiles::guard_database() const {
+  // SQLite gives -wal and -shm the mode of the database. A file that exists is not opened: closing it would lose the
+  // locks that SQLite has on it in this process.
+  UniqueFd fresh(open(database().c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640));
+  if (fresh.valid()) return Ok{};
+  if (errno != EEXIST) return errno_error("store: making " + database(), errno);
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    const std::string path = database() + suffix;
+    struct stat st {};
+    if (stat(path.c_str(), &st) != 0 || st.st_uid != geteuid() || (st.st_mode & S_IRWXO) == 0) {
+      continue;
+    }
+    if (chmod(path.c_str(), st.st_mode & 0770) != 0) {
+      log_warn("store", "{} can be read by all users of this machine: chmod: {}", path,
+               std::strerror(errno));
+    }
+  }
+  return Ok{};
+}
+
 bool StoreFiles::same_database(bool remember) {
   struct stat st {};
   if (stat(database().c_str(), &st) != 0) return false;
-  if (remember) database_inode_ = st.st_ino;
-  return st.st_ino == database_inode_;
+  if (remember) {
+    database_inode_ = st.st_ino;
+    database_device_ = st.st_dev;
+  }
+  return st.st_ino == database_inode_ && st.st_dev == database_device_;
+}
+
+std::optional<Error> StoreFiles::replaced() const {
+  struct stat st {};
+  if (stat(database().c_str(), &st) == 0 && st.st_ino == database_inode_ &&
+      st.st_dev == database_device_) {
+    return std::nullopt;
+  }
+  return Error{ErrorCode::unavailable,
+               "store " + directory_ +
+                   ": the database was removed or replaced under us: restart this process"};
 }
 
 }  // namespace plexus::store

@@ -27,12 +27,17 @@ namespace plexus::store {
 
 class StoreFiles {
  public:
-  /// Makes the directory and the files where they are missing. unsupported: a network file system.
-  static Result<StoreFiles> prepare(const std::string& directory);
+  /// Makes the directory and the files where they are missing, or, without `create`, says not_found where there is no
+  /// database. unsupported: a network file system.
+  static Result<StoreFiles> prepare(const std::string& directory, bool create = true);
 
   [[nodiscard]] const std::string& directory() const { return directory_; }
   [[nodiscard]] std::string database() const { return directory_ + "/store.db"; }
   [[nodiscard]] std::string bell() const { return directory_ + "/bell"; }
+
+  /// Sees to it that others than owner and group cannot read the database: makes its file when there is none, and closes
+  /// that of an earlier program if it is ours.
+  Result<void> guard_database() const;
 
   /// Wakes the watchers of all processes.
   void ring(int64_t revision) const;
@@ -54,12 +59,15 @@ class StoreFiles {
 
   /// False when the database file is not the one that was there at the last call with `remember`.
   [[nodiscard]] bool same_database(bool remember);
+  /// What to tell whoever wants something of a database that is not there any more; nullopt: it is.
+  [[nodiscard]] std::optional<Error> replaced() const;
 
  private:
   std::string directory_;
   UniqueFd bell_;
   UniqueFd holder_;
   uint64_t database_inode_ = 0;
+  uint64_t database_device_ = 0;
 };
 
 }  // namespace plexus::store

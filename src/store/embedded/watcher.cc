@@ -250,9 +250,8 @@ void Watcher::report_health(const Result<int64_t>& read) {
   std::string trouble;
   if (!read.ok()) {
     trouble = read.error().message;
-  } else if (!files_.same_database(false)) {
-    trouble = "store " + files_.directory() +
-              ": the database was removed or replaced under us: restart this process";
+  } else if (const auto gone = files_.replaced()) {
+    trouble = gone->message;
   }
   const bool up = trouble.empty();
   if (up == up_) return;

@@ -17,7 +17,7 @@ Result<std::unique_ptr<Store>> open_store(std::string_view address, const OpenOp
       return Error{ErrorCode::invalid,
                    "store address 'embedded:' names no directory: embedded:/var/lib/plexus/store"};
     }
-    return EmbeddedStore::open(std::string(rest));
+    return EmbeddedStore::open(std::string(rest), {.create = options.create});
   }
   if (colon != std::string_view::npos && scheme == "zookeeper") {
     return ZookeeperStore::open(rest, options);

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <chrono>
 #include <map>
+#include <thread>
 
 #include "plexus/v1/resources.pb.h"
 #include "store/topology/belongings.h"
@@ -22,6 +23,9 @@ namespace {
 constexpr std::string_view kMagic = "plexus-store-dump ";
 constexpr uint32_t kFormat = 1;
 constexpr int kTries = 10;
+// Agents let go of their ports within a moment, some thousand of them within seconds.
+constexpr int kRemovals = 500;
+constexpr std::chrono::milliseconds kBetweenRemovals{20};
 constexpr size_t kBatchSteps = 300;
 constexpr size_t kBatchBytes = kMaxTransactionBytes / 2;
 
@@ -113,7 +117,8 @@ std::string without_secrets(const std::string& path, std::string value) {
   if (!message->ParseFromString(value)) return value;
   for (int i = 0; i < type->field_count(); ++i) {
     const auto* field = type->field(i);
-    if (field->options().GetExtension(v1::secret)) {
+    // A secret reference is none to who reads a dump: without it the store would not be whole.
+    if (field->options().GetExtension(v1::secret) && !field->options().HasExtension(v1::ref)) {
       message->GetReflection()->ClearField(message.get(), field);
     }
   }
@@ -332,7 +337,7 @@ Result<void> mark_loading(Store& store, const Dump& dump) {
   return done.ok() ? Result<void>(Ok{}) : Result<void>(done.error());
 }
 
-Result<void> remove_all(Store& store, const LoadOptions& options) {
+Result<void> remove_once(Store& store, const LoadOptions& options) {
   auto scan = store.scan(kRoot);
   if (!scan.ok()) return scan.error();
   Parts parts(store, options, "removed", scan->size());
@@ -343,6 +348,19 @@ Result<void> remove_all(Store& store, const LoadOptions& options) {
       return done;
   }
   return parts.flush();
+}
+
+/// Agents run on, and what they have just begun to say of their ports changes what is to go.
+Result<void> remove_all(Store& store, const LoadOptions& options) {
+  for (int tries = 0;; ++tries) {
+    auto done = remove_once(store, options);
+    if (done.ok() || tries == kRemovals) return done;
+    const ErrorCode code = done.error().code;
+    if (code != ErrorCode::conflict && code != ErrorCode::not_found && code != ErrorCode::in_use) {
+      return done;
+    }
+    std::this_thread::sleep_for(kBetweenRemovals);
+  }
 }
 
 Result<void> begin_new_life(Store& store) {

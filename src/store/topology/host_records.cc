@@ -78,6 +78,15 @@ Result<v1::Port> existing_port(Transaction& transaction, PortId id) {
 
 Result<Registered> HostRecords::register_host(const Registration& registration) {
   TopologyWriter writer(store_);
+  auto marks = store_.get_many({loading_path(), gen_path()});
+  if (!marks.ok()) return marks.error();
+  if ((*marks)[0]) return being_loaded();
+  if (!(*marks)[1] && registration.has_worked) {
+    return Error{ErrorCode::unavailable,
+                 "the store is empty, and this host knows one that is not: its ports stay as they "
+                 "are. Is the address right, is its volume mounted? An API server would make this "
+                 "one a new store"};
+  }
   if (auto life = store_life(store_); !life.ok()) {
     if (life.error().code != ErrorCode::denied) return life.error();
     return Error{ErrorCode::denied,

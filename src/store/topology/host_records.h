@@ -34,7 +34,8 @@ struct Registration {
   std::string machine_id = {};  ///< of the machine we are on; empty: not checked
   uint32_t incarnation = 0;     ///< the last one that this machine knows of
   uint32_t next_tunnel_key =
-      0;  ///< keys below it have been given out, as far as this machine knows
+      0;                    ///< keys below it have been given out, as far as this machine knows
+  bool has_worked = false;  ///< this machine knows a life of the store, or has a disk snapshot
 };
 
 struct Registered {
@@ -61,7 +62,8 @@ class HostRecords {
 
   /// Makes the host known: creates its Host resource if there is none, and counts up its
   /// incarnation. exists: the name is taken by another host, or this id is in use by a live agent of
-  /// another machine. denied: the store lets only the API create hosts, and it has not.
+  /// another machine. denied: the store lets only the API create hosts, and it has not. unavailable: a dump is being
+  /// loaded, or nothing has ever used the store and the host has worked with one: then it is hardly the right one.
   Result<Registered> register_host(const Registration& registration);
   /// The tunnel addresses changed while running.
   Result<void> set_tunnel_addresses(const std::vector<IpAddr>& addresses, uint16_t udp_port);

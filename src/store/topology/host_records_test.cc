@@ -58,6 +58,33 @@ TEST_F(HostRecordsTest, RegistersAndCountsStarts) {
   EXPECT_THAT(taken.error().message, HasSubstr(h1_.str()));
 }
 
+TEST_F(HostRecordsTest, AHostThatHasWorkedDoesNotBeginAnEmptyStore) {
+  TestStore fresh;
+  auto empty = open_store(fresh.address());
+  ASSERT_TRUE(empty.ok());
+  HostRecords lost(**empty, h1_);
+  Registration old{"h1", {*IpAddr::parse("192.0.2.1")}};
+  old.has_worked = true;
+  const auto refused = lost.register_host(old);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::unavailable);
+  EXPECT_THAT(refused.error().message, HasSubstr("the store is empty"));
+  EXPECT_TRUE((*empty)->scan("/p1")->empty()) << "nothing is begun there";
+  // Where the API has begun it, it may.
+  ASSERT_TRUE(store_life(**empty).ok());
+  EXPECT_TRUE(lost.register_host(old).ok());
+}
+
+TEST_F(HostRecordsTest, NobodyRegistersWhileADumpIsLoaded) {
+  ASSERT_TRUE(store_->transact({Create{loading_path(), "dump"}}).ok());
+  const auto refused = one_.register_host({"h1", {}});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::unavailable);
+  EXPECT_THAT(refused.error().message, HasSubstr("a dump is being loaded"));
+  ASSERT_TRUE(store_->transact({Delete{loading_path(), 1}}).ok());
+  EXPECT_TRUE(one_.register_host({"h1", {}}).ok());
+}
+
 TEST_F(HostRecordsTest, PublishClaimsAKeyOnceAndMovesCountGenerations) {
   const auto vm = plug("vm", h1_);
   auto first = one_.publish(id(vm));

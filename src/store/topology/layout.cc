@@ -142,6 +142,12 @@ Access access_of(std::string_view path) {
   return access;
 }
 
+Error being_loaded() {
+  return {ErrorCode::unavailable,
+          "a dump is being loaded into this store; try again when plexus-store load is done (if it "
+          "was interrupted, run it again)"};
+}
+
 Result<Uuid> store_life(Store& store) {
   for (int tries = 0;; ++tries) {
     auto record = store.get(gen_path());

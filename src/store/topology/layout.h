@@ -73,4 +73,7 @@ inline constexpr std::string_view kRoot = "/p1";
 /// The id of this store's life; chosen now if the store is new.
 Result<Uuid> store_life(Store& store);
 
+/// What whoever would write is told while a dump is being loaded, or the load of one was not finished.
+[[nodiscard]] Error being_loaded();
+
 }  // namespace plexus::store

@@ -168,6 +168,8 @@ class Command {
       if (!parsed.ok()) return failed(parsed.error());
       dump = std::move(*parsed);
     }
+    // A mistyped address must not leave an empty store there.
+    opening.create = verb == "load";
     auto store = open_store(options_.store, opening);
     if (!store.ok()) return failed(store.error().in("opening the store " + options_.store));
     if (verb == "dump") return write_dump(**store);

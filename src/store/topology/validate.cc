@@ -26,7 +26,8 @@ bool is_name_start(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-// What is wrong with a value of that format; "": nothing.
+}  // namespace
+
 std::string format_error(v1::Format format, const std::string& value) {
   switch (format) {
     case v1::FORMAT_UUID: {
@@ -66,6 +67,7 @@ std::string format_error(v1::Format format, const std::string& value) {
       for (const char c : value) {
         if (c <= ' ' || c > '~' || c == '/' || c == ':') return "no spaces, '/' or ':' are allowed";
       }
+      if (value.starts_with("plexus-")) return "names that begin with plexus- are the agent's own";
       return "";
     }
     case v1::FORMAT_IP_PROTOCOL:
@@ -90,6 +92,8 @@ std::string format_error(v1::Format format, const std::string& value) {
       return "";
   }
 }
+
+namespace {
 
 Result<void> check_value(const Message& m, const FieldDescriptor& field, int index) {
   const Reflection& r = *m.GetReflection();

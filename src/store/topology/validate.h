@@ -4,7 +4,10 @@
 
 #include <google/protobuf/message.h>
 
+#include <string>
+
 #include "base/result.h"
+#include "plexus/v1/options.pb.h"
 
 namespace plexus::store {
 
@@ -20,6 +23,9 @@ Result<void> merge_onto_stored(const google::protobuf::Message& stored,
 
 /// unsupported: the stored record was written by a newer schema, so we may not write over it.
 Result<void> check_writable(const google::protobuf::Message& stored);
+
+/// What is wrong with a value of that format; "": nothing.
+[[nodiscard]] std::string format_error(v1::Format format, const std::string& value);
 
 /// "port vm1 (...): mac: <why>".
 [[nodiscard]] Error field_error(const google::protobuf::Message& resource, std::string_view field,
