@@ -111,6 +111,7 @@ void TopologyThread::run(std::stop_token stop) {
 
     for (auto& news : link_.take()) handle(news);
     follow_marks();
+    join();
     if (store_is_whole()) {
       reader_->process(mono_now());
       apply_held();
@@ -227,10 +228,6 @@ void TopologyThread::handle(StoreLink::News& news) {
   } else if (auto* zones = std::get_if<StoreLink::ZonesRead>(&news)) {
     zones_ = std::move(zones->zones);
     find_tunnel_addresses();
-    if (!std::exchange(join_asked_, true)) {
-      link_.join({options_.name, tunnel_addresses_, udp_port_, start_.machine_id,
-                  std::max(incarnation_, start_.incarnation - 1), next_tunnel_key_, has_worked()});
-    }
   } else if (const auto* joined = std::get_if<StoreLink::Joined>(&news)) {
     incarnation_ = joined->as.incarnation;
     registered_ = true;
@@ -279,6 +276,14 @@ void TopologyThread::follow_marks() {
   log_info("agent", "the store is whole again: reading everything again");
   // What was heard in between is of no state that ever was; and not all agents at once.
   follow_again_at_ = mono_now() + random_below(2s);
+}
+
+/// Once it is known by which addresses others reach this host, and where the store is whole.
+void TopologyThread::join() {
+  if (join_asked_ || !zones_ || !has_life_ || !store_is_whole()) return;
+  join_asked_ = true;
+  link_.join({options_.name, tunnel_addresses_, udp_port_, start_.machine_id,
+              std::max(incarnation_, start_.incarnation - 1), next_tunnel_key_, has_worked()});
 }
 
 /// Who removes a host while its agent runs may make it again.

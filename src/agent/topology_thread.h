@@ -98,6 +98,7 @@ class TopologyThread {
   void handle(StoreLink::News& news);
   void follow_marks();
   void follow_life();
+  void join();
   void follow_own_host();
   [[nodiscard]] bool has_worked() const { return life_.has_value() || from_disk_; }
   /// Whether what the store says is the topology, and what this host says to it is wanted: not while a dump is being

@@ -366,6 +366,7 @@ Result<Revision> EmbeddedStore::transact(const std::vector<Step>& steps) {
 
 Result<void> EmbeddedStore::put_ephemeral(std::string_view path, std::string_view value) {
   if (auto ok = check_steps({Create{std::string(path), std::string(value)}}); !ok.ok()) return ok;
+  if (auto gone = files_.replaced()) return *gone;
   std::lock_guard lock(writing_.mutex);
   std::string session = session_;
   UniqueFd session_lock;

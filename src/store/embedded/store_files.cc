@@ -107,7 +107,7 @@ Result<StoreFiles> StoreFiles::prepare(const std::string& directory, bool create
                                            ", or make the directory"};
   }
   std::filesystem::create_directories(parent, ec);
-  if (ec) return errno_error("store: making the directory " + parent.string(), ec.value());
+  if (ec) return errno_error("store: making the directory " + files.directory_, ec.value());
   // All tenants' records are in it.
   if (mkdir(files.directory_.c_str(), 0750) != 0 && errno != EEXIST) {
     return errno_error("store: making the directory " + files.directory_, errno);
