@@ -389,7 +389,8 @@ TEST_P(FragmentMemoryTest, WhatDevicesTakeIsNotRemembered) {
 }
 
 TEST_P(FragmentMemoryTest, WhatIsOverMakesRoom) {
-  const sim::Packet first = packet(fragments(spec(GetParam()), 78)[0]);
+  const auto other = fragments(spec(GetParam()), 78);
+  const sim::Packet first = packet(other[0]);
   memory_.remember(first, translated(first), kNow + 2 * FragmentMemory::kKept);
   EXPECT_EQ(memory_.size(), 1u);
 }
