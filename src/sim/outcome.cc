@@ -164,6 +164,8 @@ void Simulation::run() {
     out.cacheable = cacheable_ && out.verdict != Verdict::consumed && out.generated.empty() &&
                     out.writes.empty() && !(fate.consumed && fate.mirrored > 0);
   }
+  // A first fragment may hide its protocol from those that follow it.
+  if (packet_.key.is_ipv6() && mask_.ip_proto != 0) mask_.ip_frag = 0xff;
   const auto fragment = static_cast<FragKind>(packet_.key.ip_frag);
   const bool of_connection = tracked_ && sighting_.kind != state::SightingKind::untracked;
   out.follows_first = fragment == FragKind::later && header_asked_;
@@ -172,6 +174,8 @@ void Simulation::run() {
       fragment == FragKind::first &&
       (header_asked_ || of_connection || (mask_.ip_proto != 0 && hides_protocol(packet_)));
   if (out.follows_first || out.leads_fragments) out.cacheable = false;
+  // A sub-port's machine may have sent a tag of its own behind it, which no class tells.
+  out.actions.one_tag = tag_ && out.verdict == Verdict::drop;
   // Those that follow may come by another router.
   if (learns_ && !out.leads_fragments) mask_.eth_src.fill(0xff);
   // They may be larger than their first one.
