@@ -201,14 +201,6 @@ Node output_document(const Copy& copy, const sim::Packet& packet, const model::S
   return out;
 }
 
-/// The step that dropped: the simulator puts the reason behind what it says of it.
-const sim::TraceStep* step_to_blame(const sim::Outcome& outcome, const sim::Trace& trace) {
-  const std::string reason = fmt::format("[{}]", sim::to_string(outcome.reason));
-  for (const sim::TraceStep& step : trace.steps())
-    if (step.kind != sim::DeviceKind::outcome && step.text.ends_with(reason)) return &step;
-  return nullptr;
-}
-
 Node step_document(const sim::TraceStep& step) {
   Node out = Node::map_of({});
   out.add("depth", Node::of_number(uint64_t{step.depth}));
@@ -252,14 +244,17 @@ Node trace_document(const sim::Packet& packet, const sim::Outcome& outcome, cons
   Node out = Node::map_of({});
   out.add("packet", text(format_frame(packet.frame)));
   out.add("verdict", text(sim::to_string(outcome.verdict)));
-  if (outcome.verdict == sim::Verdict::drop)
-    out.add("reason", text(sim::to_string(outcome.reason)));
-  out.add("outputs", list_of(outcome.actions.copies, [&](const Copy& copy) {
-            return output_document(copy, packet, snapshot);
-          }));
-  if (outcome.verdict == sim::Verdict::drop) {
-    if (const auto* step = step_to_blame(outcome, trace)) out.add("blame", step_document(*step));
-    out.add("advice", text(drop_advice(outcome.reason)));
+  const sim::Outcome::Itself itself = outcome.itself();
+  const bool dropped = itself.verdict == sim::Verdict::drop;
+  if (dropped) out.add("reason", text(sim::to_string(itself.reason)));
+  std::vector<Node> outputs;
+  for (const Copy& copy : outcome.actions.copies)
+    outputs.push_back(output_document(copy, packet, snapshot));
+  for (const uint32_t place : outcome.mirrored) outputs[place].add("mirror", Node::of_bool(true));
+  out.add("outputs", Node::list_of(std::move(outputs)));
+  if (dropped) {
+    if (const auto* step = trace.blamed()) out.add("blame", step_document(*step));
+    out.add("advice", text(drop_advice(itself.reason)));
   }
   out.add("actions", text(format(outcome.actions)));
   out.add("match", text(format(match_of(packet.key, outcome.mask))));
