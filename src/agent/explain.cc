@@ -171,6 +171,18 @@ const model::Host* host_at(const IpAddr& address, const model::Snapshot& snapsho
   return found;
 }
 
+/// Where a copy leaves by an interface of this host: its port, or the sub-port whose tag it gets.
+std::optional<PortId> port_left_by(const Copy& copy, const LocalOutput& local,
+                                   const model::Snapshot& snapshot) {
+  std::optional<PortId> found;
+  snapshot.each_port([&](const model::Port& port) {
+    if (snapshot.dp_port(port.id) == local.port) found = port.id;
+  });
+  if (!found || !copy.rewrite.push_vlan) return found;
+  const auto sub = snapshot.sub_port(*found, *copy.rewrite.push_vlan);
+  return sub ? sub : found;
+}
+
 /// Where one copy goes, and what it is then.
 Node output_document(const Copy& copy, const sim::Packet& packet, const model::Snapshot& snapshot) {
   Node out = Node::map_of({});
@@ -179,9 +191,7 @@ Node output_document(const Copy& copy, const sim::Packet& packet, const model::S
     out.add("id", text(id.str()));
   };
   if (const auto* local = std::get_if<LocalOutput>(&copy.output)) {
-    snapshot.each_port([&](const model::Port& port) {
-      if (snapshot.dp_port(port.id) == local->port) add_port(port.id);
-    });
+    if (const auto port = port_left_by(copy, *local, snapshot)) add_port(*port);
   } else if (const auto* tunnel = std::get_if<TunnelOutput>(&copy.output)) {
     const model::Host* host = host_at(tunnel->remote, snapshot);
     out.add("host", text(name_of(host)));

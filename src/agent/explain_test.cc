@@ -259,6 +259,11 @@ TEST_F(ExplainMirrors, TheStepToBlameIsThePacketsNotAMirrors) {
   EXPECT_EQ(at(*doc.find("blame"), "name"), "vm2") << at(doc, "text");
 }
 
+TEST_F(ExplainMirrors, WhatLeavesByASubPortIsNotItsParents) {
+  EXPECT_EQ(outputs(explained("02:00:00:00:01:07")),
+            (std::vector<std::string>{"spy (mirror)", "sub"}));
+}
+
 TEST(DropAdvice, EachReasonHasOne) {
   for (size_t i = 1; i < sim::kDropReasonCount; ++i) {
     const auto reason = static_cast<sim::DropReason>(i);
