@@ -414,6 +414,8 @@ bool Simulation::begin_connection() {
     out_.verdict = Verdict::drop;
     out_.reason = reason;
     out_.actions.copies.clear();
+    out_.mirrored.clear();
+    blamed_ = fate.blamed;
     std::erase_if(out_.generated, &is_fragment);
     out_.tell.clear();
     cacheable_ = false;

@@ -75,8 +75,8 @@ void Simulation::send_mirrored(Journey& j, const model::Mirror& mirror, bool in)
   ++copy.depth;
   leave_exterior(copy, *to);
   for (Copy& made : fate.copies) {
+    j.fate->mirrored.push_back(static_cast<uint32_t>(j.fate->copies.size()));
     j.fate->copies.push_back(std::move(made));
-    ++j.fate->mirrored;
   }
 }
 

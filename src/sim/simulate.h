@@ -161,6 +161,10 @@ struct Outcome {
   Verdict verdict = Verdict::drop;
   DropReason reason = DropReason::none;  ///< none unless verdict is drop
   Actions actions;
+  /// Of the copies those that mirrors made, by their places; ascending.
+  std::vector<uint32_t> mirrored;
+  /// Of a packet of which only mirrors have copies: why it is dropped itself; none: a device took it.
+  DropReason reason_beside_mirrors = DropReason::none;
   FlowKey mask;  ///< every bit of the key that decided. The size, too, may: see Actions::mtu
   bool cacheable =
       false;  ///< may become a flow; never when postponed, consumed, answered or learned from
@@ -189,6 +193,12 @@ struct Outcome {
   /// leads is cacheable.
   bool follows_first = false;
 
+  /// What became of the packet itself, whatever mirrors have of it.
+  struct Itself {
+    Verdict verdict = Verdict::drop;
+    DropReason reason = DropReason::none;  ///< none unless verdict is drop
+  };
+  [[nodiscard]] Itself itself() const;
   /// Empties it; the memory of its lists stays.
   void clear();
 };
