@@ -193,6 +193,9 @@ class Connections {
   void tell_those_waiting(Number number, Told& told, MonoTime now);
   void set_due(Number number, Told& told, MonoTime due);
   void heard_from(Number number, HostId host);
+  /// False: it did not wait.
+  bool waits_no_more(Number number, Told& told, HostId host);
+  void port_left(const PortId& port, HostId host);
   void limit_beside(Number number, Told& told);
   void release(Number number, Told& told);
   void erase(std::vector<Number> numbers);

@@ -258,5 +258,50 @@ TEST_F(ConnectionsThatMove, WhatIsAnsweredIsNotGivenUpForAnEarlierConnection) {
   }
 }
 
+TEST_F(ConnectionsThatMove, AHostWhereAPortWasForAMomentIsNotToldAnyMore) {
+  begin(web_);
+  HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
+  cloud_.bind(a_, h3.id);
+  publish({a_});
+  h1->run(now_);
+  lose();
+  cloud_.bind(a_, h1.id);
+  publish({a_});
+  for (int second = 0; second < 100; ++second) {
+    now_ = now_ + 1s;
+    h1->run(now_);
+    for (const PeerMessage& m : h1->take_messages()) EXPECT_NE(m.to, h3.id);
+  }
+  // The next host is told as if nothing had been: at once, then every second.
+  cloud_.bind(a_, h3.id);
+  publish({a_});
+  for (int second = 0; second < 5; ++second) {
+    h1->run(now_);
+    EXPECT_EQ(h1->take_messages().size(), 1u) << second;
+    now_ = now_ + 1s;
+  }
+  h1->run(now_);
+  carry();
+  EXPECT_EQ(h3->table().size(), 1u);
+  EXPECT_EQ(h2->table().size(), 1u);
+}
+
+TEST_F(ConnectionsThatMove, RecordsOfAPortWithoutAddressesLeaveWithIt) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
+  cloud_.vm("d", blue_, h1.id, "02:00:00:00:00:04", {"10.0.0.4"});
+  cloud_.ports[a_].addresses.clear();
+  publish({a_});
+  begin(web_);
+  cloud_.bind(a_, h3.id);
+  publish({a_});
+  h1->run(now_);
+  carry();
+  now_ = now_ + 31s;
+  h1->run(now_);
+  EXPECT_EQ(h1->table().size(), 0u);
+  EXPECT_EQ(h2->table().size(), 1u);
+  EXPECT_EQ(h3->table().size(), 1u);
+}
+
 }  // namespace
 }  // namespace plexus::agent
