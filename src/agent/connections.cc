@@ -314,7 +314,23 @@ Connections::Hosts Connections::hearers(Number number, Direction seen) const {
   if (const auto told = told_.find(number); told != told_.end() && told->second.lasting)
     std::copy_if(told->second.know.begin(), told->second.know.end(), std::back_inserter(out),
                  [&](const HostId& host) { return !contains(out, host); });
+  // Who has leased its outside port keeps the record as long as it is used, though the machine has moved away.
+  if (const HostId maker = table_.stamp(number).origin;
+      table_.is_translated(number) && maker != snapshot_->self() && !contains(out, maker) &&
+      snapshot_->host(maker) != nullptr && is_leased(table_.connection(number)))
+    out.push_back(maker);
   return out;
+}
+
+/// Beside leases only rules choose sources.
+bool Connections::is_leased(const Connection& c) const {
+  return std::any_of(c.translations.begin(), c.translations.end(), [&](const auto& t) {
+    return t.kind == state::TranslationKind::source && snapshot_->rule(RuleId{t.choice}) == nullptr;
+  });
+}
+
+bool Connections::is_leased_here(const Connection& c) const {
+  return c.stamp.origin == snapshot_->self() && is_leased(c);
 }
 
 void Connections::announce_news(Number number, Direction seen, MonoTime now) {
@@ -436,7 +452,7 @@ bool Connections::is_needed(const Connection& c, Direction direction) const {
 }
 
 /// Records of a port go to where it has gone; those that nobody here needs any more are forgotten when packets for the
-/// port have ceased to come.
+/// port have ceased to come. What has a port of a block of ours is needed: or it would be leased twice.
 void Connections::hand_over_records(MonoTime now) {
   size_t left = options_.budget;
   for (HandOver& over : hand_over_) {
@@ -458,7 +474,8 @@ void Connections::hand_over_records(MonoTime now) {
     if (now < over.forget_at || is_mine(over.port)) continue;
     std::vector<Number> nobodys;
     table_.for_each_of_port(over.port, [&](Number number, const Connection& c) {
-      if (!is_needed(c, Direction::original) && !is_needed(c, Direction::reply))
+      if (!is_needed(c, Direction::original) && !is_needed(c, Direction::reply) &&
+          !is_leased_here(c))
         nobodys.push_back(number);
     });
     erase(std::move(nobodys));

@@ -210,6 +210,9 @@ class Connections {
   [[nodiscard]] bool enters_at(HostId host, const state::Connection& c, state::Direction direction,
                                MonoTime now) const;
   [[nodiscard]] bool speaks_of(Number number, MonoTime now) const;
+  /// Whether its outside port is of a block: of that of the host that made the record.
+  [[nodiscard]] bool is_leased(const state::Connection& c) const;
+  [[nodiscard]] bool is_leased_here(const state::Connection& c) const;
   [[nodiscard]] bool is_placed(const state::Connection& c) const;
   [[nodiscard]] bool is_on_account(const state::Connection& c) const;
   /// What a host may say of a record.

@@ -242,6 +242,11 @@ void Connections::receive_news(HostId from, const Connection& c, MonoTime now) {
     const auto told = told_.find(found->number);
     known = told != told_.end() && told->second.lasting && contains(told->second.know, from) &&
             c.reply_port == table_.port(found->number, Direction::reply);
+    // Of a port that is leased from here both ends tell.
+    if (const Connection leased = table_.connection(found->number);
+        !known && is_leased_here(leased) && c.port == leased.port)
+      known = enters_at(from, leased, Direction::original, now) ||
+              enters_at(from, leased, Direction::reply, now);
   }
   Connection ours = known ? table_.connection(found->number) : Connection{};
   // Of two that answer what was flooded, the first whose word comes here has the connection.
