@@ -436,6 +436,7 @@ void Connections::expire(MonoTime now) {
   expiring_ = removed == options_.expire_budget;
   next_expiry_ = now + options_.expire_interval;
   std::erase_if(moved_, [&](const auto& entry) { return now >= entry.second.until; });
+  refused_.expire(now);
   if (kept_) kept_->tick(now);
 }
 

@@ -353,6 +353,95 @@ TEST_F(ConnectionsBehindALease, OnlyTheEndsOfALeaseTellWhoLeasedIt) {
   EXPECT_EQ(h1->counters().not_believed, 2u);
 }
 
+TEST_F(ConnectionsBehindALease, ARefusedLeaseIsGivenUpAndNotChosenAgain) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1];
+  for (const state::Tuple& tuple : out_) {
+    begin_answered(leased(tuple, 1070));
+    h1.connections = std::make_unique<Connections>(options_, 7);
+    publish();
+    state::Tuple another = tuple;
+    another.src_port = 5000;
+    const Connection again = leased(another, 1070);
+    const state::Tuple answers = again.entering(Direction::reply);
+    const auto begun = h1->begin(beginning(again), now_);
+    ASSERT_EQ(h1->tell(begun.number, Direction::original, uplinks_, now_), Telling::wait);
+    carry();
+    EXPECT_EQ(h1->table().size(), 0u);
+    EXPECT_EQ(h1->take_released(), std::vector{begun.number}) << "its packet chooses again";
+    const sim::ConnectionView view = h1->view();
+    ASSERT_NE(view.refused, nullptr);
+    EXPECT_EQ(view.refused->refused_by(again.reply_zone, answers, now_), h2.id);
+    // Whose it is has it still: there it is taken back.
+    const auto own = h1->begin(beginning(leased(tuple, 1071)), now_);
+    (void)h1->tell(own.number, Direction::original, uplinks_, now_);
+    carry();
+    const auto back = h1->table().find(again.reply_zone, answers, now_);
+    ASSERT_TRUE(back);
+    EXPECT_EQ(h1->table().connection(back->number).original, tuple);
+    EXPECT_EQ(h1->counters().adopted, 1u);
+    // Not for ever.
+    now_ = now_ + options_.refused_lease;
+    EXPECT_FALSE(h1->view().refused->refused_by(again.reply_zone, answers, now_));
+  }
+}
+
+TEST_F(ConnectionsBehindALease, NoOtherRefusalGivesALeaseUp) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
+  const Connection c = leased(out_[0], 1070);
+  const auto begun = h1->begin(beginning(c), now_);
+  (void)h1->tell(begun.number, Direction::original, uplinks_, now_);
+  lose();
+  const auto says = [&](HostEnd& host, MessageKind kind, const Connection& what) {
+    h1->receive(host.address, encode({kind, host.id, what}, now_), now_);
+  };
+  says(h3, MessageKind::taken, c);  // nobody has asked it
+  EXPECT_EQ(h1->counters().not_believed, 1u);
+  says(h2, MessageKind::refused, c);  // a limit
+  EXPECT_EQ(h1->table().size(), 1u);
+  EXPECT_EQ(h1->take_released(), std::vector{begun.number});
+
+  // Another offer than what is here by now.
+  Connection other = leased(state::udp("10.0.0.1", 4001, "203.0.113.7", 53), 1071);
+  const auto second = h1->begin(beginning(other), now_);
+  (void)h1->tell(second.number, Direction::original, uplinks_, now_);
+  lose();
+  other.translations[0].after.src_port = 1072;
+  says(h2, MessageKind::taken, other);
+  EXPECT_EQ(h1->table().size(), 2u);
+}
+
+TEST_F(ConnectionsBehindALease, WhatOneUplinkHasRefusedAnotherDoesNotGiveBack) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
+  const PortId second = cloud_.router_port("up2", edge_, "02:00:00:00:02:02", {"198.51.100.2/24"});
+  cloud_.bind(second, h3.id);
+  cloud_.routers[edge_].ports = {std::min(up_, second), std::max(up_, second)};
+  publish();
+  begin_answered(leased(out_[0], 1070));  // only h2 knows it
+  h1.connections = std::make_unique<Connections>(options_, 7);
+  publish();
+  const state::Tuple other = state::udp("10.0.0.1", 5000, "203.0.113.7", 53);
+  const HostId both[] = {h2.id, h3.id};
+  const auto begun = h1->begin(beginning(leased(other, 1070)), now_);
+  (void)h1->tell(begun.number, Direction::original, both, now_);
+  carry();
+  EXPECT_EQ(h1->table().size(), 0u);
+  EXPECT_EQ(h3->table().size(), 1u) << "has kept what was given up";
+  // The held packet has chosen again, and comes as often as it is let go.
+  auto number = h1->begin(beginning(leased(other, 1071)), now_).number;
+  int tries = 0;
+  for (; h1->tell(number, Direction::original, both, now_) != Telling::done && tries < 6; ++tries) {
+    carry();
+    number = number_at(h1, other);
+  }
+  EXPECT_LT(tries, 4);
+  EXPECT_EQ(h1->counters().adopted, 0u);
+  for (HostEnd* end : {&h1, &h2, &h3}) {
+    const auto found = (*end)->table().find(state::Zone{blue_.uuid}, other, now_);
+    ASSERT_TRUE(found);
+    EXPECT_EQ((*end)->table().connection(found->number).final_tuple().src_port, 1071);
+  }
+}
+
 TEST_F(ConnectionsThatMove, AHostWhereAPortWasForAMomentIsNotToldAnyMore) {
   begin(web_);
   HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
