@@ -22,6 +22,7 @@
 #include "state/connection.h"
 #include "state/connection_table.h"
 #include "state/instantiate.h"
+#include "state/refused_leases.h"
 #include "state/tcp_facts.h"
 #include "state/tracking.h"
 
@@ -123,6 +124,8 @@ struct ConnectionView {
   state::Midstream midstream = state::Midstream::take_up;
   /// Trace requests that have had their packets at this host; sorted. Null: none.
   const std::vector<TraceRequestId>* spent = nullptr;
+  /// What no lease may choose though no connection that is known has it. Null: nothing.
+  const state::RefusedLeases* refused = nullptr;
 };
 
 /// The connection that a packet begins, or begins anew.
