@@ -50,8 +50,8 @@ void Connections::open(KeptConnections::Place place, MonoTime now) {
 // --- what happens to records
 
 void Connections::note_stale(const Connection& c, bool replaced) {
-  stale_.push_back({c.original, replaced});
-  if (!c.translations.empty()) stale_.push_back({c.final_tuple(), replaced});
+  stale_.push_back({c.original, c.zone, c.reply_zone, replaced});
+  if (!c.translations.empty()) stale_.push_back({c.final_tuple(), c.zone, c.reply_zone, replaced});
 }
 
 Connections::Beside& Connections::beside(Number number) {

@@ -79,9 +79,10 @@ struct PeerMessage {
   std::vector<uint8_t> bytes;
 };
 
-/// Flows of this tuple, either way round, and of these ends are out of date.
+/// Flows of this tuple, either way round, whose packets enter in one of the zones are out of date.
 struct StaleTuple {
   state::Tuple tuple;
+  state::Zone zone, reply_zone;
   bool replaced = false;  ///< they belong to another record than before: their packets have to ask
 };
 

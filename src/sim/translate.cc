@@ -236,8 +236,8 @@ std::optional<Simulation::Translated> Simulation::known_destination(Journey& j,
     note_at(j, DeviceKind::router, router, "of a known connection: to {}", j.key.dst_ip());
     return Translated::goes_on;
   }
-  // The member is gone. Who has not been answered may go to another one.
-  if (!connection()->replied()) {
+  // The member is gone. Who has not been answered, or tries anew, may go to another one.
+  if (!connection()->replied() || state::segment_of(sighting_) == state::Segment::syn) {
     begin_anew();
     return Translated::ended;
   }
