@@ -176,7 +176,7 @@ class ExplainMirrors : public testing::Test {
     h1_ = cloud_.host("h1", "192.0.2.1");
     blue_ = cloud_.bridge("blue");
     const BridgeId watch = cloud_.bridge("watch");
-    vm1_ = cloud_.vm("vm1", blue_, h1_, "02:00:00:00:01:01");
+    vm1_ = cloud_.vm("vm1", blue_, h1_, "02:00:00:00:01:01", {"10.0.1.1"});
     vm2_ = cloud_.vm("vm2", blue_, h1_, "02:00:00:00:01:02");
     spy_ = cloud_.vm("spy", watch, h1_, "02:00:00:00:09:01");
     trunk_ = cloud_.vm("trunk", watch, h1_, "02:00:00:00:09:02");
