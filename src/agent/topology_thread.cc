@@ -613,7 +613,8 @@ void TopologyThread::apply(std::span<const model::Change> changes) {
     const auto before = topology_.snapshot();
     const model::Delta delta = topology_.apply(part);
     if (delta.empty()) continue;
-    if (adopted_ && !(delta.addresses.empty() && delta.ports.empty())) announce(*before, delta);
+    if (adopted_ && !(delta.addresses.empty() && delta.ports.empty() && delta.translations.empty()))
+      announce(*before, delta);
     if (!delta.hosts.empty()) tunnel_dirty_ = wishes_dirty_ = true;
     auto tags = sim::tags_of(delta);
     std::move(tags.begin(), tags.end(), std::back_inserter(unsent_changes_));

@@ -8,6 +8,7 @@
 #include "model/maglev.h"
 #include "packet/bytes.h"
 #include "packet/headers.h"
+#include "sim/outside_address.h"
 #include "sim/simulation.h"
 #include "state/icmp_error.h"
 
@@ -48,19 +49,7 @@ bool Simulation::is_error_class(Journey& j) {
 bool Simulation::answers_for(const model::Router& router, const model::Port& port,
                              const IpAddr& address, bool rewritten) {
   depend_on_translation(router, address, rewritten);
-  const model::TranslationTable* table = snapshot_.translations(router.id);
-  if (table == nullptr) return false;
-  if (std::none_of(port.networks.begin(), port.networks.end(), [&](const IpPrefix& n) {
-        return n.contains(address) && n.broadcast() != address;
-      }))
-    return false;
-  const model::AddressUses* uses = table->outside(address).uses;
-  if (uses == nullptr) return false;
-  if (!uses->floating_ips.empty()) {
-    const model::FloatingIp* floating = working_floating_ip(*uses);
-    return floating != nullptr && !floating->unreadable;
-  }
-  return true;
+  return answers_for_outside(snapshot_, router.id, port, address);
 }
 
 bool Simulation::answers_translated(Journey& j, const model::Router& router) {
