@@ -27,7 +27,7 @@ Result<void> carry_out(store::Store& store, HostId self, const PortBlockPlan::Or
     case PortBlockPlan::Order::Kind::grow:
       return blocks.grow(order.pool, order.family, now_ms);
     case PortBlockPlan::Order::Kind::give_back:
-      return blocks.give_back(order.pool.id, now_ms);
+      return blocks.give_back(order.pool.id, now_ms, &order.blocks);
   }
   return Ok{};
 }

@@ -24,6 +24,7 @@ namespace {
 constexpr Duration kSaveDelay = 5s;
 constexpr std::chrono::milliseconds kRefreshSnapshot = 10min;
 constexpr Duration kZonesInterval = 10s;
+constexpr Duration kAskBlocks = 5s;
 constexpr Duration kSayMacs = 250ms;  ///< learned MACs go to the store four times a second at most
 constexpr Duration kSayMacsAgain = 2s;  ///< what could not be said is offered again
 /// The table of flows knows their use by the last statistics.
@@ -427,6 +428,7 @@ void TopologyThread::answer_barrier(MonoTime now) {
 }
 
 void TopologyThread::tick(MonoTime now) {
+  ask_which_blocks_are_used(now);
   wishes_dirty_ = true;  // what was asked for in vain is asked for again
   // So is what could not be plugged in; more often would keep the worker busy with nothing else.
   if (!port_errors_.empty()) ports_dirty_ = true;
@@ -613,7 +615,8 @@ void TopologyThread::apply(std::span<const model::Change> changes) {
     const auto before = topology_.snapshot();
     const model::Delta delta = topology_.apply(part);
     if (delta.empty()) continue;
-    if (adopted_ && !(delta.addresses.empty() && delta.ports.empty())) announce(*before, delta);
+    if (adopted_ && !(delta.addresses.empty() && delta.ports.empty() && delta.translations.empty()))
+      announce(*before, delta);
     if (!delta.hosts.empty()) tunnel_dirty_ = wishes_dirty_ = true;
     auto tags = sim::tags_of(delta);
     std::move(tags.begin(), tags.end(), std::back_inserter(unsent_changes_));
@@ -624,6 +627,27 @@ void TopologyThread::apply(std::span<const model::Change> changes) {
 /// Machines here hear at once that a neighbour's MAC is another now. Lost when the worker is too busy: they find out.
 void TopologyThread::announce(const model::Snapshot& before, const model::Delta& delta) {
   send(sim::announcements(before, *topology_.snapshot(), delta));
+}
+
+/// Which of this host's blocks of ports connections use: the worker knows. When it is too busy nothing is heard, and nothing
+/// given back.
+void TopologyThread::ask_which_blocks_are_used(MonoTime now) {
+  if (blocks_asked_ && blocks_asked_->answered.load(std::memory_order_acquire)) {
+    blocks_.heard(blocks_asked_->blocks, blocks_asked_->used, now);
+    blocks_asked_.reset();
+  }
+  if (!adopted_ || now - blocks_asked_at_ < kAskBlocks) return;
+  blocks_asked_at_ = now;
+  auto question = std::make_shared<BlocksAsked>();
+  question->blocks = blocks_.blocks();
+  if (question->blocks.empty()) return;
+  const bool posted = worker_.post([question](Worker& worker) {
+    const state::ConnectionTable& table = worker.connections().table();
+    for (const Uuid& block : question->blocks)
+      if (table.is_chosen(block)) question->used.insert(block);
+    question->answered.store(true, std::memory_order_release);
+  });
+  if (posted) blocks_asked_ = std::move(question);
 }
 
 void TopologyThread::send(std::vector<sim::Generated> frames) {

@@ -9,6 +9,7 @@
 // Threads: one of its own. Other threads use status() only.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
@@ -108,6 +109,7 @@ class TopologyThread {
   void find_tunnel_mtu(std::span<const netlink::InterfaceAddress> local);
   void answer_barrier(MonoTime now);
   void tick(MonoTime now);
+  void ask_which_blocks_are_used(MonoTime now);
   void read_links();
   void learn(const std::vector<sim::StateWrite>& writes);
   void take_in(store::ClosureBatch batch);
@@ -199,6 +201,13 @@ class TopologyThread {
       macs_looked_;  ///< when they were last stored, and their use was last asked for
   std::deque<Moved> moved_;
   PortBlockPlan blocks_;
+  /// A question to the worker: which of the blocks do connections use?
+  struct BlocksAsked {
+    std::set<Uuid> blocks, used;
+    std::atomic<bool> answered = false;  ///< `used` is the worker's until then
+  };
+  std::shared_ptr<BlocksAsked> blocks_asked_;
+  MonoTime blocks_asked_at_;
   size_t passive_ = 0;
   std::vector<IpAddr> tunnel_addresses_;
   uint16_t udp_port_ = 4789;

@@ -73,6 +73,22 @@ AddressFound TranslationTable::outside(const IpAddr& address) const {
   return find(address.is_v6() ? v6_ : v4_, address);
 }
 
+void TranslationTable::each_outside(const std::function<bool(const IpAddr&)>& visit) const {
+  bool more = true;
+  const auto walk = [&](const auto& self, const Trie::Node* node, IpFamily family) -> void {
+    if (node == nullptr || !more) return;
+    if (!node->value.empty()) {
+      IpAddr address;
+      address.family = family;
+      address.bytes = node->prefix.bytes;
+      more = visit(address);
+    }
+    for (const auto& child : node->child) self(self, child.get(), family);
+  };
+  walk(walk, v4_.root(), IpFamily::v4);
+  walk(walk, v6_.root(), IpFamily::v6);
+}
+
 AddressFound TranslationTable::inside(const IpAddr& address) const {
   return find(address.is_v6() ? inside6_ : inside4_, address);
 }

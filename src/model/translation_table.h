@@ -8,6 +8,7 @@
 #include <boost/container/small_vector.hpp>
 
 #include <cstddef>
+#include <functional>
 
 #include "base/ids.h"
 #include "model/bit_trie.h"
@@ -47,6 +48,8 @@ class TranslationTable {
   void put_unreadable(bool add) { unreadable_ += add ? 1 : -1; }
 
   [[nodiscard]] AddressFound outside(const IpAddr& address) const;
+  /// Each outside address until `visit` says false, in their order.
+  void each_outside(const std::function<bool(const IpAddr&)>& visit) const;
   /// Only `floating_ips` and `members` are filled in.
   [[nodiscard]] AddressFound inside(const IpAddr& address) const;
   [[nodiscard]] bool has_outside(IpFamily family) const {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/announce.h"
 
+#include <set>
+
 #include "packet/build.h"
+#include "sim/outside_address.h"
 
 namespace plexus::sim {
 namespace {
@@ -72,6 +75,80 @@ void tell_move(const model::Snapshot& before, const model::Snapshot& now, PortId
   }
 }
 
+/// Where a router's port answers for an address of the router's translations.
+struct Answers {
+  BridgeId bridge;  ///< nil: out of the interface here
+  PortId by;        ///< of the bridge, or the router's port itself
+  MacAddr mac;
+  bool operator==(const Answers&) const = default;
+};
+std::optional<Answers> answers(const model::Snapshot& at, PortId id, const IpAddr& address) {
+  const model::Port* port = at.port(id);
+  const auto* of = port != nullptr ? std::get_if<RouterId>(&port->device) : nullptr;
+  const model::Router* router = of != nullptr ? at.router(*of) : nullptr;
+  if (router == nullptr || !router->admin_up || router->unreadable || !port->admin_up ||
+      port->unreadable || port->mac.is_zero() ||
+      !answers_for_outside(at, router->id, *port, address))
+    return std::nullopt;
+  if (!port->peer) {
+    if (!at.is_here(id)) return std::nullopt;
+    return Answers{BridgeId{}, id, port->mac};
+  }
+  const model::Port* peer = at.peer(*port);
+  const auto* bridge = peer != nullptr ? std::get_if<BridgeId>(&peer->device) : nullptr;
+  if (bridge == nullptr || !peer->admin_up || peer->unreadable) return std::nullopt;
+  return Answers{*bridge, peer->id, port->mac};
+}
+
+/// An outside address that the port answers for now, and did not before, or there, or with this MAC. Whoever had it may have
+/// been another router, whose MAC is still believed. Of a port that this host has only come to know of it cannot be said what is
+/// new.
+void tell_outside(const model::Snapshot& before, const model::Snapshot& now, PortId id,
+                  const IpAddr& address, std::vector<Generated>& all) {
+  if (before.port(id) == nullptr) return;
+  const auto is = answers(now, id, address);
+  if (!is || is == answers(before, id, address)) return;
+  if (!is->bridge.uuid.is_nil())
+    return tell_bridge(now, is->bridge, address, {is->by, is->mac}, all);
+  const auto copy = out_of(now, id);
+  if (!copy) return;
+  Actions actions;
+  actions.copies.push_back(*copy);
+  all.push_back({announcement(is->mac, address, true), std::move(actions)});
+}
+
+/// The router's port that the port is, or is wired to.
+std::optional<PortId> routers_port(const model::Snapshot& now, PortId id) {
+  const model::Port* port = now.port(id);
+  if (port == nullptr) return std::nullopt;
+  if (std::holds_alternative<RouterId>(port->device)) return id;
+  const model::Port* peer = now.peer(*port);
+  if (peer == nullptr || !std::holds_alternative<RouterId>(peer->device)) return std::nullopt;
+  return peer->id;
+}
+
+void tell_outside_addresses(const model::Snapshot& before, const model::Snapshot& now,
+                            const model::Delta& delta, std::vector<Generated>& all) {
+  std::set<std::pair<PortId, IpAddr>> seen;
+  const auto tell = [&](PortId id, const IpAddr& address) {
+    if (all.size() < kMaxAnnounced && seen.emplace(id, address).second)
+      tell_outside(before, now, id, address, all);
+    return all.size() < kMaxAnnounced;
+  };
+  for (const auto& [router, address] : delta.translations) {
+    if (address.is_none()) continue;
+    for (const model::RouterAddress& own : now.router_addresses(router))
+      if (!tell(own.port, address)) return;
+  }
+  for (PortId changed : delta.ports) {
+    const auto id = routers_port(now, changed);
+    const model::TranslationTable* table =
+        id ? now.translations(std::get<RouterId>(now.port(*id)->device)) : nullptr;
+    if (table != nullptr)
+      table->each_outside([&](const IpAddr& address) { return tell(*id, address); });
+  }
+}
+
 }  // namespace
 
 std::vector<Generated> announcements(const model::Snapshot& before, const model::Snapshot& now,
@@ -89,6 +166,7 @@ std::vector<Generated> announcements(const model::Snapshot& before, const model:
     if (all.size() >= kMaxAnnounced) break;
     tell_move(before, now, id, all);
   }
+  tell_outside_addresses(before, now, delta, all);
   if (all.size() > kMaxAnnounced) all.resize(kMaxAnnounced);
   return all;
 }

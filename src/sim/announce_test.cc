@@ -115,5 +115,111 @@ TEST_F(Announce, AnUplinkThatComesHereIsToldToTheNetworkOutside) {
   for (const Generated& g : told) EXPECT_THAT(g.actions.copies, ElementsAre(to(up)));
 }
 
+/// A floating address outside, at a router with a port on a bridge of the world.
+class AnnounceOutside : public Announce {
+ protected:
+  AnnounceOutside() {
+    world = cloud.bridge("world");
+    up = cloud.vm("up", world, h1, "02:00:00:00:03:99", {"198.51.100.99"});
+    far = cloud.vm("far", world, h2, "02:00:00:00:03:98", {"198.51.100.98"});
+    edge = cloud.router_port("edge", rt, "02:00:00:00:03:01", {"198.51.100.1/24"});
+    cloud.plug(world, edge);
+    topology = model::Topology(h1);
+    topology.apply(cloud.changes(h1));
+  }
+  model::FloatingIpChange floating(const char* address, bool up_now = true) const {
+    model::FloatingIp f;
+    f.id = FloatingIpId{Uuid::derived("floating", address)};
+    f.router = rt;
+    f.address = *IpAddr::parse(address);
+    f.inside = *IpAddr::parse("10.0.1.1");
+    f.admin_up = up_now;
+    return {f.id, f};
+  }
+  static std::vector<uint8_t> told_of(const char* address, const char* mac) {
+    return arp_request(*MacAddr::parse(mac), *IpAddr::parse(address), *IpAddr::parse(address));
+  }
+  BridgeId world;
+  PortId up, far, edge;
+};
+
+TEST_F(AnnounceOutside, AnAddressThatComesIsToldToTheMachinesHere) {
+  const auto told = change(floating("198.51.100.80"));
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].frame, told_of("198.51.100.80", "02:00:00:00:03:01"));
+  EXPECT_THAT(told[0].actions.copies, ElementsAre(to(up))) << "each host tells its own";
+  EXPECT_THAT(change(floating("198.51.100.80", false)), IsEmpty());
+  EXPECT_THAT(change(floating("198.51.100.80")), SizeIs(1)) << "it is answered for again";
+  EXPECT_THAT(change(floating("203.0.113.80")), IsEmpty()) << "of no network of a port";
+  EXPECT_THAT(change(model::FloatingIpChange{floating("198.51.100.80").id, std::nullopt}),
+              IsEmpty());
+}
+
+TEST_F(AnnounceOutside, ThoseOfAPoolAreToldToo) {
+  model::SnatPool pool;
+  pool.id = SnatPoolId{Uuid::derived("snat", "pool")};
+  pool.router = rt;
+  pool.addresses = {*IpAddr::parse("198.51.100.70"), *IpAddr::parse("198.51.100.71")};
+  EXPECT_THAT(change(model::SnatPoolChange{pool.id, pool}), SizeIs(2));
+  pool.addresses.push_back(*IpAddr::parse("198.51.100.72"));
+  const auto told = change(model::SnatPoolChange{pool.id, pool});
+  ASSERT_THAT(told, SizeIs(1)) << "the others were told of before";
+  EXPECT_EQ(told[0].frame, told_of("198.51.100.72", "02:00:00:00:03:01"));
+}
+
+TEST_F(AnnounceOutside, TheNewMacOfThePortIsToldForAllOfThem) {
+  for (const char* address : {"198.51.100.80", "198.51.100.81"}) change(floating(address));
+  model::Port port = cloud.ports[edge];
+  port.mac = *MacAddr::parse("02:00:00:00:03:77");
+  const auto told = change(model::PortChange{edge, port});
+  std::vector<std::vector<uint8_t>> frames;
+  for (const Generated& g : told) {
+    EXPECT_THAT(g.actions.copies, ElementsAre(to(up)));
+    frames.push_back(g.frame);
+  }
+  const char* mac = "02:00:00:00:03:77";
+  EXPECT_THAT(frames, testing::UnorderedElementsAre(told_of("198.51.100.1", mac),
+                                                    told_of("198.51.100.80", mac),
+                                                    told_of("198.51.100.81", mac)));
+}
+
+TEST_F(AnnounceOutside, AnUplinkThatComesHereTellsOfThemToo) {
+  const PortId wire = cloud.router_port("wire", rt, "02:00:00:00:04:01", {"192.0.2.1/24"});
+  cloud.bind(wire, h2);
+  change(model::PortChange{wire, cloud.ports[wire]});
+  change(model::BindingChange{wire, cloud.bindings[wire]});
+  change(cloud.local_port_change(wire, h2));
+  EXPECT_THAT(change(floating("192.0.2.80")), IsEmpty()) << "the host where it is tells";
+  cloud.bind(wire, h1);
+  const auto told = change(model::BindingChange{wire, cloud.bindings[wire]});
+  ASSERT_THAT(told, SizeIs(2));
+  EXPECT_EQ(told[1].frame, told_of("192.0.2.80", "02:00:00:00:04:01"));
+  for (const Generated& g : told) EXPECT_THAT(g.actions.copies, ElementsAre(to(wire)));
+}
+
+TEST_F(AnnounceOutside, OfAPortThatIsOnlyNowKnownNothingIsTold) {
+  model::Topology fresh(h1);
+  const auto before = fresh.snapshot();
+  auto all = cloud.changes(h1);
+  all.emplace_back(floating("198.51.100.80"));
+  const auto delta = fresh.apply(all);
+  EXPECT_THAT(announcements(*before, *fresh.snapshot(), delta), IsEmpty());
+}
+
+TEST_F(AnnounceOutside, NotMoreThanTheMost) {
+  std::vector<model::Change> all;
+  for (int i = 0; i < 300; ++i) {
+    model::FloatingIpChange c = floating(
+        ("198.51." + std::to_string(100 + i / 200) + "." + std::to_string(3 + i % 200)).c_str());
+    all.emplace_back(c);
+  }
+  model::Port port = cloud.ports[edge];
+  port.networks = {*IpPrefix::parse("198.51.100.1/16")};
+  change(model::PortChange{edge, port});
+  const auto before = topology.snapshot();
+  const auto delta = topology.apply(all);
+  EXPECT_THAT(announcements(*before, *topology.snapshot(), delta), SizeIs(kMaxAnnounced));
+}
+
 }  // namespace
 }  // namespace plexus::sim

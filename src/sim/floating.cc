@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Floating addresses at routers: one address outside for one inside, both ways, without any state. docs/translations.md says
 // when which address is translated.
+#include "sim/outside_address.h"
 #include "sim/simulation.h"
 #include "state/icmp_error.h"
 
@@ -27,11 +28,7 @@ const model::FloatingIp* Simulation::floating_ip_of(Journey& j, const model::Rou
 }
 
 const model::FloatingIp* Simulation::working_floating_ip(const model::AddressUses& uses) const {
-  if (uses.floating_ips.empty()) return nullptr;
-  const model::FloatingIp* floating = snapshot_.floating_ip(uses.floating_ips.front());
-  const bool works = floating != nullptr && floating->admin_up && floating->inside &&
-                     floating->inside->family == floating->address.family;
-  return works ? floating : nullptr;
+  return sim::working_floating_ip(snapshot_, uses);
 }
 
 std::optional<IpAddr> Simulation::floating_address_of(const model::Router& router,

@@ -2,12 +2,10 @@
 // Where a router translates: as packets come to it (translate_in), and when it is known where they leave (translate_out). The
 // order of both is docs/translations.md's.
 #include <algorithm>
-#include <array>
 #include <utility>
 
-#include "model/maglev.h"
-#include "packet/bytes.h"
 #include "packet/headers.h"
+#include "sim/outside_address.h"
 #include "sim/simulation.h"
 #include "state/icmp_error.h"
 
@@ -19,7 +17,11 @@ namespace {
 const IpPrefix kNear4{IpAddr::v4(0x64400000), 10};
 const IpPrefix kNear6{IpAddr::v6({0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}), 64};
 
-constexpr uint64_t kBlockPlaceSeed = 0x706c6578'75730021;
+bool is_of(const model::SnatPool& pool, const model::PortBlock& block) {
+  return std::find(pool.addresses.begin(), pool.addresses.end(), block.address) !=
+             pool.addresses.end() &&
+         block.first >= pool.ports.first && block.first + block.length - 1 <= pool.ports.last;
+}
 
 }  // namespace
 
@@ -48,19 +50,7 @@ bool Simulation::is_error_class(Journey& j) {
 bool Simulation::answers_for(const model::Router& router, const model::Port& port,
                              const IpAddr& address, bool rewritten) {
   depend_on_translation(router, address, rewritten);
-  const model::TranslationTable* table = snapshot_.translations(router.id);
-  if (table == nullptr) return false;
-  if (std::none_of(port.networks.begin(), port.networks.end(), [&](const IpPrefix& n) {
-        return n.contains(address) && n.broadcast() != address;
-      }))
-    return false;
-  const model::AddressUses* uses = table->outside(address).uses;
-  if (uses == nullptr) return false;
-  if (!uses->floating_ips.empty()) {
-    const model::FloatingIp* floating = working_floating_ip(*uses);
-    return floating != nullptr && !floating->unreadable;
-  }
-  return true;
+  return answers_for_outside(snapshot_, router.id, port, address);
 }
 
 bool Simulation::answers_translated(Journey& j, const model::Router& router) {
@@ -359,21 +349,28 @@ Simulation::Translated Simulation::by_lease(Journey& j, const model::Router& rou
                    "its pool is not known, of another router, or newer than this agent");
   const IpAddr before = j.key.src_ip();
   state::LeasePort lease{.device = router.id.uuid, .blocks = {}};
-  const auto blocks = snapshot_.port_blocks(pool->id);
-  // Of more than can be tried, those from a place on that the client's address says.
-  const std::array<uint64_t, 4> words{be32_at(before.bytes, 0), be32_at(before.bytes, 4),
-                                      be32_at(before.bytes, 8), be32_at(before.bytes, 12)};
-  const size_t first = blocks.size() > state::kMaxLeaseBlocks
-                           ? model::fixed_hash(kBlockPlaceSeed, words) % blocks.size()
-                           : 0;
-  for (size_t i = 0; i < blocks.size() && lease.blocks.size() < state::kMaxLeaseBlocks; ++i) {
-    const model::PortBlock& block = blocks[(first + i) % blocks.size()];
-    if (block.address.family == before.family && state::is_sound(block))
-      lease.blocks.push_back(block);
+  // The largest few. Others, and those that the pool has no more, are there for the connections that use them.
+  std::vector<model::PortBlock> blocks;
+  for (const model::PortBlock& block : snapshot_.port_blocks(pool->id)) {
+    if (block.address.family == before.family && state::is_sound(block) && is_of(*pool, block))
+      blocks.push_back(block);
   }
+  std::stable_sort(blocks.begin(), blocks.end(),
+                   [](const auto& a, const auto& b) { return a.length > b.length; });
+  blocks.resize(std::min(blocks.size(), state::kMaxLeaseBlocks));
+  lease.blocks.assign(blocks.begin(), blocks.end());
   if (lease.blocks.empty())
     return refused(DropReason::snat_exhausted, "this host has no ports of the pool");
-  leasing_ = {pool->id, before.family};
+  // Without ports, another block of an address that is here already is of no use.
+  const auto is_here = [&](const IpAddr& address) {
+    return std::any_of(blocks.begin(), blocks.end(),
+                       [&](const auto& block) { return block.address == address; });
+  };
+  if (state::has_leasable_port(tuple_here(j)) ||
+      std::any_of(pool->addresses.begin(), pool->addresses.end(), [&](const IpAddr& address) {
+        return address.family == before.family && !is_here(address);
+      }))
+    leasing_ = {pool->id, before.family};
   if (!translate(j, lease)) return Translated::ended;
   note_at(j, DeviceKind::snat_pool, *pool, "{} becomes {}", before, tuple_here(j));
   return Translated::goes_on;

@@ -520,6 +520,44 @@ TEST_P(Translating, WithoutPortsNothingLeaves) {
   EXPECT_EQ(send("a", udp_packet(spec("a", at("x")), 3, 81)).machine, "x") << "another end";
 }
 
+TEST_P(Translating, NewConnectionsGetPortsOfTheLargestBlocksThatThePoolHas) {
+  lease_sources();
+  const auto named = [&](const char* name, const IpAddr& address, uint16_t first, uint16_t length) {
+    return model::PortBlock{Uuid::derived("block", name), address, first, length};
+  };
+  const IpAddr gone = pick("203.0.113.250", "2001:db8::250");
+  blocks[h1] = {named("1", pool_address(), 1024, 64),  named("2", pool_address(), 2048, 128),
+                named("3", pool_address(), 2304, 128), named("4", pool_address(), 4096, 128),
+                named("5", pool_address(), 4224, 128), named("6", gone, 8192, 4096)};
+  std::set<uint16_t> sources;
+  for (uint16_t port = 1; port <= 100; ++port) {
+    const Arrived there = send(port % 2 == 0 ? "a" : "b",
+                               udp_packet(spec(port % 2 == 0 ? "a" : "b", at("x")), port, 80));
+    ASSERT_EQ(there.machine, "x") << trace.text();
+    EXPECT_EQ(there.key.src_ip(), pool_address());
+    sources.insert(there.key.tp_src.host());
+  }
+  EXPECT_GE(*sources.begin(), 2048) << "the smallest is kept for the connections that it has";
+}
+
+TEST_P(Translating, WithoutPortsAnotherAddressIsNeededForASecondClient) {
+  lease_sources();
+  const auto esp = [&](const char* from) {
+    return send(from, ip_packet(spec(from, at("x")), 50, Frame(24, 0x50)));
+  };
+  EXPECT_EQ(esp("a").key.src_ip(), pool_address()) << trace.text();
+  const Arrived second = esp("b");
+  EXPECT_EQ(second.outcome.reason, DropReason::snat_exhausted);
+  EXPECT_TRUE(second.outcome.writes.empty()) << "the pool has no other";
+  auto& pool = *std::get<model::SnatPoolChange>(others.front()).now;
+  const IpAddr another = pick("203.0.113.240", "2001:db8::240");
+  pool.addresses.push_back(another);
+  const std::vector<StateWrite> needs(1, PortsNeeded{pool.id, pool_address().family});
+  EXPECT_EQ(esp("b").outcome.writes, needs) << trace.text();
+  blocks[h1].push_back({Uuid::derived("block", "3"), another, 1024, 64});
+  EXPECT_EQ(esp("b").key.src_ip(), another) << trace.text();
+}
+
 TEST_P(Translating, AFloatingAddressStandsAboveALease) {
   lease_sources();
   model::FloatingIp floating;

@@ -110,6 +110,8 @@ class ConnectionTable {
   [[nodiscard]] bool is_translated(ConnectionNumber number) const {
     return row(number).translations != kNone;
   }
+  /// Some record has a translation that chose this: a member, a rule, a leased block.
+  [[nodiscard]] bool is_chosen(const Uuid& choice) const { return number_of(choice) != kNone; }
   /// Something at `device` changes packets of connections that end at `port`: what enters there may be an answer to them, whatever
   /// the device translates today. `hidden`: of connections whose questions came to the port from another source than their own.
   [[nodiscard]] bool answers_pass(const PortId& port, const Uuid& device, bool hidden) const;

@@ -682,6 +682,7 @@ TEST(ConnectionTable, KnowsWhereAnswersPassADeviceThatTranslates) {
   Connection flooded = translated(3, 4001);
   flooded.reply_port = {};
   const ConnectionNumber two = table.commit(flooded, at(100)).number;
+  EXPECT_TRUE(table.is_chosen(Uuid::derived("member", "m")));
   EXPECT_TRUE(table.answers_pass(b, r, false));
   EXPECT_FALSE(table.answers_pass(b, r, true));
   EXPECT_FALSE(table.answers_pass(port_named("a"), r, false)) << "where it begins";
@@ -693,6 +694,7 @@ TEST(ConnectionTable, KnowsWhereAnswersPassADeviceThatTranslates) {
   EXPECT_TRUE(table.answers_pass(uplink, r, true)) << "the port of the answers, learned later";
   EXPECT_FALSE(table.answers_pass(uplink, r, false));
   table.erase(one);
+  EXPECT_FALSE(table.is_chosen(Uuid::derived("member", "m"))) << "with its last record";
   EXPECT_FALSE(table.answers_pass(b, r, false));
   EXPECT_TRUE(table.answers_pass(uplink, r, true));
   table.erase(two);

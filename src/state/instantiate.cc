@@ -31,10 +31,6 @@ bool has_rewritable_ports(const Tuple& t) {
   return t.protocol == ip_proto::kTcp || t.protocol == ip_proto::kUdp;
 }
 
-bool has_leasable_port(const Tuple& t) {
-  return has_rewritable_ports(t) || t.echo == EchoRole::request;
-}
-
 /// The prefix in place of as many bits.
 IpAddr under_prefix(const IpPrefix& prefix, const IpAddr& address) {
   IpAddr out = address;
@@ -116,7 +112,7 @@ class Chooser {
       }
     }
     leased_ = leased_before;
-    if (port) crowded_ = true;
+    crowded_ = true;
     return last;
   }
 
@@ -154,6 +150,10 @@ class Chooser {
 };
 
 }  // namespace
+
+bool has_leasable_port(const Tuple& t) {
+  return has_rewritable_ports(t) || t.echo == EchoRole::request;
+}
 
 std::string_view to_string(NoInstance reason) {
   switch (reason) {

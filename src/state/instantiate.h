@@ -65,6 +65,9 @@ struct LeasePort {
   boost::container::static_vector<LeaseBlock, kMaxLeaseBlocks> blocks;
 };
 
+/// Packets of the tuple get a port, or an identifier, of the lease's; else its address alone.
+[[nodiscard]] bool has_leasable_port(const Tuple& t);
+
 /// Port p becomes to + (p - from), modulo 2^16.
 struct PortShift {
   uint16_t from = 0, to = 0;
@@ -105,7 +108,7 @@ struct Instance {
   NoInstance reason = NoInstance::none;
   Connection connection;  ///< when there is no reason why not
   /// Of a LeasePort's last block several ports were tried that are taken: the next connections may find none. Also when
-  /// this one has found none.
+  /// this one has found none, or, without ports, no address.
   bool crowded = false;
 };
 

@@ -193,7 +193,7 @@ Result<void> ChangeSet::take(const Claimant& claimant, const Claim& claim, const
   if (!stored.ok()) return stored.error();
   v1::UniqueClaim record = *stored ? std::move(**stored) : v1::UniqueClaim();
   Uuid router_of_owner;
-  if (record.has_id() && is_shared(claim)) {
+  if (record.has_id() && is_shared(claim) && !claim.bridge.is_nil()) {
     auto owner = load(*v1::Port::descriptor(), Uuid::from_bytes(record.id()).value_or(Uuid{}));
     if (!owner.ok()) return owner.error();
     if (const auto* port = static_cast<const v1::Port*>((*owner)->either()))
@@ -231,7 +231,10 @@ Result<std::string> ChangeSet::name(const Descriptor& type, const Uuid& id, cons
 Result<std::string> ChangeSet::holder(const v1::UniqueClaim& record, const Claim& claim,
                                       Obstacle obstacle, const Author& author) {
   if (obstacle == Obstacle::owner) {
-    const std::string type = claim.bridge.is_nil() ? claim.owner_type : "port";
+    // What translations share on a bridge is a port's, at a router a floating address's.
+    const std::string type = !claim.bridge.is_nil() ? "port"
+                             : is_shared(claim)     ? "floating-ip"
+                                                    : claim.owner_type;
     return name(*find_resource_type(type), Uuid::from_bytes(record.id()).value_or(Uuid{}), author);
   }
   auto router =

@@ -65,21 +65,37 @@ void add_address_claim(std::vector<Claim>& claims, std::string_view what, const 
   }
 }
 
+/// A floating address takes all that comes to it, so no virtual address and no pool has the same one; these may share.
+void add_outside_claim(std::vector<Claim>& claims, const Uuid& router, const std::string& raw,
+                       const char* type, const char* field) {
+  const auto address = IpAddr::from_bytes(raw);
+  if (!address || router.is_nil()) return;
+  Claim claim{claim_path("router.outside-address", router.str(), address->str()), type, field,
+              "the address " + address->str() + " at this router"};
+  if (type != std::string_view("floating-ip")) claim.router = router;
+  claims.push_back(std::move(claim));
+}
+
 /// What one router, pool, bridge or port has once.
 void add_service_claims(std::vector<Claim>& claims, const google::protobuf::Message& resource,
                         const Uuid& place) {
   if (const auto* floating = dynamic_cast<const v1::FloatingIp*>(&resource)) {
     add_address_claim(claims, "router.floating-ip", floating->router(), floating->address(),
                       "floating-ip", "address", "the floating address ");
+    add_outside_claim(claims, Uuid::from_bytes(floating->router()).value_or(Uuid{}),
+                      floating->address(), "floating-ip", "address");
     // One outside for one inside: else nobody knows as whom it speaks.
     if (floating->has_inside())
       add_address_claim(claims, "router.floating-inside", floating->router(), floating->inside(),
                         "floating-ip", "inside", "a floating address for ");
   } else if (const auto* pool = dynamic_cast<const v1::SnatPool*>(&resource)) {
-    // Two pools would lease the same ports.
-    for (const std::string& raw : pool->addresses())
+    const Uuid router = Uuid::from_bytes(pool->router()).value_or(Uuid{});
+    for (const std::string& raw : pool->addresses()) {
+      // Two pools would lease the same ports.
       add_address_claim(claims, "router.snat-address", pool->router(), raw, "snat-pool",
                         "addresses", "the source address ");
+      add_outside_claim(claims, router, raw, "snat-pool", "addresses");
+    }
   } else if (const auto* vip = dynamic_cast<const v1::Vip*>(&resource)) {
     const auto address = IpAddr::from_bytes(vip->address());
     if (!address || vip->protocol().size() != 1 || place.is_nil()) return;
@@ -88,6 +104,7 @@ void add_service_claims(std::vector<Claim>& claims, const google::protobuf::Mess
     claims.push_back(
         {value_claim("router.vip", place.raw(), address->str() + "_" + protocol + "_" + port),
          "vip", "address", "port " + port + " of " + address->str() + " at this router"});
+    add_outside_claim(claims, place, vip->address(), "vip", "address");
   } else if (const auto* member = dynamic_cast<const v1::PoolMember*>(&resource)) {
     const auto address = IpAddr::from_bytes(member->address());
     if (!address) return;
@@ -141,10 +158,17 @@ std::vector<Claim> claims_of(const google::protobuf::Message& resource, const Uu
 }
 
 bool is_claimed(std::string_view what) {
-  static constexpr std::string_view kWhat[] = {
-      "host.interface",     "bridge.mac",         "bridge.address", "bridge.dhcp",
-      "router.floating-ip", "router.vip",         "port.vlan",      "router.floating-inside",
-      "pool.member",        "router.snat-address"};
+  static constexpr std::string_view kWhat[] = {"host.interface",
+                                               "bridge.mac",
+                                               "bridge.address",
+                                               "bridge.dhcp",
+                                               "router.floating-ip",
+                                               "router.vip",
+                                               "port.vlan",
+                                               "router.floating-inside",
+                                               "pool.member",
+                                               "router.snat-address",
+                                               "router.outside-address"};
   if (std::find(std::begin(kWhat), std::end(kWhat), what) != std::end(kWhat)) return true;
   constexpr std::string_view kName = ".name";
   if (!what.ends_with(kName)) return false;

@@ -4,7 +4,8 @@
 // writers meet only when they want the same value.
 //
 // An address on a bridge is one object's, but of a router's it may be several objects': its port's and its translations'
-// (outside_addresses.h). They share the record, each with a part of its own, and it goes with the last of them.
+// (outside_addresses.h). They share the record, each with a part of its own, and it goes with the last of them. So do the virtual
+// addresses and pools of sources of one address at a router, beside which no floating address has it.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -24,8 +25,8 @@ struct Claim {
   std::string field;       ///< of the claiming resource, for errors
   std::string text;        ///< "the name vm1", "the MAC 02:... on its bridge"
   Uuid bridge = {};        ///< of an address on a bridge
-  Uuid router = {};  ///< that answers for the address there; nil: it is a machine's, or no address
-  Uuid port = {};    ///< of that router, by which it does
+  Uuid router = {};        ///< whose translations share it; nil: one object has it to itself
+  Uuid port = {};          ///< of that router, by which it does
   bool operator<(const Claim& other) const { return path < other.path; }
 };
 

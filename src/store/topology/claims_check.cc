@@ -88,7 +88,8 @@ void ClaimsCheck::expect(const std::string& path, const Message& object, const F
                          std::vector<std::string>& problems) {
   for (const Claim& claim : claims(object, find)) {
     Expected& expected = expected_[claim.path];
-    const v1::Port* owner = is_shared(claim) ? find_port(find, expected.claim.id()) : nullptr;
+    const bool may_be_ports = is_shared(claim) && !claim.bridge.is_nil();
+    const v1::Port* owner = may_be_ports ? find_port(find, expected.claim.id()) : nullptr;
     const Uuid router_of_owner = owner != nullptr ? uuid_of(owner->router()) : Uuid{};
     if (obstacle(expected.claim, claim, id_of(object), router_of_owner) != Obstacle::none) {
       expected.contested = true;

@@ -20,6 +20,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -209,6 +210,64 @@ TEST_F(OutsideAddressesTest, WhatNobodyAnswersForIsFree) {
   EXPECT_FALSE(claimed("203.0.113.255"));
 }
 
+TEST_F(OutsideAddressesTest, AFloatingAddressHasItToItselfAtItsRouter) {
+  // Not on a bridge, nor of any port: the router alone decides.
+  const char *sources = "198.51.100.70", *virtual_one = "198.51.100.71", *free = "198.51.100.72";
+  const auto out = create(pool(red_, "out", sources));
+  const auto s = service(red_, "s");
+  const auto http = create(vip(s, "http", virtual_one)),
+             https = create(vip(s, "https", virtual_one, 443)),
+             shared = create(vip(s, "shared", sources));
+  EXPECT_THAT(refusal(floating(red_, sources)),
+              AllOf(HasSubstr(": address: the address 198.51.100.70 at this router belongs to "),
+                    HasSubstr("snat-pool out of router red-edge")));
+  EXPECT_THAT(refusal(floating(red_, virtual_one)),
+              AllOf(HasSubstr("belongs to vip http"), HasSubstr("of router red-edge")));
+  EXPECT_EQ(refusal(floating(blue_, virtual_one)), "");
+  const auto web = create(floating(red_, free));
+  EXPECT_THAT(refusal(vip(s, "late", free)),
+              HasSubstr("the address 198.51.100.72 at this router belongs to floating-ip " +
+                        id_of(web).str()));
+  EXPECT_THAT(refusal(pool(red_, "late", free)), HasSubstr("belongs to floating-ip"));
+  EXPECT_THAT(change<v1::FloatingIp>(web, [&](auto& f) { f.set_address(ip_raw(sources)); }),
+              HasSubstr("belongs to snat-pool out"));
+  EXPECT_THAT(problems(), IsEmpty());
+
+  // With the last of those that share it, it is free.
+  remove<v1::Vip>(http.id());
+  EXPECT_THAT(refusal(floating(red_, virtual_one)), HasSubstr("belongs to vip https"));
+  remove<v1::Vip>(https.id());
+  EXPECT_EQ(refusal(floating(red_, virtual_one)), "");
+  remove<v1::SnatPool>(out.id());
+  EXPECT_THAT(refusal(floating(red_, sources)), HasSubstr("belongs to vip shared"));
+  remove<v1::Vip>(shared.id());
+  EXPECT_EQ(refusal(floating(red_, sources)), "");
+  remove<v1::FloatingIp>(web.id());
+  EXPECT_EQ(refusal(vip(s, "late", free)), "");
+  EXPECT_THAT(problems(), IsEmpty());
+}
+
+TEST_F(OutsideAddressesTest, CheckNamesWhatAnEarlierProgramLetShareWithAFloatingAddress) {
+  const char* address = "198.51.100.70";
+  const auto out = create(pool(red_, "out", address));
+  const std::string claim =
+      claim_path("router.outside-address", Uuid::from_bytes(red_.id())->str(), address);
+  const auto forget = [&] {
+    auto record = store_->get(claim);
+    ASSERT_TRUE(record.ok() && *record);
+    ASSERT_TRUE(store_->transact({Delete{claim, (*record)->version}}).ok());
+  };
+  forget();
+  EXPECT_THAT(problems(), ElementsAre(HasSubstr("is missing; snat-pool out has the value")));
+  const auto web = create(floating(red_, address));
+  EXPECT_THAT(problems(),
+              Contains(AllOf(HasSubstr("floating-ip"), HasSubstr("both claim the addre"),
+                             HasSubstr(" 198.51.100.70 at this router"))));
+  remove<v1::FloatingIp>(web.id());
+  remove<v1::SnatPool>(out.id());
+  EXPECT_THAT(problems(), IsEmpty());
+}
+
 TEST_F(OutsideAddressesTest, WiringTakesAllAlong) {
   ASSERT_EQ(unwire(blue_up_), "");
   const auto plug_of_blue = get<v1::Port>(blue_up_.peer());
@@ -261,14 +320,11 @@ TEST_F(OutsideAddressesTest, ThoseOfOneRouterShare) {
   const auto s = service(red_, "s"), other = service(red_, "other");
   const auto http = create(vip(s, "http", address)),
              https = create(vip(other, "https", address, 443));
-  const auto web = create(floating(red_, address));
   EXPECT_THAT(problems(), IsEmpty());
   EXPECT_THAT(refusal(pool(blue_, "out", address)), HasSubstr("belongs to port red-up"));
   EXPECT_EQ(
       change<v1::Port>(red_up_, [](auto& p) { p.set_networks(0, prefix_raw("203.0.113.100/24")); }),
       "");
-  EXPECT_THAT(refusal(pool(blue_, "out", address)), HasSubstr("belongs to floating-ip"));
-  remove<v1::FloatingIp>(web.id());
   EXPECT_THAT(refusal(pool(blue_, "out", address)), HasSubstr("belongs to snat-pool out"));
   remove<v1::SnatPool>(out.id());
   remove<v1::Vip>(http.id());

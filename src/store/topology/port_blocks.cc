@@ -232,14 +232,19 @@ Result<v1::HostBlocks> own_list(Transaction& transaction, HostId self) {
   return *list ? std::move(**list) : v1::HostBlocks();
 }
 
-/// This host's blocks of a pool and family.
-std::vector<v1::HostBlock> held(const v1::HostBlocks& list, SnatPoolId pool, IpFamily family) {
+/// This host's blocks that the pool has, of a family; the largest first.
+std::vector<v1::HostBlock> held(const v1::HostBlocks& list, const model::SnatPool& pool,
+                                IpFamily family) {
   std::vector<v1::HostBlock> blocks;
   for (const auto& block : list.blocks()) {
     const auto address = IpAddr::from_bytes(block.address());
-    if (block.pool() == pool.uuid.raw() && address && address->family == family)
+    if (block.pool() == pool.id.uuid.raw() && address && address->family == family &&
+        std::find(pool.addresses.begin(), pool.addresses.end(), *address) != pool.addresses.end() &&
+        block.first() >= pool.ports.first && block.first() + block.length() - 1 <= pool.ports.last)
       blocks.push_back(block);
   }
+  std::stable_sort(blocks.begin(), blocks.end(),
+                   [](const auto& a, const auto& b) { return a.length() > b.length(); });
   return blocks;
 }
 
@@ -294,20 +299,20 @@ Result<void> PortBlocks::end_own(const Goes& goes, int64_t now_ms) {
   return Ok{};
 }
 
-Result<void> PortBlocks::give_back(SnatPoolId pool, int64_t now_ms) {
-  return end_own([&](const v1::HostBlock& b) { return b.pool() == pool.uuid.raw(); }, now_ms);
+Result<void> PortBlocks::give_back(SnatPoolId pool, int64_t now_ms,
+                                   const std::vector<model::PortBlock>* only) {
+  const auto goes = [&](const v1::HostBlock& b) {
+    if (b.pool() != pool.uuid.raw()) return false;
+    const auto address = IpAddr::from_bytes(b.address());
+    return only == nullptr ||
+           std::any_of(only->begin(), only->end(), [&](const model::PortBlock& o) {
+             return address == o.address && b.first() == o.first && b.length() == o.length;
+           });
+  };
+  return end_own(goes, now_ms);
 }
 
 Result<void> PortBlocks::settle(const model::SnatPool& pool, int64_t now_ms) {
-  const auto outside = [&](const v1::HostBlock& b) {
-    if (b.pool() != pool.id.uuid.raw()) return false;
-    const auto address = IpAddr::from_bytes(b.address());
-    return !address ||
-           std::find(pool.addresses.begin(), pool.addresses.end(), *address) ==
-               pool.addresses.end() ||
-           b.first() < pool.ports.first || b.first() + b.length() - 1 > pool.ports.last;
-  };
-  if (auto ended = end_own(outside, now_ms); !ended.ok()) return ended;
   auto record = store_.get(host_blocks_path(self_.uuid));
   if (!record.ok()) return record.error();
   v1::HostBlocks list;
@@ -317,7 +322,7 @@ Result<void> PortBlocks::settle(const model::SnatPool& pool, int64_t now_ms) {
   for (const IpFamily family : {IpFamily::v4, IpFamily::v6}) {
     const bool has = std::any_of(pool.addresses.begin(), pool.addresses.end(),
                                  [&](const IpAddr& a) { return a.family == family; });
-    if (!has || !held(list, pool.id, family).empty()) continue;
+    if (!has || !held(list, pool, family).empty()) continue;
     const unsigned length = first_length(pool);
     if (auto done = claim({pool, family, length, length, false}, now_ms); !done.ok())
       trouble = done.error();
@@ -331,15 +336,19 @@ Result<void> PortBlocks::grow(const model::SnatPool& pool, IpFamily family, int6
   v1::HostBlocks list;
   if (*record && !list.ParseFromString((*record)->value))
     return Transaction::damaged(host_blocks_path(self_.uuid));
-  const auto blocks = held(list, pool.id, family);
+  const auto blocks = held(list, pool, family);
   if (blocks.empty()) return settle(pool, now_ms);
-  unsigned sum = 0, smallest = kMaxBlock;
-  for (const auto& block : blocks) {
-    sum += block.length();
-    smallest = std::min(smallest, static_cast<unsigned>(block.length()));
-  }
+  const size_t used = std::min(blocks.size(), kMaxBlocks);
+  unsigned sum = 0;
+  for (size_t i = 0; i < used; ++i) sum += blocks[i].length();
   const unsigned length = std::min(std::bit_ceil(sum), kMaxBlock);
-  const unsigned least = blocks.size() < kMaxBlocks ? first_length(pool) : smallest * 2;
+  const unsigned least = used < kMaxBlocks ? first_length(pool) : blocks[used - 1].length() * 2;
+  if (blocks.size() >= kMaxKept) {
+    return Error{ErrorCode::no_space,
+                 "pool " + pool.name + ": this host keeps " + std::to_string(blocks.size()) +
+                     " blocks of " + std::string(name_of(family)) +
+                     ", since connections use them: it gets another when it gives one back"};
+  }
   if (least > length) {
     return Error{ErrorCode::no_space, "pool " + pool.name + ": this host has the most ports of " +
                                           std::string(name_of(family)) + " that one host gets (" +
@@ -350,7 +359,7 @@ Result<void> PortBlocks::grow(const model::SnatPool& pool, IpFamily family, int6
 
 Result<void> PortBlocks::claim(const Wanted& wanted, int64_t now_ms) {
   const model::SnatPool& pool = wanted.pool;
-  const auto places = places_of(pool, wanted.family, std::max(wanted.least, 1u));
+  auto places = places_of(pool, wanted.family, std::max(wanted.least, 1u));
   if (places.empty() || wanted.length == 0) {
     return Error{ErrorCode::no_space, "pool " + pool.name + " has no ports of " +
                                           std::string(name_of(wanted.family)) + " to give out"};
@@ -362,14 +371,21 @@ Result<void> PortBlocks::claim(const Wanted& wanted, int64_t now_ms) {
   if (looked_at < places.size())
     start = (start + static_cast<size_t>(now_ms / 60'000) * looked_at) % places.size();
 
-  std::vector<std::string> paths;
-  std::vector<std::optional<Record>> records;
-  for (size_t i = 0; i < looked_at; ++i)
-    paths.push_back(path_of(pool.router, places[(start + i) % places.size()]));
+  std::rotate(places.begin(), places.begin() + static_cast<std::ptrdiff_t>(start), places.end());
   auto own_record = store_.get(host_blocks_path(self_.uuid));
   if (!own_record.ok()) return own_record.error();
   v1::HostBlocks own;
   if (*own_record) (void)own.ParseFromString((*own_record)->value);
+  if (wanted.growth) {
+    // Of an address that the host has no block of yet: without ports, one connection has an address towards each remote end.
+    std::set<std::string> has;
+    for (const auto& block : held(own, pool, wanted.family)) has.insert(block.address());
+    std::stable_partition(places.begin(), places.end(),
+                          [&](const Place& p) { return !has.contains(p.address.raw()); });
+  }
+  std::vector<std::string> paths;
+  std::vector<std::optional<Record>> records;
+  for (size_t i = 0; i < looked_at; ++i) paths.push_back(path_of(pool.router, places[i]));
   unsigned ports = 0, taken = 0, waiting = 0;
   int64_t next_ms = 0;
   for (unsigned length = wanted.length; length >= std::max(wanted.least, 1u); length /= 2) {
@@ -382,7 +398,7 @@ Result<void> PortBlocks::claim(const Wanted& wanted, int64_t now_ms) {
         if (!read.ok()) return read.error();
         std::move(read->begin(), read->end(), std::back_inserter(records));
       }
-      const Place& place = places[(start + i) % places.size()];
+      const Place& place = places[i];
       v1::PortBlockPart part;
       if (!records[i]) {
         return Error{ErrorCode::not_found, "the router of pool " + pool.name +
@@ -442,7 +458,7 @@ Result<bool> PortBlocks::claim_in(const Wanted& wanted, const std::string& path,
     if (!stored.ok()) return stored.error();
     if (!*stored) return Error{ErrorCode::not_found, "the router is gone"};
     v1::PortBlockPart part = std::move(**stored);
-    const auto mine = held(*own, pool.id, wanted.family);
+    const auto mine = held(*own, pool, wanted.family);
     // Another thread of this host, or a try before of which the outcome was unknown.
     if (!wanted.growth && !mine.empty()) return Outcome::claimed;
     if (static_cast<size_t>(own->blocks_size()) >= kMaxBlocksOfHost)
@@ -496,13 +512,6 @@ Result<bool> PortBlocks::claim_in(const Wanted& wanted, const std::string& path,
     std::sort(now.mutable_claims()->begin(), now.mutable_claims()->end(),
               [](const auto& a, const auto& b) { return a.first() < b.first(); });
     t.write_message(path, now);
-    if (mine.size() >= kMaxBlocks) {
-      const auto smallest =
-          *std::min_element(mine.begin(), mine.end(),
-                            [](const auto& a, const auto& b) { return a.length() < b.length(); });
-      if (auto done = end_claim(t, smallest, self_, now_ms); !done.ok()) return done.error();
-      unlist(*own, smallest);
-    }
     enlist(*own, entry_of(fresh, pool.router, address));
     t.write_message(host_blocks_path(self_.uuid), *own);
     return Outcome::claimed;

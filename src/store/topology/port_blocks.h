@@ -12,9 +12,10 @@
 //   back meanwhile it begins anew.
 // - An address is eight records ("parts") of 8,192 ports, one or two hundred claims at most. Each host begins to look at a part of
 //   its own, so hosts meet only inside a part.
-// - A host's first block is small (64 ports); each more is as large as all it has, up to kMaxBlock. It has kMaxBlocks of a pool and
-//   family: one more takes the place of the smallest. No host grows into the last quarter of a part: that is for hosts that
-//   have nothing yet.
+// - A host's first block is small (64 ports); each more is as large as all it has, up to kMaxBlock, and of another address where
+//   there is one. New connections are given ports of the kMaxBlocks largest of a pool and family. Others are kept, up to
+//   kMaxKept in all, as long as connections use them: their ports must not be another host's. No host grows into the last quarter
+//   of a part: that is for hosts that have nothing yet.
 //
 // Time is the wall clock of the hosts: they may differ by kClockSkew.
 //
@@ -46,7 +47,8 @@ class PortBlocks {
  public:
   static constexpr unsigned kFirstBlock = 64;  ///< ports; fewer where a pool has no such block
   static constexpr unsigned kMaxBlock = 4096;
-  static constexpr size_t kMaxBlocks = 4;           ///< of one pool and family
+  static constexpr size_t kMaxBlocks = 4;           ///< of one pool and family, for new connections
+  static constexpr size_t kMaxKept = 16;            ///< of one pool and family
   static constexpr size_t kMaxBlocksOfHost = 4096;  ///< of all pools
   static constexpr int64_t kClockSkew = 5 * 60 * 1000;
   /// Milliseconds. Established TCP may be silent for 2 h 4 min (RFC 5382 REQ-5).
@@ -55,14 +57,14 @@ class PortBlocks {
   /// `store` must outlive this.
   PortBlocks(Store& store, HostId self) : store_(store), self_(self) {}
 
-  /// Gives back what this host has of `pool` and the pool has no more, and claims a first block of each family that has
-  /// none. `now_ms`: since 1970. no_space: the pool is full for this host; the message says what would help. conflict: this
+  /// Claims a first block of each family of which the host has nothing that the pool has. `now_ms`: since 1970. no_space: the pool is full for this host; the message says what would help. conflict: this
   /// host is fenced. not_found: the router or this host is gone. After an error, what could be done has been done.
   Result<void> settle(const model::SnatPool& pool, int64_t now_ms);
   /// One block more of `family`. Errors as settle(); no_space also when the rest is kept for others.
   Result<void> grow(const model::SnatPool& pool, IpFamily family, int64_t now_ms);
-  /// This host needs nothing of the pool any more.
-  Result<void> give_back(SnatPoolId pool, int64_t now_ms);
+  /// This host needs none of these blocks any more; null: nothing of the pool.
+  Result<void> give_back(SnatPoolId pool, int64_t now_ms,
+                         const std::vector<model::PortBlock>* only = nullptr);
 
  private:
   struct Wanted;

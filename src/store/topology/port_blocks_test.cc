@@ -104,7 +104,7 @@ TEST_F(PortBlocksTest, AHostGetsABlockOfEachFamilyOnce) {
   EXPECT_EQ(held(h1, pool), first) << "what is there is enough";
 }
 
-TEST_F(PortBlocksTest, EachBlockMoreIsAsLargeAsAllAndTheSmallestGivesWay) {
+TEST_F(PortBlocksTest, EachBlockMoreIsAsLargeAsThoseThatNewConnectionsUseAndNoneGivesWay) {
   const auto pool = model_of(make_pool("out", {"192.0.2.1", "192.0.2.2"}));
   const auto h1 = make_host("h1");
   auto blocks = blocks_of(h1);
@@ -117,16 +117,45 @@ TEST_F(PortBlocksTest, EachBlockMoreIsAsLargeAsAllAndTheSmallestGivesWay) {
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(blocks.grow(pool, IpFamily::v4, kNow).ok());
   EXPECT_THAT(lengths(), ElementsAre(64, 64, 128, 256));
   ASSERT_TRUE(blocks.grow(pool, IpFamily::v4, kNow).ok());
-  EXPECT_THAT(lengths(), ElementsAre(64, 128, 256, 512));
+  // Connections may use the ports of a smaller one: whoever holds it gives it back when none does.
+  EXPECT_THAT(lengths(), ElementsAre(64, 64, 128, 256, 512));
   Result<void> done = Ok{};
   for (int i = 0; i < 20 && done.ok(); ++i) done = blocks.grow(pool, IpFamily::v4, kNow);
   ASSERT_FALSE(done.ok());
   EXPECT_EQ(done.error().code, ErrorCode::no_space);
-  EXPECT_THAT(lengths(), ElementsAre(4096, 4096, 4096, 4096));
+  EXPECT_THAT(lengths(), ElementsAre(64, 64, 128, 256, 512, 1024, 2048, 4096, 4096, 4096, 4096));
   EXPECT_THAT(done.error().message, HasSubstr("the most ports"));
   expect_disjoint(held(h1, pool));
   EXPECT_EQ(blocks.grow(pool, IpFamily::v6, kNow).ok(), true)
       << "no addresses of it: nothing to do";
+}
+
+TEST_F(PortBlocksTest, GrowsIntoAddressesThatTheHostHasNotYet) {
+  const auto pool = model_of(make_pool("out", {"192.0.2.1", "192.0.2.2", "192.0.2.3"}));
+  for (const char* name : {"h1", "h2", "h3", "h4"}) {
+    const auto host = make_host(name);
+    auto blocks = blocks_of(host);
+    ASSERT_TRUE(blocks.settle(pool, kNow).ok());
+    for (int i = 0; i < 2; ++i) ASSERT_TRUE(blocks.grow(pool, IpFamily::v4, kNow).ok());
+    std::set<IpAddr> addresses;
+    for (const auto& block : held(host, pool)) addresses.insert(block.address);
+    EXPECT_THAT(addresses, SizeIs(3)) << name;
+    EXPECT_TRUE(blocks.grow(pool, IpFamily::v4, kNow).ok()) << "when it has all, any";
+  }
+}
+
+TEST_F(PortBlocksTest, SomeBlocksAreGivenBack) {
+  const auto pool = model_of(make_pool("out", {"192.0.2.1", "2001:db8::1"}));
+  const auto h1 = make_host("h1");
+  auto blocks = blocks_of(h1);
+  ASSERT_TRUE(blocks.settle(pool, kNow).ok());
+  ASSERT_TRUE(blocks.grow(pool, IpFamily::v4, kNow).ok());
+  const auto before = held(h1, pool);
+  ASSERT_THAT(before, SizeIs(3));
+  const std::vector<model::PortBlock> going = {before[0], before[2]};
+  ASSERT_TRUE(blocks.give_back(pool.id, kNow, &going).ok());
+  EXPECT_THAT(held(h1, pool), ElementsAre(before[1]));
+  EXPECT_TRUE(check_store(*store_)->problems.empty());
 }
 
 TEST_F(PortBlocksTest, WhatIsGivenBackRestsForOthersButNotForTheHostItself) {
@@ -231,7 +260,7 @@ TEST_F(PortBlocksTest, TheBlocksOfARemovedHostRestToo) {
   EXPECT_EQ(blocks_of(h1).settle(pool, kNow).error().code, ErrorCode::no_space);
 }
 
-TEST_F(PortBlocksTest, APoolThatShrinksTakesBackWhatItHasNoMore) {
+TEST_F(PortBlocksTest, OfAPoolThatHasNothingOfWhatTheHostHasItGetsAFirstBlock) {
   auto record = make_pool("out", {"192.0.2.1", "192.0.2.2"});
   auto pool = model_of(record);
   const auto h1 = make_host("h1");
@@ -240,20 +269,22 @@ TEST_F(PortBlocksTest, APoolThatShrinksTakesBackWhatItHasNoMore) {
   ASSERT_TRUE(blocks.grow(pool, IpFamily::v4, kNow).ok());
   const auto before = held(h1, pool);
   ASSERT_THAT(before, SizeIs(2));
-  // By ports: the first one is outside, the other may stay.
+  // By ports: the first one is outside, the other is enough.
   auto narrow = pool;
   narrow.addresses = {before[1].address};
   narrow.ports = {before[1].first, static_cast<uint16_t>(before[1].first + 63)};
   ASSERT_TRUE(blocks.settle(narrow, kNow).ok());
-  EXPECT_THAT(held(h1, pool), ElementsAre(before[1]));
-  // By addresses, to others: all goes, and a first block comes.
+  EXPECT_EQ(held(h1, pool), before) << "connections may use them: they are given back by name";
+  // By addresses, to others: a first block comes.
   record.clear_addresses();
   record.add_addresses(ip_raw("192.0.2.9"));
   pool = model_of(update(record));
   ASSERT_TRUE(blocks.settle(pool, kNow).ok());
+  ASSERT_TRUE(blocks.give_back(pool.id, kNow, &before).ok());
   const auto after = held(h1, pool);
   ASSERT_THAT(after, SizeIs(1));
   EXPECT_EQ(after[0].address, *IpAddr::parse("192.0.2.9"));
+  EXPECT_EQ(after[0].length, PortBlocks::kFirstBlock);
 }
 
 TEST_F(PortBlocksTest, APoolMadeAgainGivesOutNoPortThatAnotherHostHad) {
