@@ -78,7 +78,8 @@ class Simulation {
 
   void run();
   /// See router_adverts().
-  [[nodiscard]] std::vector<Generated> run_router_adverts(PortId port, bool last);
+  [[nodiscard]] std::vector<Generated> run_router_adverts(PortId port, bool last,
+                                                          std::span<const IpPrefix> withdrawn);
   /// See neighbour_probe().
   [[nodiscard]] std::vector<Generated> run_neighbour_probe(const model::Neighbour& neighbour);
 
