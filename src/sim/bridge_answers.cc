@@ -121,6 +121,9 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
     return true;
   }
   if (in.peer) return to_all("it comes from another bridge");
+  // Hosts keep routers by this address, and forget one that an answer says is none (RFC 4861 7.2.5): a machine may be one.
+  if (target.is_v6() && target.is_link_local())
+    return to_all("machines tell their link-local addresses themselves");
   if (!machine_is_there(*port)) return to_all("its port is not in use");
   if (port->id == in.id) return to_all("it is behind the port that asks");
   if (j.eth_src() == owner.mac) return to_all("the one who has it asks");
