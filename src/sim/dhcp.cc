@@ -255,8 +255,8 @@ IpFamily Simulation::dhcp_asked(Journey& j, const model::Port& in) {
   }
   if (!four && !six) return IpFamily::none;
   const auto asks = [&](uint16_t type, uint16_t port) {
-    return j.eth_type() == type && !j.has_vlan_tag() && j.ip_proto() == ip_proto::kUdp &&
-           j.ip_frag() != FragKind::later && j.tp_dst() == port;
+    return j.eth_type() == type && j.ip_proto() == ip_proto::kUdp &&
+           j.ip_frag() != FragKind::later && j.tp_dst() == port && !is_of_vlan(j, false);
   };
   if (j.eth_dst_is_group()) {
     if (j.eth_dst_is(kBroadcastMac)) {
