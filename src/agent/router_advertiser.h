@@ -6,6 +6,8 @@
 #pragma once
 
 #include <map>
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/clock.h"
@@ -17,12 +19,16 @@ namespace plexus::agent {
 class RouterAdvertiser {
  public:
   /// What is to be sent now. A port that begins to advertise, or says something else than before, does so at once and two
-  /// more times 16 s apart, then every 200 to 600 s, each port and host at times of its own. One that has ceased says so once.
-  [[nodiscard]] std::vector<sim::Generated> due(const model::Snapshot& snapshot, MonoTime now);
+  /// more times 16 s apart, then every 200 to 600 s, each port and host at times of its own; these three times it withdraws
+  /// the networks that it had. One that has ceased, is gone or down, or has another MAC or link says once, as it was, that
+  /// it is no router any more.
+  [[nodiscard]] std::vector<sim::Generated> due(std::shared_ptr<const model::Snapshot> snapshot,
+                                                MonoTime now);
 
  private:
   struct Said {
     MacAddr mac;
+    std::optional<PortId> peer;
     std::vector<IpPrefix> networks;
     uint32_t mtu = 0;
     std::optional<model::Advertising> advertising;
@@ -30,10 +36,15 @@ class RouterAdvertiser {
   };
   struct State {
     Said said;
-    unsigned sent = 0;  ///< since it has said this
+    std::vector<IpPrefix> withdrawn;  ///< had been said before, each as its network
+    unsigned sent = 0;                ///< since it has said this
     MonoTime last{}, next{};
   };
+
+  void say_last(const model::Snapshot& snapshot, PortId id, std::vector<sim::Generated>& out) const;
+
   std::map<PortId, State> states_;
+  std::shared_ptr<const model::Snapshot> before_;  ///< of the last time
 };
 
 }  // namespace plexus::agent

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <string>
+
 #include "packet/bytes.h"
 #include "sim/test_cloud.h"
 
@@ -26,9 +29,11 @@ class RouterAdvertiserTest : public testing::Test {
     const auto snapshot = cloud.snapshot(h1);
     std::vector<int> out;
     for (int i = 0; i < seconds; ++i, now = now + 1s)
-      for (const auto& made : advertiser.due(*snapshot, now)) {
+      for (const auto& made : advertiser.due(snapshot, now)) {
         out.push_back(i);
         lifetime = be16_at(made.frame, 14 + 40 + 6);
+        source = mac_at(made.frame, 6);
+        frame = made.frame;
       }
     return out;
   }
@@ -38,8 +43,21 @@ class RouterAdvertiserTest : public testing::Test {
   PortId port, vm;
   RouterAdvertiser advertiser;
   MonoTime now{1'000'000'000};
-  uint16_t lifetime = 0;
+  uint16_t lifetime = 0;  ///< that the last one told
+  MacAddr source;         ///< and whose it was
+  Frame frame;
 };
+
+/// Valid lifetimes that an advertisement tells of its networks.
+std::map<std::string, uint32_t> networks_of(const Frame& frame) {
+  std::map<std::string, uint32_t> out;
+  for (size_t at = 14 + 40 + 16; at < frame.size(); at += size_t{frame[at + 1]} * 8) {
+    if (frame[at] != 3) continue;
+    EXPECT_EQ(be32_at(frame, at + 4) == 0, be32_at(frame, at + 8) == 0);
+    out[ipv6_at(frame, at + 16).str()] = be32_at(frame, at + 4);
+  }
+  return out;
+}
 
 TEST_F(RouterAdvertiserTest, ThreeTimesThenSeldom) {
   const auto all = times(4000);
@@ -81,8 +99,87 @@ TEST_F(RouterAdvertiserTest, WaitsForSomebodyToHearIt) {
   const auto all = times(20);
   ASSERT_EQ(all.size(), 1u);
   EXPECT_LE(all[0], 16);
+  cloud.bindings[vm].active = false;
   cloud.ports.erase(port);
-  EXPECT_TRUE(times(100).empty()) << "what is gone has no way to say so";
+  EXPECT_TRUE(times(100).empty()) << "nobody has heard of it who is here";
+}
+
+TEST_F(RouterAdvertiserTest, WhatIsGoneOrDownHasCeasedToo) {
+  const auto whole = cloud.ports;
+  EXPECT_EQ(times(1).size(), 1u);
+  cloud.ports.erase(port);
+  EXPECT_EQ(times(700), (std::vector<int>{0}));
+  EXPECT_EQ(lifetime, 0);
+  cloud.ports = whole;
+  EXPECT_EQ(times(1).size(), 1u);
+  cloud.ports[port].admin_up = false;
+  EXPECT_EQ(times(700), (std::vector<int>{0}));
+  EXPECT_EQ(lifetime, 0);
+  cloud.ports = whole;
+  EXPECT_EQ(times(1).size(), 1u);
+  cloud.routers.begin()->second.admin_up = false;
+  EXPECT_EQ(times(700), (std::vector<int>{0}));
+  EXPECT_EQ(lifetime, 0);
+  cloud.routers.begin()->second.admin_up = true;
+  cloud.ports.erase(port);
+  EXPECT_TRUE(times(10).empty()) << "it has said so";
+}
+
+TEST_F(RouterAdvertiserTest, AnotherMacIsAnotherRouterToHosts) {
+  const MacAddr old = cloud.ports[port].mac;
+  EXPECT_EQ(times(100).size(), 3u);
+  cloud.ports[port].mac = *MacAddr::parse("02:00:00:00:01:fd");
+  const auto snapshot = cloud.snapshot(h1);
+  const auto made = advertiser.due(snapshot, now);
+  ASSERT_EQ(made.size(), 2u);
+  EXPECT_EQ(mac_at(made[0].frame, 6), old);
+  EXPECT_EQ(be16_at(made[0].frame, 14 + 40 + 6), 0);
+  EXPECT_EQ(mac_at(made[1].frame, 6), cloud.ports[port].mac);
+  EXPECT_EQ(be16_at(made[1].frame, 14 + 40 + 6), 1800);
+}
+
+TEST_F(RouterAdvertiserTest, TellsTheOldLinkWhenItIsWiredToAnother) {
+  EXPECT_EQ(times(100).size(), 3u);
+  const BridgeId green = cloud.bridge("green");
+  (void)cloud.vm("vm2", green, h1, "02:00:00:00:01:02");
+  cloud.plug(green, port);
+  const auto snapshot = cloud.snapshot(h1);
+  const auto made = advertiser.due(snapshot, now);
+  ASSERT_EQ(made.size(), 2u);
+  EXPECT_EQ(be16_at(made[0].frame, 14 + 40 + 6), 0);
+  EXPECT_EQ(made[0].actions.copies, (std::vector<Copy>{{{}, LocalOutput{cloud.dp_port(vm)}}}));
+  EXPECT_EQ(be16_at(made[1].frame, 14 + 40 + 6), 1800);
+}
+
+TEST_F(RouterAdvertiserTest, WithdrawsNetworksThatItHadThreeTimes) {
+  using Networks = std::map<std::string, uint32_t>;
+  constexpr uint32_t kValid = 2'592'000;
+  EXPECT_EQ(times(100).size(), 3u);
+  EXPECT_EQ(networks_of(frame), (Networks{{"fd00:1::", kValid}}));
+  cloud.ports[port].networks = {*IpPrefix::parse("fd00:2::fe/64")};
+  EXPECT_EQ(times(1).size(), 1u);
+  EXPECT_EQ(networks_of(frame), (Networks{{"fd00:2::", kValid}, {"fd00:1::", 0}}));
+  // Back again while the other is told of: the one is there, the other is not.
+  cloud.ports[port].networks = {*IpPrefix::parse("fd00:1::fd/64")};
+  EXPECT_EQ(times(40).size(), 3u);
+  EXPECT_EQ(networks_of(frame), (Networks{{"fd00:1::", kValid}, {"fd00:2::", 0}}));
+  EXPECT_FALSE(times(700).empty());
+  EXPECT_EQ(networks_of(frame), (Networks{{"fd00:1::", kValid}}));
+  EXPECT_EQ(lifetime, 1800);
+}
+
+TEST_F(RouterAdvertiserTest, WithdrawsNoNetworkThatAnotherRouterHasOnTheLink) {
+  EXPECT_EQ(times(100).size(), 3u);
+  cloud.ports[port].networks = {*IpPrefix::parse("fd00:2::fe/64")};
+  const PortId other =
+      cloud.router_port("other", cloud.router("rt2"), "02:00:00:00:01:fc", {"fd00:1::1/64"});
+  cloud.ports[other].advertising.emplace();
+  cloud.plug(sim::TestCloud::bridge_id("red"), other);
+  const auto snapshot = cloud.snapshot(h1);
+  const auto made = advertiser.due(snapshot, now);
+  ASSERT_EQ(made.size(), 2u);
+  for (const auto& each : made)
+    for (const auto& [network, valid] : networks_of(each.frame)) EXPECT_NE(valid, 0u) << network;
 }
 
 }  // namespace

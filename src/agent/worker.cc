@@ -453,7 +453,7 @@ void Worker::give_up(const Parked& p, MonoTime now) {
 void Worker::tick(MonoTime now) {
   if (snapshot_) {
     retry_parked(now, false);
-    const auto adverts = router_advertiser_.due(*snapshot_, now);
+    const auto adverts = router_advertiser_.due(snapshot_, now);
     for (const sim::Generated& advert : adverts) send_made(advert);
     finish_batch();
     icmp_limiter_.forget_idle(now);

@@ -11,6 +11,7 @@ namespace {
 constexpr uint32_t kCookie = 0x63825363;
 constexpr uint8_t kRequest = 1, kReply = 2, kEthernet = 1;
 constexpr size_t kMaxValue = 255, kUdpHeader = 8;
+constexpr size_t kFileAt = 108;
 
 /// Calls visit(code, value) for each option up to the end; false when one does not fit.
 template <typename Visit>
@@ -38,6 +39,11 @@ std::optional<DhcpView> DhcpView::of(std::span<const uint8_t> payload) {
     return std::nullopt;
   if (!walk(payload.subspan(kFixed), [](uint8_t, std::span<const uint8_t>) {})) return std::nullopt;
   return DhcpView(payload);
+}
+
+std::string DhcpView::file() const {
+  const auto field = bytes_.subspan(kFileAt, dhcp::kMaxFile);
+  return {field.begin(), std::find(field.begin(), field.end(), 0)};
 }
 
 std::optional<std::span<const uint8_t>> DhcpView::option(uint8_t code) const {
@@ -73,6 +79,7 @@ dhcp::Message DhcpView::message() const {
                   .server = server(),
                   .relay = relay(),
                   .mac = mac(),
+                  .file = file(),
                   .options = {}};
   (void)walk(bytes_.subspan(kFixed), [&](uint8_t code, std::span<const uint8_t> value) {
     m.options.emplace_back(code, std::vector<uint8_t>(value.begin(), value.end()));
@@ -98,6 +105,8 @@ std::vector<uint8_t> encode(const Message& message, size_t size) {
     at += 4;
   }
   put_bytes(out, at, message.mac.bytes);
+  PLEXUS_CHECK(message.file.size() <= kMaxFile, "a boot file's name fits its field");
+  std::copy(message.file.begin(), message.file.end(), out.begin() + kFileAt);
   put_be32(out, DhcpView::kFixed - 4, kCookie);
   for (const auto& [code, value] : message.options) {
     std::span<const uint8_t> rest = value;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,8 @@ namespace dhcp {
 inline constexpr uint16_t kServerPort = 67, kClientPort = 68;
 /// BOOTP relays and old clients expect no less (RFC 1542 2.1).
 inline constexpr size_t kMinMessage = 300;
+/// The longest name of a boot file: its field ends with a zero.
+inline constexpr size_t kMaxFile = 127;
 
 enum class Type : uint8_t {
   discover = 1,
@@ -36,9 +39,11 @@ inline constexpr uint8_t kPad = 0, kSubnetMask = 1, kRouter = 3, kNameServer = 6
                          kMtu = 26, kBroadcast = 28, kTimeServer = 42, kRequestedAddress = 50,
                          kLeaseTime = 51, kOverload = 52, kMessageType = 53, kServerId = 54,
                          kParameterList = 55, kMessage = 56, kMaxMessage = 57, kRenewalTime = 58,
-                         kRebindingTime = 59, kClientId = 61, kRelay = 82,
+                         kRebindingTime = 59, kClientId = 61, kBootServer = 66, kBootFile = 67,
+                         kRelay = 82,
                          kClasslessRoutes = 121,  // RFC 3442
-    kMicrosoftRoutes = 249,                       // the same, from before it had a number
+    kBootServers = 150,                           // RFC 5859: addresses
+    kMicrosoftRoutes = 249,                       // as 121, from before it had a number
     kEnd = 255;
 }
 
@@ -55,6 +60,7 @@ struct Message {
   IpAddr client = IpAddr::v4(0), your = IpAddr::v4(0), server = IpAddr::v4(0),
          relay = IpAddr::v4(0);  ///< ciaddr, yiaddr, siaddr, giaddr
   MacAddr mac = {};              ///< chaddr
+  std::string file = {};         ///< to boot from, at most kMaxFile bytes without a zero
   std::vector<Option> options = {};
 };
 
@@ -68,7 +74,7 @@ struct Message {
 }  // namespace dhcp
 
 /// A whole DHCPv4 message for Ethernet: fixed fields, magic cookie, options that end within it. Option overload is not
-/// looked at: the `file` and `sname` fields say nothing.
+/// looked at, nor is the `sname` field.
 class DhcpView : public HeaderView {
  public:
   static constexpr size_t kFixed = 240;  ///< with the cookie
@@ -84,6 +90,8 @@ class DhcpView : public HeaderView {
   [[nodiscard]] IpAddr server() const { return ipv4_at(bytes_, 20); }
   [[nodiscard]] IpAddr relay() const { return ipv4_at(bytes_, 24); }
   [[nodiscard]] MacAddr mac() const { return mac_at(bytes_, 28); }
+  /// Up to the first zero.
+  [[nodiscard]] std::string file() const;
   /// The value of the first option with that code.
   [[nodiscard]] std::optional<std::span<const uint8_t>> option(uint8_t code) const;
   /// The same of an option that holds one address; none when it has another length.

@@ -87,6 +87,17 @@ TEST(Dhcp, BuildsWhatItReads) {
   EXPECT_EQ(dhcp::encode({.options = {{53, {1}}}}).size(), 300u);
 }
 
+TEST(Dhcp, TheBootFileHasItsField) {
+  const std::string longest(dhcp::kMaxFile, 'x');
+  for (const std::string& file : {std::string("pxe.img"), longest}) {
+    const auto bytes = dhcp::encode({.file = file, .options = {{53, {1}}}});
+    EXPECT_EQ(bytes[107], 0);
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()) + 108), file);
+    EXPECT_EQ(DhcpView::of(bytes)->file(), file);
+    EXPECT_EQ(DhcpView::of(bytes)->message().file, file);
+  }
+}
+
 TEST(Dhcp, WritesRoutesAsTheRfcDoes) {
   // The examples of RFC 3442.
   const auto wire = [](const char* to) {
@@ -225,6 +236,7 @@ TEST(DhcpText, SaysAllOfAMessage) {
        .your = *IpAddr::parse("10.0.0.3"),
        .server = *IpAddr::parse("10.0.0.4"),
        .relay = *IpAddr::parse("10.0.0.5"),
+       .file = "a b\"",
        .options = {}};
   m.options = {{53, {5}},
                {1, {255, 255, 255, 0}},
@@ -237,14 +249,16 @@ TEST(DhcpText, SaysAllOfAMessage) {
                {6, {1, 2, 3}},
                {15, {7}}};
   EXPECT_EQ(layer(67, 68, dhcp::encode(m), false),
-            "dhcp ack client 10.0.0.3 your 10.0.0.3 server 10.0.0.4 relay 10.0.0.5 mask "
-            "255.255.255.0 mtu 1400 domain \"a\\\"b\" routes "
+            "dhcp ack client 10.0.0.3 your 10.0.0.3 server 10.0.0.4 relay 10.0.0.5 file \"a "
+            "b\\\"\" mask 255.255.255.0 mtu 1400 domain \"a\\\"b\" routes "
             "0.0.0.0/0>10.0.0.1,10.1.0.0/16>10.0.0.9 lease 3600 option 43 0102 option 80 empty "
             "option 6 010203 option 15 07");
   EXPECT_THAT(layer(67, 68, dhcp::encode({.reply = false, .options = {{53, {5}}}}), false),
               HasSubstr("payload hex"))
       << "an ack is no request";
   EXPECT_THAT(layer(1, 2, dhcp::encode(m), false), HasSubstr("payload hex"));
+  m.file = "\x01";
+  EXPECT_THAT(layer(67, 68, dhcp::encode(m), false), HasSubstr("payload hex"));
 }
 
 TEST(DhcpText, SaysAllOfAMessageOfVersion6) {
@@ -273,6 +287,7 @@ TEST(DhcpText, SaysWhatIsWrong) {
   EXPECT_THAT(error("dhcp discover dns fd00::1"), HasSubstr("addresses, with commas"));
   EXPECT_THAT(error("dhcp discover parameters 1,256"), HasSubstr("option codes"));
   EXPECT_THAT(error("dhcp discover routes 10.0.0.0/8"), HasSubstr("NETWORK>NEXT-HOP"));
+  EXPECT_THAT(error("dhcp discover file " + std::string(128, 'x')), HasSubstr("at most 127"));
   EXPECT_THAT(error("dhcp discover option 0 00"), HasSubstr("1 to 254"));
   EXPECT_THAT(error("dhcp6 solicit address fd00::1 1 2"), HasSubstr("\"address\": expected xid"));
   EXPECT_EQ(error("dhcp6 solicit ia 1 2 3 address fd00::1 1 2"), "none");

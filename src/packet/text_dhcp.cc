@@ -299,6 +299,12 @@ std::optional<std::string> format4(std::span<const uint8_t> payload) {
   address("server", message.server);
   address("relay", message.relay);
   if (!message.mac.is_zero()) out += fmt::format(" mac {}", message.mac.str());
+  if (!message.file.empty()) {
+    const auto text = value_text(
+        Kind::words, {reinterpret_cast<const uint8_t*>(message.file.data()), message.file.size()});
+    if (!text) return std::nullopt;
+    out += " file " + *text;
+  }
   for (size_t i = 1; i < message.options.size(); ++i)
     out += option_text(kOptions4, message.options[i].first, message.options[i].second);
   if (payload.size() != dhcp::encode(message).size())
@@ -354,6 +360,10 @@ std::vector<uint8_t> read_dhcp(TextReader& r) {
                           : m.relay) = address;
     } else if (name == "mac") {
       m.mac = r.mac(name);
+    } else if (name == "file") {
+      m.file = r.word(name);
+      if (m.file.size() > dhcp::kMaxFile)
+        r.fail_layer(fmt::format("file: expected at most {} bytes", dhcp::kMaxFile));
     } else if (name == "size") {
       size = static_cast<size_t>(r.number(name, 65507));
     } else if (name == "option") {
@@ -363,9 +373,10 @@ std::vector<uint8_t> read_dhcp(TextReader& r) {
     } else if (auto option = read_named(r, name, kOptions4)) {
       m.options.emplace_back(static_cast<uint8_t>(option->first), std::move(option->second));
     } else {
-      r.fail(name,
-             "xid, hops, secs, broadcast, client, your, server, relay, mac, size, the name of an "
-             "option, or option");
+      r.fail(
+          name,
+          "xid, hops, secs, broadcast, client, your, server, relay, mac, file, size, the name of "
+          "an option, or option");
     }
   }
   return r.ok() ? dhcp::encode(m, size) : Bytes();

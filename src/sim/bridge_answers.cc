@@ -49,7 +49,7 @@ bool Simulation::one_of_several(const model::Bridge& bridge, const IpAddr& targe
 
 std::optional<IpAddr> Simulation::asked_for(Journey& j, const model::Bridge& bridge) {
   if (j.eth_dst_is(kBroadcastMac)) {
-    if (j.eth_type() != eth_type::kArp || j.has_vlan_tag() || j.tp_src() != arp_op::kRequest)
+    if (j.eth_type() != eth_type::kArp || j.tp_src() != arp_op::kRequest || is_of_vlan(j, false))
       return std::nullopt;
     const IpAddr target = j.dst_ip();
     if (!place_on_bridges(bridge.id, target) && !dhcp_mac_at(bridge.id, target))
@@ -58,8 +58,9 @@ std::optional<IpAddr> Simulation::asked_for(Journey& j, const model::Bridge& bri
     return target;
   }
   if (!j.eth_dst_starts(kSolicitedNodes, kSolicitedNodesBits)) return std::nullopt;
-  if (j.eth_type() != eth_type::kIpv6 || j.has_vlan_tag() || j.ip_proto() != ip_proto::kIcmpv6 ||
-      j.ip_frag() != FragKind::none || j.tp_src() != icmpv6_type::kNeighbourSolicit)
+  if (j.eth_type() != eth_type::kIpv6 || j.ip_proto() != ip_proto::kIcmpv6 ||
+      j.ip_frag() != FragKind::none || j.tp_src() != icmpv6_type::kNeighbourSolicit ||
+      is_of_vlan(j, false))
     return std::nullopt;
   if (!place_on_bridges(bridge.id, j.dst_ip())) return std::nullopt;
   if (j.src_is(kNoAddress6)) return std::nullopt;
@@ -120,6 +121,9 @@ bool Simulation::answer_for(Journey& j, const model::Bridge& bridge, const model
     leave(j, way);
     return true;
   }
+  // Hosts keep routers by this address, and forget one that an answer says is none (RFC 4861 7.2.5): a machine may be one.
+  if (target.is_v6() && target.is_link_local())
+    return to_all("machines tell their link-local addresses themselves");
   if (in.peer) return to_all("it comes from another bridge");
   if (!machine_is_there(*port)) return to_all("its port is not in use");
   if (port->id == in.id) return to_all("it is behind the port that asks");

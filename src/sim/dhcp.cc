@@ -109,6 +109,26 @@ Settings settings_of(const model::DhcpSubnet& subnet, const model::Port& port) {
   return out;
 }
 
+/// The words of an option, as far as C programs read them; "": it is not said.
+std::string words(const Settings& settings, uint8_t code) {
+  const auto at = settings.all.find(code);
+  if (at == settings.all.end()) return {};
+  return {at->second.begin(), std::find(at->second.begin(), at->second.end(), 0)};
+}
+
+/// Where it boots from, for those who look into the fields of BOOTP and not at options 66, 67 and 150: boot firmware, mostly.
+void tell_boot_server(const Settings& settings, Message& answer) {
+  if (const auto server = IpAddr::parse(words(settings, option::kBootServer));
+      server && server->is_v4()) {
+    answer.server = *server;
+  } else if (const auto list = settings.all.find(option::kBootServers);
+             list != settings.all.end() && list->second.size() >= 4) {
+    answer.server = ipv4_at(list->second, 0);
+  }
+  if (std::string file = words(settings, option::kBootFile); file.size() <= dhcp::kMaxFile)
+    answer.file = std::move(file);
+}
+
 /// The options of an answer, as many as the client can take.
 class OptionList {
  public:
@@ -119,18 +139,19 @@ class OptionList {
     const size_t parts = std::max<size_t>(1, (value.size() + 254) / 255);
     const size_t size = value.size() + 2 * parts;
     if (size > room_) {
-      ++left_out_;
+      left_out_.push_back(code);
       return;
     }
     room_ -= size;
     list_.emplace_back(code, value);
   }
-  [[nodiscard]] unsigned left_out() const { return left_out_; }
+  /// Codes of those that do not fit.
+  [[nodiscard]] const std::vector<uint8_t>& left_out() const { return left_out_; }
   [[nodiscard]] std::vector<dhcp::Option> take() { return std::move(list_); }
 
  private:
   size_t room_;
-  unsigned left_out_ = 0;
+  std::vector<uint8_t> left_out_;
   std::vector<dhcp::Option> list_;
 };
 
@@ -234,8 +255,8 @@ IpFamily Simulation::dhcp_asked(Journey& j, const model::Port& in) {
   }
   if (!four && !six) return IpFamily::none;
   const auto asks = [&](uint16_t type, uint16_t port) {
-    return j.eth_type() == type && !j.has_vlan_tag() && j.ip_proto() == ip_proto::kUdp &&
-           j.ip_frag() != FragKind::later && j.tp_dst() == port;
+    return j.eth_type() == type && j.ip_proto() == ip_proto::kUdp &&
+           j.ip_frag() != FragKind::later && j.tp_dst() == port && !is_of_vlan(j, false);
   };
   if (j.eth_dst_is_group()) {
     if (j.eth_dst_is(kBroadcastMac)) {
@@ -325,10 +346,15 @@ void Simulation::answer_dhcp4(Journey& j, const model::Bridge& bridge, const mod
   const bool wanted_is_its = chosen != leases.end();
   if (!wanted_is_its) chosen = leases.begin();
   const DhcpLease* lease = leases.empty() ? nullptr : &*chosen;
+  // Who informs has an address, though perhaps none of the port's.
+  const auto of_client = std::find_if(subnets.list.begin(), subnets.list.end(), [&](const auto* s) {
+    return is_asked(*s) && s->network.contains(request->client());
+  });
   const model::DhcpSubnet& subnet =
-      lease != nullptr ? *lease->subnet
-                       : **std::find_if(subnets.list.begin(), subnets.list.end(),
-                                        [&](const auto* s) { return is_asked(*s); });
+      *type == Type::inform && of_client != subnets.list.end() ? **of_client
+      : lease != nullptr                                       ? *lease->subnet
+                         : **std::find_if(subnets.list.begin(), subnets.list.end(),
+                                          [&](const auto* s) { return is_asked(*s); });
   const auto say = [&](std::string_view what) {
     note_at(j, DeviceKind::bridge, bridge, "DHCP subnet {}: {} from {}: {}", subnet.name,
             name_of(*type), in.mac, what);
@@ -382,6 +408,7 @@ void Simulation::answer_dhcp4(Journey& j, const model::Bridge& bridge, const mod
       options.add(option::kLeaseTime, be32(time));
     }
     const Settings settings = settings_of(subnet, in);
+    tell_boot_server(settings, answer);
     const auto add = [&](uint8_t code) {
       const auto known = settings.all.find(code);
       const bool of_lease = code == option::kRenewalTime || code == option::kRebindingTime;
@@ -407,8 +434,9 @@ void Simulation::answer_dhcp4(Journey& j, const model::Bridge& bridge, const mod
                       subnet.lease_time));
     else
       say("gives the settings of the subnet");
-    if (options.left_out() > 0)
-      say(fmt::format("{} options do not fit into what it takes", options.left_out()));
+    if (!options.left_out().empty())
+      say(fmt::format("left out, since it takes no more: option {}",
+                      fmt::join(options.left_out(), ", ")));
   }
   answer.options = options.take();
 

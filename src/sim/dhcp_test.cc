@@ -189,6 +189,51 @@ TEST_F(DhcpAnswers, Informs) {
             "02:00:00:00:01:01 server-id 10.0.1.1 mask 255.255.255.0 router 10.0.1.1 "
             "broadcast-address 10.0.1.255");
   expect_silence(send4("inform client 10.9.9.9"), "not of the subnet");
+  // Of the subnet that its address is in, whichever the port's are of.
+  auto& second = cloud.dhcp_subnet("second", red, "10.0.2.0/24");
+  second.gateway = IpAddr::parse("10.0.2.1");
+  EXPECT_THAT(answer4("inform client 10.0.2.77"), HasSubstr(" server-id 10.0.2.1 "));
+  EXPECT_THAT(answer4("inform client 10.0.1.77"), HasSubstr(" server-id 10.0.1.1 "));
+  cloud.ports[vm1].addresses.clear();
+  EXPECT_THAT(answer4("inform client 10.0.2.77"), HasSubstr(" server-id 10.0.2.1 "));
+  expect_silence(send4("inform client 10.0.2.77 server-id 10.0.1.1"), "not of the subnet");
+}
+
+TEST_F(DhcpAnswers, TellsBootFirmwareWhereItLooks) {
+  const auto boots = [&](std::vector<model::DhcpOption> options) {
+    four().options = std::move(options);
+    const std::string text = answer4("discover");
+    return text.substr(0, text.find(" server-id"));
+  };
+  const auto words = [](std::string_view text) {
+    return std::vector<uint8_t>(text.begin(), text.end());
+  };
+  const std::string offer = "dhcp offer your 10.0.1.11";
+  const std::string mac = " mac 02:00:00:00:01:01";
+  EXPECT_EQ(boots({{66, words("10.0.1.99")}, {67, words("pxe.img")}}),
+            offer + " server 10.0.1.99" + mac + " file \"pxe.img\"");
+  EXPECT_EQ(boots({{150, {10, 0, 5, 6, 10, 0, 5, 7}}}), offer + " server 10.0.5.6" + mac);
+  EXPECT_EQ(boots({{66, words("10.0.1.99")}, {150, {10, 0, 5, 6}}}),
+            offer + " server 10.0.1.99" + mac);
+  EXPECT_EQ(boots({{66, words("tftp.example.net")}, {150, {10, 0, 5, 6}}}),
+            offer + " server 10.0.5.6" + mac)
+      << "a name is for those who can ask for its address";
+  EXPECT_EQ(boots({{66, words("fd00::1")}, {67, {'a', 0, 'b'}}}), offer + mac + " file \"a\"");
+  EXPECT_EQ(boots({{150, {10, 0}}, {67, std::vector<uint8_t>(128, 'x')}}), offer + mac)
+      << "the option has room for it";
+  boots({{66, words("10.0.1.99")}});
+  EXPECT_THAT(answer4("request requested 10.0.1.99"), Not(HasSubstr(" server 10")));
+}
+
+TEST_F(DhcpAnswers, APriorityTagIsNoVlan) {
+  const std::string ether = "eth 02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff ";
+  const std::string discover =
+      "| ipv4 0.0.0.0 > 255.255.255.255 | udp 68 > 67 | dhcp discover mac "
+      "02:00:00:00:01:01";
+  EXPECT_THAT(answer(send(*parse_frame(ether + "| vlan 0 pcp 5 " + discover)), "eth "),
+              StartsWith("eth 02:00:00:00:01:fe > 02:00:00:00:01:01 | ipv4 10.0.1.1 > 10.0.1.11 "));
+  EXPECT_EQ(send(*parse_frame(ether + "| vlan 0 | vlan 5 " + discover)).verdict, Verdict::forward);
+  EXPECT_EQ(send(*parse_frame(ether + "| vlan 5 " + discover)).verdict, Verdict::forward);
 }
 
 TEST_F(DhcpAnswers, Options) {
@@ -237,7 +282,7 @@ TEST_F(DhcpAnswers, OptionsAsManyAsFit) {
   const Outcome small = send4("discover");
   EXPECT_THAT(has(small), ElementsAre(100, 102));
   EXPECT_LE(parse_packet(small.generated.at(0).frame).length, 14u + 576u);
-  EXPECT_THAT(trace.text(), HasSubstr("1 options do not fit"));
+  EXPECT_THAT(trace.text(), HasSubstr("left out, since it takes no more: option 101"));
   EXPECT_THAT(has(send4("discover max-message 1400")), ElementsAre(100, 101, 102));
   EXPECT_THAT(has(send4("discover max-message 10")), ElementsAre(100, 102));
   four().options.push_back({103, std::vector<uint8_t>(60000, 1)});
@@ -292,6 +337,35 @@ TEST_F(DhcpAnswers, PassesSecurity) {
   cloud.ports[vm1].out_chain.reset();
   four().admin_up = false;
   EXPECT_EQ(send4("discover").reason, DropReason::filtered_by_security_group);
+}
+
+TEST_F(DhcpAnswers, WhoAsksFromAnAddressThatIsNotItsOwnIsTold) {
+  cloud.ports[vm1].port_security = true;
+  const auto request = [&](const std::string& to, const std::string& mac) {
+    return send(*parse_frame("eth " + mac + " > " + to +
+                             " | udp 68 > 67 | dhcp request client "
+                             "10.0.1.99 mac 02:00:00:00:01:01"));
+  };
+  const std::string own = "02:00:00:00:01:01";
+  EXPECT_THAT(answer(request("ff:ff:ff:ff:ff:ff | ipv4 10.0.1.99 > 255.255.255.255", own), "dhcp "),
+              StartsWith("dhcp nak "));
+  EXPECT_THAT(answer(request("02:00:00:00:01:fe | ipv4 10.0.1.99 > 10.0.1.1", own), "dhcp "),
+              StartsWith("dhcp nak "));
+  // Its MAC is its own all the same, and what nobody answers must be from its address.
+  EXPECT_EQ(
+      request("ff:ff:ff:ff:ff:ff | ipv4 10.0.1.99 > 255.255.255.255", "02:00:00:00:01:09").reason,
+      DropReason::spoofed_source);
+  EXPECT_EQ(request("02:00:00:00:01:02 | ipv4 10.0.1.99 > 10.0.1.12", own).reason,
+            DropReason::spoofed_source);
+  const auto solicit = *parse_frame(
+      "eth 02:00:00:00:01:01 > 33:33:00:01:00:02 | ipv6 fe80::a1b2:c3d4:e5f6:1 > ff02::1:2 | udp "
+      "546 > 547 | dhcp6 solicit client-id 01 ia 1 0 0");
+  EXPECT_THAT(answer(send(solicit), "dhcp6 "), StartsWith("dhcp6 advertise "))
+      << "not every machine makes its link-local address of its MAC";
+  cloud.dhcp_subnets.clear();
+  EXPECT_EQ(request("ff:ff:ff:ff:ff:ff | ipv4 10.0.1.99 > 255.255.255.255", own).reason,
+            DropReason::spoofed_source);
+  EXPECT_EQ(send(solicit).reason, DropReason::spoofed_source);
 }
 
 TEST_F(DhcpAnswers, ChangesReachFlows) {

@@ -54,7 +54,7 @@ void Simulation::router(Journey& j, const model::Router& router, const model::Po
                    "ignores it: {} is not the MAC of port {}", j.key.dst_mac(), in.name);
   }
   if (!pass_in(j, in, router.in_chain, router.out_chain)) return;
-  if (j.has_vlan_tag()) {
+  if (is_of_vlan(j, true)) {
     return drop_at(j, DropReason::vlan_at_router, DeviceKind::router, router,
                    "takes no frames with a VLAN tag");
   }

@@ -55,10 +55,11 @@ LinkSettings settings_of(const model::Snapshot& snapshot, const model::Port& por
   return out;
 }
 
-/// The advertisement of `port` with these words, to one neighbour or to all nodes.
+/// The advertisement of `port` with these words, to one neighbour or to all nodes. Networks that are `withdrawn` are no
+/// longer on the link, and addresses in them not to be used.
 Frame advertisement(const model::Snapshot& snapshot, const model::Port& port,
                     const model::Advertising& says, const MacAddr& to_mac, const IpAddr& to,
-                    bool last) {
+                    bool last, std::span<const IpPrefix> withdrawn = {}) {
   const LinkSettings link = settings_of(snapshot, port);
   std::vector<uint8_t> m(16);
   m[0] = icmpv6_type::kRouterAdvert;
@@ -75,16 +76,19 @@ Frame advertisement(const model::Snapshot& snapshot, const model::Port& port,
   put_bytes(add(option::kSourceLinkAddress, 8), 2, port.mac.bytes);
   if (const uint32_t mtu = port.mtu != 0 ? port.mtu : link.mtu; mtu != 0)
     put_be32(add(option::kMtu, 8), 4, mtu);
-  for (const IpPrefix& network : port.networks) {
-    if (!network.addr.is_v6() || network.addr.is_link_local()) continue;
+  const auto add_prefix = [&](const IpPrefix& network, uint32_t valid, uint32_t preferred) {
+    if (!network.addr.is_v6() || network.addr.is_link_local()) return;
     const auto prefix = add(option::kPrefix, 32);
     prefix[2] = network.length;
     const bool autonomous = says.autonomous && network.length == kAutonomousLength;
     prefix[3] = static_cast<uint8_t>(0x80 | (autonomous ? 0x40 : 0));
-    put_be32(prefix, 4, kValidSeconds);
-    put_be32(prefix, 8, kPreferredSeconds);
+    put_be32(prefix, 4, valid);
+    put_be32(prefix, 8, preferred);
     put_bytes(prefix, 16, wire_bytes(network.network().addr));
-  }
+  };
+  for (const IpPrefix& network : port.networks)
+    add_prefix(network, kValidSeconds, kPreferredSeconds);
+  for (const IpPrefix& network : withdrawn) add_prefix(network, 0, 0);
   if (!link.name_servers.empty()) {
     const auto servers = add(option::kNameServers, 8 + 16 * link.name_servers.size());
     put_be32(servers, 4, last ? 0 : kNameServerSeconds);
@@ -154,7 +158,8 @@ void Simulation::router_solicitation(Journey& j, const model::Router& router,
            "router advertisement", GeneratedKind::router_advert, router.id);
 }
 
-std::vector<Generated> Simulation::run_router_adverts(PortId id, bool last) {
+std::vector<Generated> Simulation::run_router_adverts(PortId id, bool last,
+                                                      std::span<const IpPrefix> withdrawn) {
   const model::Port* port = snapshot_.port(id);
   if (port == nullptr || port->unreadable || port->mac.is_zero()) return {};
   const auto* device = std::get_if<RouterId>(&port->device);
@@ -165,7 +170,8 @@ std::vector<Generated> Simulation::run_router_adverts(PortId id, bool last) {
   if (last) says.lifetime = 0;
   Journey cause;
   send_out(cause, *port,
-           advertisement(snapshot_, *port, says, multicast_mac_of(kAllNodes), kAllNodes, last),
+           advertisement(snapshot_, *port, says, multicast_mac_of(kAllNodes), kAllNodes, last,
+                         withdrawn),
            "router advertisement", GeneratedKind::router_advert, router->id);
   for (Generated& made : generated_)
     std::erase_if(made.actions.copies, [](const Copy& copy) {
@@ -175,10 +181,12 @@ std::vector<Generated> Simulation::run_router_adverts(PortId id, bool last) {
   return std::move(generated_);
 }
 
-std::vector<Generated> router_adverts(const model::Snapshot& snapshot, PortId port, bool last) {
+std::vector<Generated> router_adverts(const model::Snapshot& snapshot, PortId port, bool last,
+                                      std::span<const IpPrefix> withdrawn) {
   const Packet none{};
   Outcome out;
-  return Simulation(none, snapshot, {}, MonoTime{}, out, nullptr).run_router_adverts(port, last);
+  return Simulation(none, snapshot, {}, MonoTime{}, out, nullptr)
+      .run_router_adverts(port, last, withdrawn);
 }
 
 }  // namespace plexus::sim

@@ -31,7 +31,7 @@ void Simulation::to_group(Journey& j, const model::Router& router, const model::
   };
   if (in.mac.is_zero()) return ignore(DropReason::dangling, "the port has no MAC");
   if (!pass_in(j, in, router.in_chain, router.out_chain)) return;
-  if (j.has_vlan_tag()) return ignore(DropReason::vlan_at_router, "VLAN tag");
+  if (is_of_vlan(j, true)) return ignore(DropReason::vlan_at_router, "VLAN tag");
   const uint16_t type = j.eth_type();
   if (type == eth_type::kArp) return arp(j, router, in);
   if (type != eth_type::kIpv6)
@@ -177,8 +177,8 @@ bool Simulation::answer_neighbour(Journey& j, const model::Port& in, const IpAdd
   Rewrite others = j.rewrite;
   others.dscp.reset();
   others.pop_vlan = false;
-  const bool alone = j.mask != nullptr && others.empty() && j.flooded == nullptr &&
-                     j.fate->copies.empty() && writes_.empty();
+  const bool alone = j.mask != nullptr && others.empty() && !took_priority_tag_ &&
+                     j.flooded == nullptr && j.fate->copies.empty() && writes_.empty();
   if (!back_only || !alone || !neighbour_answer(*j.parsed, j.bytes, target, in.mac, true)) {
     j.fate->consumed = true;
     return false;

@@ -102,7 +102,9 @@ bool Simulation::source_is_own(Journey& j, const model::Port& port) {
            std::any_of(port.allowed_pairs.begin(), port.allowed_pairs.end(),
                        [&](const auto& pair) { return has_mac(pair) && j.src_in(pair.network); });
   };
+  // What is answered here reaches nobody else, and who asks from an address that is not its own any more is told so.
   const auto refuse_source = [&] {
+    if (dhcp_asked(j, port) != IpFamily::none) return true;
     return refuse(trace_ == nullptr
                       ? std::string()
                       : j.key.src_ip().str() + " is not an address of the machine at " +

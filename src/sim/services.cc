@@ -170,6 +170,19 @@ const model::Port* Simulation::port_entered(Journey& j, const model::Port& port)
   return sub;
 }
 
+bool Simulation::is_of_vlan(Journey& j, bool takes_off) {
+  if (j.vlan() != kPriorityTag || j.rewrite.pop_vlan) return j.has_vlan_tag();
+  // No class knows of a second tag; but packets with one are in none that takes the first one off (fits()).
+  const bool alone = !j.second_vlan();
+  if (alone && takes_off) {
+    (void)j.pop_vlan();
+    took_priority_tag_ = true;
+  } else {
+    cacheable_ = cacheable_if_answered_ = false;
+  }
+  return !alone;
+}
+
 void Simulation::leave_by_parent(Journey& j, const model::Port& port) {
   depend(port_tag(*port.parent));
   const model::Port* parent = snapshot_.port(*port.parent);

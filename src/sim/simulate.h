@@ -238,9 +238,11 @@ void simulate(const Packet& packet, const model::Snapshot& snapshot, MonoTime no
 
 /// The router advertisements that this host sends for router port `port` unasked, to its own ports only: every host does
 /// that for those that are there (RFC 4861 6.2.4). None when the port does not advertise or nobody is here. `last`: it has
-/// ceased to, and says so (6.2.5): as its record is now, but for no time at all.
+/// ceased to, and says so (6.2.5): as its record is now, but for no time at all. `withdrawn`: networks that it had, which
+/// end now.
 [[nodiscard]] std::vector<Generated> router_adverts(const model::Snapshot& snapshot, PortId port,
-                                                    bool last = false);
+                                                    bool last = false,
+                                                    std::span<const IpPrefix> withdrawn = {});
 
 /// The question to a neighbour of a router port whether it still has its address, to it alone: a unicast ARP request
 /// (RFC 1122 2.3.2.1 (2)) or neighbour solicitation (RFC 4861 7.3.3). None when the port cannot ask, or nobody would hear it.

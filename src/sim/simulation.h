@@ -84,7 +84,8 @@ class Simulation {
 
   void run();
   /// See router_adverts().
-  [[nodiscard]] std::vector<Generated> run_router_adverts(PortId port, bool last);
+  [[nodiscard]] std::vector<Generated> run_router_adverts(PortId port, bool last,
+                                                          std::span<const IpPrefix> withdrawn);
   /// See neighbour_probe().
   [[nodiscard]] std::vector<Generated> run_neighbour_probe(const model::Neighbour& neighbour);
 
@@ -146,6 +147,9 @@ class Simulation {
   /// The port that a frame from the interface of `port` belongs to: itself, or the sub-port of the frame's tag, which is taken
   /// off. nullptr: dropped.
   [[nodiscard]] const model::Port* port_entered(Journey& j, const model::Port& port);
+  /// It is another VLAN's: it has a tag, and not only one that tells its priority (IEEE 802.1Q 9.6: id 0 is no VLAN). Such a
+  /// one comes off when `takes_off`, else what follows is for no class.
+  [[nodiscard]] bool is_of_vlan(Journey& j, bool takes_off);
   /// Out of the interface of this host that a sub-port has from its parent, tagged.
   void leave_by_parent(Journey& j, const model::Port& port);
   /// False: the tag of the frame would make it one of a sub-port's; dropped.
@@ -532,6 +536,7 @@ class Simulation {
   /// It was so before port security looked into a question for a neighbour. Whoever answers the plain ones in place answers
   /// for nothing that port security would have refused.
   bool cacheable_if_answered_ = false;
+  bool took_priority_tag_ = false;
   bool header_asked_ = false;  ///< of a fragment
   bool learns_ = false;        ///< the source MAC decides whether there is something to learn
   bool too_many_ = false;      ///< a limit was hit: the answer would be partial

@@ -207,11 +207,12 @@ Result<void> check_dhcp_subnet(const v1::DhcpSubnet& subnet) {
     return field_error(subnet, "network", network->str() + " is no network of machines");
   if (auto ok = check_dhcp_addresses(subnet, *network); !ok.ok()) return ok;
   const bool v6 = network->addr.is_v6();
-  for (const char* field : {"mtu", "routes"}) {
-    if (v6 && is_set(subnet, field))
-      return field_error(subnet, field,
-                         "DHCPv6 does not tell it, router advertisements do: leave it out");
-  }
+  if (v6 && is_set(subnet, "routes"))
+    return field_error(subnet, "routes",
+                       "DHCPv6 does not tell it, router advertisements do: leave it out");
+  constexpr uint32_t kLeastMtu6 = 1280;
+  if (v6 && is_set(subnet, "mtu") && subnet.mtu() < kLeastMtu6)
+    return field_error(subnet, "mtu", "IPv6 needs at least 1280 (RFC 8200 5)");
   std::set<std::string> destinations;
   for (const std::string& raw : subnet.routes()) {
     const auto route = via_of(raw);

@@ -219,7 +219,7 @@ TEST_F(ServiceRulesTest, DhcpSubnets) {
            {v4, [](auto& s) { s.set_server_address(ip_raw("10.9.0.1")); }, "server_address: "},
            {v6, [](auto& s) { s.add_dns_servers(ip_raw("10.0.0.1")); }, "not of the family"},
            {v4, [](auto& s) { s.add_ntp_servers(ip_raw("224.0.1.1")); }, "group address"},
-           {v6, [](auto& s) { s.set_mtu(1400); }, "mtu: DHCPv6 does not tell it"},
+           {v6, [](auto& s) { s.set_mtu(1279); }, "mtu: IPv6 needs at least 1280"},
            {v6, [](auto& s) { s.add_routes(via_raw("fd01::/64", "fd00::2")); }, "routes: DHCPv6"},
            {v4, [](auto& s) { s.add_routes(via_raw("fd01::/64", "fd00::2")); }, "family"},
            {v4, [](auto& s) { s.add_routes(via_raw("10.8.0.0/16", "10.9.0.1")); }, "next hop"},
@@ -250,6 +250,7 @@ TEST_F(ServiceRulesTest, DhcpSubnets) {
   EXPECT_THAT(refusal(whole), IsEmpty());
   auto v6_whole = subnet("v6", v6);
   v6_whole.set_server_address(ip_raw("fe80::1"));
+  v6_whole.set_mtu(1280);
   EXPECT_THAT(refusal(v6_whole), IsEmpty());
   EXPECT_THAT(refusal(subnet("again", v4)),
               HasSubstr("the network 10.0.0.0/24 on this bridge belongs to dhcp-subnet v4"));
