@@ -217,11 +217,10 @@ std::optional<bool> Simulation::member_stays(const model::Router& router, bool o
   const state::Connection& c = *connection();
   for (const state::Translation& t : c.translations) {
     if (t.device != router.id.uuid || t.kind != state::TranslationKind::member) continue;
+    depend(member_tag(PoolMemberId{t.choice}));
     const model::PoolMember* member = snapshot_.pool_member(PoolMemberId{t.choice});
-    if (member == nullptr) return false;
-    depend(pool_tag(member->pool));
     // One that is at another address now is another machine.
-    if (member->address != t.after.dst) return false;
+    if (member == nullptr || member->address != t.after.dst) return false;
     return member->admin_up && !member->unreadable && (member->up || !original || c.replied());
   }
   return std::nullopt;
