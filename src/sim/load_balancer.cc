@@ -74,6 +74,7 @@ Simulation::Translated Simulation::to_vip(Journey& j, const model::Router& route
     return refuse(j, router, in, DropReason::vip_closed, *vip, "is administratively down");
   if (pool == nullptr || !pool->admin_up)
     return refuse(j, router, in, DropReason::vip_closed, *vip, "its pool is administratively down");
+  depend(serving_tag(vip->pool));
   const std::shared_ptr<const model::MemberSet>& set = snapshot_.serving(vip->pool);
   if (set == nullptr)
     return refuse(j, router, in, DropReason::no_member, *vip, "no member takes connections");

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <random>
@@ -13,6 +14,7 @@
 #include "packet/checksum.h"
 #include "packet/headers.h"
 #include "packet/text.h"
+#include "sim/delta_tags.h"
 #include "sim/simulate.h"
 #include "sim/test_cloud.h"
 #include "state/icmp_error.h"
@@ -384,6 +386,28 @@ TEST_P(Translating, OldConnectionsStayWithADrainedMemberAndEndWithOneThatIsDown)
   m.admin_up = false;
   EXPECT_EQ(send("x", more).outcome.reason, DropReason::no_member);
   EXPECT_EQ(send(first.machine, answer_to(first, kAck)).outcome.reason, DropReason::no_member);
+}
+
+/// So a change of one member leaves the flows of all others alone, however many they are.
+TEST_P(Translating, AKnownConnectionDependsOnItsOwnMember) {
+  balance();
+  const auto depends = [](const Arrived& arrived, const Tag& tag) {
+    const auto& all = arrived.outcome.dependencies;
+    return std::any_of(all.begin(), all.end(), [&](const Dependency& d) { return d.tag == tag; });
+  };
+  const Arrived first = send("x", syn("x", virtual_address(), 1000));
+  EXPECT_TRUE(depends(first, serving_tag(pool.id)));
+  const Arrived answer = send(first.machine, answer_to(first));
+  const Arrived more = send("x", tcp_packet(spec("x", virtual_address()), 1000, 80, kAck));
+  for (const Arrived* known : {&answer, &more}) {
+    EXPECT_FALSE(depends(*known, serving_tag(pool.id)));
+    for (const auto& [name, m] : members)
+      EXPECT_EQ(depends(*known, member_tag(m.id)), name == first.machine) << name;
+  }
+  members.erase(first.machine);
+  const Arrived last = send("x", tcp_packet(spec("x", virtual_address()), 1000, 80, kAck));
+  EXPECT_EQ(last.outcome.reason, DropReason::no_member);
+  EXPECT_TRUE(depends(last, member_tag(PoolMemberId{Uuid::derived("member", first.machine)})));
 }
 
 TEST_P(Translating, AnUnansweredConnectionGoesToAnotherMember) {
