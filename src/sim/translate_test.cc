@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -408,6 +409,42 @@ TEST_P(Translating, AKnownConnectionDependsOnItsOwnMember) {
   const Arrived last = send("x", tcp_packet(spec("x", virtual_address()), 1000, 80, kAck));
   EXPECT_EQ(last.outcome.reason, DropReason::no_member);
   EXPECT_TRUE(depends(last, member_tag(PoolMemberId{Uuid::derived("member", first.machine)})));
+}
+
+TEST_P(Translating, WhoBeginsAgainGoesToAnotherMember) {
+  const auto goes_on = [&](const std::function<void(model::PoolMember&)>& change) {
+    forget();
+    members.clear();
+    balance();
+    const Frame first = syn("x", virtual_address(), 1000);
+    const Arrived before = send("x", first);
+    (void)send(before.machine, answer_to(before));
+    EXPECT_EQ(send("x", first).machine, before.machine) << "it still serves";
+    change(members[before.machine]);
+    const Arrived after = send("x", first);
+    ASSERT_TRUE(after.outcome.begins) << trace.text();
+    EXPECT_NE(after.machine, before.machine);
+    EXPECT_EQ(after.outcome.begins->record.stamp.epoch, 2u);
+  };
+  goes_on([](auto& m) { m.up = false; });
+  goes_on([](auto& m) { m.admin_up = false; });
+  goes_on([&](auto& m) { m.address = at("b"); });
+  goes_on([&](auto& m) { members.erase(std::string(m.name)); });
+}
+
+/// Of UDP nobody could tell that it begins again: who sends on would send into nothing.
+TEST_P(Translating, UdpGoesToAnotherMemberWhenItsOwnIsGone) {
+  balance(ip_proto::kUdp);
+  const Frame question = udp_packet(spec("x", virtual_address()), 1000, 80);
+  const Arrived before = send("x", question);
+  (void)send(before.machine, udp_packet(spec(before.machine, at("x")), 8080, 1000));
+  model::PoolMember& m = members[before.machine];
+  m.up = false;
+  EXPECT_EQ(send("x", question).machine, before.machine) << "answered: it may come back";
+  m.admin_up = false;
+  const Arrived after = send("x", question);
+  ASSERT_TRUE(after.outcome.begins) << trace.text();
+  EXPECT_NE(after.machine, before.machine);
 }
 
 TEST_P(Translating, AnUnansweredConnectionGoesToAnotherMember) {
