@@ -230,6 +230,9 @@ class Connections {
                               std::span<const HostId> hosts) const;
   /// Whether the host knows of the connection since it was answered, without having been told any more.
   [[nodiscard]] bool is_at_an_end(HostId host, Number number, state::Direction direction) const;
+  /// Whether a later packet of it, translated where it came in, may come in at the host, by another uplink of that router.
+  [[nodiscard]] bool is_beside(HostId host, Number number) const;
+  [[nodiscard]] bool has_port_of(HostId host, const Uuid& device) const;
   /// Who has to hear of what has been seen here in a direction.
   [[nodiscard]] Hosts hearers(Number number, state::Direction seen) const;
   Beside& beside(Number number);

@@ -88,6 +88,10 @@ Connections::Word Connections::word_of(HostId host, const Connection& c, MonoTim
   if (enters_at(host, c, Direction::reply, now) && enters_here(c, Direction::original) &&
       is_on_account(c))
     return Word::joins;
+  // What came in by one uplink of a router goes on by another: who has the one gets such packets anyhow.
+  if (!c.translations.empty() && speaks_for(host, c.port, now) &&
+      snapshot_->router(RouterId{c.zone.device}) != nullptr && enters_here(c, Direction::original))
+    return Word::counts;
   return Word::none;
 }
 
@@ -250,8 +254,12 @@ void Connections::receive_news(HostId from, const Connection& c, MonoTime now) {
     ours.reply_port = c.reply_port;
     ours.seen = state::joined(ours.seen, c.seen);
     ours.last_seen = std::max(ours.last_seen, c.last_seen);
-    (void)take_in(ours, now);
+    const bool more = take_in(ours, now).changed;
     beside(found->number).told = ours.last_seen;
+    // Other uplinks by which it may go on hear of its answer from here only.
+    const auto told = told_.find(found->number);
+    if (more && told != told_.end() && told->second.lasting && is_mine(c.port))
+      announce_news(found->number, Direction::original, now);
     return;
   }
   const Word word = word_of(from, c, now);
