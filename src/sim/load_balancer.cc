@@ -18,10 +18,11 @@ Simulation::Translated Simulation::refuse(Journey& j, const model::Router& route
                                           const model::Port& in, DropReason reason,
                                           const model::Vip& vip, std::string_view why) {
   drop_at(j, reason, DeviceKind::vip, vip, "{} port {}: {}", vip.address, vip.port, why);
-  if (vip.protocol == ip_proto::kTcp)
-    tell_rejected(j);
-  else
+  // Another segment may be of a connection that another host knows, and that goes on.
+  if (vip.protocol != ip_proto::kTcp)
     send_error(j, router, in, IcmpErrorKind::port_unreachable);
+  else if (state::segment_of(sighting_) == state::Segment::syn)
+    tell_rejected(j);
   return Translated::ended;
 }
 
