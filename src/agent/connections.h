@@ -217,6 +217,9 @@ class Connections {
   };
   [[nodiscard]] Word word_of(HostId host, const state::Connection& c, MonoTime now) const;
   [[nodiscard]] bool joins_what_is_here(const state::Connection& c, MonoTime now) const;
+  [[nodiscard]] bool is_known_better(const state::Connection& c, MonoTime now) const;
+  [[nodiscard]] bool may_have_begun(const state::Connection& c,
+                                    const state::Connection& ours) const;
   void receive_record(HostId from, const state::Connection& c, MonoTime now);
   /// Another host keeps to a record with other choices than ours, which is of the same epoch or an older one.
   void settle_choice(Number number, const state::Connection& there, HostId from, MonoTime now);
