@@ -3,13 +3,12 @@
 takes to apply, how soon an agent forwards. docs/benchmarks.md says how to read the figures."""
 import argparse
 import json
-import os
 import sys
 import time
 
 import control_start
 from control_cloud import ControlCloud, have_fake_datapath, have_zookeeper
-from control_topology import Size, address, all_spread, cloud, first_of_each_bridge, interface, mac, write
+from control_topology import Size, all_spread, cloud, first_of_each_bridge, interface, mac, write
 from lab import RUN_DIR, BenchError, Lab, run
 from ovn import Ovn
 from path import require

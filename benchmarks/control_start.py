@@ -6,7 +6,6 @@ topology's ports; all others are on other hosts, bound there."""
 import ctypes
 import os
 import select
-import signal
 import socket
 import subprocess
 import threading

@@ -122,7 +122,7 @@ struct plexus_output {
 // that rewrite.ip_dst is at rewrite.eth_src.
 #define PLEXUS_FLOW_ANSWERS (1 << 0)
 #define PLEXUS_FLOW_ANSWERS_AS_ROUTER (1 << 1)
-// A copy takes a VLAN tag off: packets with another one behind it are upcalls, since no key tells of that.
+// A VLAN tag has been, or is to be, taken off: packets with another one behind it are upcalls, since no key tells of that.
 #define PLEXUS_FLOW_TAKES_TAG (1 << 2)
 
 // Everything about one flow but its statistics. Never changed while a flow map refers to it: a changed flow gets a

@@ -170,6 +170,7 @@ int run(const AgentOptions& options) {
   WorkerOptions worker_options;
   worker_options.connections.limits.port = options.connections_of_port;
   worker_options.connections.limits.port_embryonic = options.connections_of_port / 10;
+  worker_options.connections.limits.tenant = options.connections_of_tenant;
   worker_options.hash_seed = uint64_t{std::random_device{}()} << 32 | std::random_device{}();
   auto datapath = open_datapath(options, run_dir, worker_options);
   if (!datapath) {

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <random>
 #include <tuple>
 
 #include "base/check.h"
@@ -113,16 +114,73 @@ Result<UniqueFd> open_locked(const std::string& path) {
   return fd;
 }
 
-/// A slot that is whole, without its place in the file.
+/// A slot that is whole: what tells whether another one has the same connection.
 struct WholeSlot {
-  ConnectionFile::Slot slot = 0;
+  std::array<uint64_t, 2> hash{};  ///< of zone and original
   uint64_t sequence = 0;
+  ConnectionFile::Slot slot = 0;
+};
+
+std::array<uint64_t, 2> hash_of(const state::Connection& c, uint64_t seed) {
+  std::array<uint64_t, 2> out{};
+  const auto words = [](const auto& bytes) {
+    std::array<uint64_t, 2> w{};
+    std::memcpy(w.data(), bytes.data(), sizeof w);
+    return w;
+  };
+  for (size_t i = 0; i < out.size(); ++i) {
+    SeededHash h(seed + i);
+    for (const auto& w :
+         {words(c.zone.device.bytes), words(c.original.src.bytes), words(c.original.dst.bytes)})
+      h.add(w[0], w[1]);
+    h.add(uint64_t{c.original.src_port} << 16 | c.original.dst_port,
+          uint64_t{c.original.protocol} << 8 | static_cast<uint64_t>(c.original.echo));
+    out[i] = h.value();
+  }
+  return out;
+}
+
+/// A record as a slot has it.
+struct ReadSlot {
+  SlotHead head;
   bool other_boot = false;
   state::Connection connection;
 };
 
-bool same_connection(const state::Connection& a, const state::Connection& b) {
-  return a.zone == b.zone && a.original == b.original;
+/// Nothing: it is not whole. `highest`: of the sequences of those that are.
+std::optional<ReadSlot> read_slot(ConnectionFile::Slot slot, std::span<const uint8_t> bytes,
+                                  const Uuid& boot, MonoTime now, uint64_t& highest) {
+  ReadSlot out;
+  std::memcpy(&out.head, bytes.data(), sizeof out.head);
+  if (out.head.length > state::kMaxWireBytes ||
+      out.head.checksum != checksum_of(slot, covered(bytes, out.head.length)))
+    return std::nullopt;
+  highest = std::max(highest, out.head.sequence);
+  out.other_boot = out.head.boot != boot;
+  // The record says how long before it was written the last packet was.
+  const MonoTime written{out.other_boot ? now.ns : std::min(out.head.written_ns, now.ns)};
+  auto c = state::decode(bytes.subspan(sizeof out.head, out.head.length), written);
+  if (!c) return std::nullopt;
+  out.connection = std::move(*c);
+  if (out.other_boot) out.connection.last_seen = now;
+  return out;
+}
+
+/// Shows the bytes of each slot, in their order.
+Result<void> for_each_slot(
+    int fd, size_t slots,
+    const std::function<void(ConnectionFile::Slot, std::span<const uint8_t>)>& visit) {
+  constexpr size_t kAtOnce = 256, kBytes = ConnectionFile::kSlotBytes;
+  std::vector<uint8_t> block(kAtOnce * kBytes);
+  for (size_t first = 0; first < slots; first += kAtOnce) {
+    const size_t count = std::min(kAtOnce, slots - first);
+    const auto got = read_at(fd, std::span(block).first(count * kBytes), kPage + first * kBytes);
+    if (!got) return got.error();
+    for (size_t i = 0; (i + 1) * kBytes <= *got; ++i)
+      visit(static_cast<ConnectionFile::Slot>(first + i),
+            std::span(block).subspan(i * kBytes, kBytes));
+  }
+  return Ok{};
 }
 
 }  // namespace
@@ -155,84 +213,76 @@ Result<void> ConnectionFile::map(size_t slots) {
   return Ok{};
 }
 
-Result<void> ConnectionFile::restore(Opened& opened, MonoTime now) {
+Result<void> ConnectionFile::restore(Opened& opened, MonoTime now, const Restored& restored) {
   const auto size = size_of(fd_.get(), "the file of connections");
   if (!size) return size.error();
   const size_t slots = *size > kPage ? (*size - kPage) / kSlotBytes : 0;
   std::vector<WholeSlot> whole;
+  whole.reserve(slots);
   std::vector<Slot> to_empty;
-  std::vector<uint8_t> block(256 * kSlotBytes);
-  for (size_t first = 0; first < slots; first += 256) {
-    const size_t count = std::min<size_t>(256, slots - first);
-    const auto got =
-        read_at(fd_.get(), std::span(block).first(count * kSlotBytes), kPage + first * kSlotBytes);
-    if (!got) return got.error();
-    for (size_t i = 0; (i + 1) * kSlotBytes <= *got; ++i) {
-      const std::span<const uint8_t> bytes = std::span(block).subspan(i * kSlotBytes, kSlotBytes);
-      const auto slot = static_cast<Slot>(first + i);
-      if (std::all_of(bytes.begin(), bytes.end(), [](uint8_t b) { return b == 0; })) continue;
-      SlotHead head;
-      std::memcpy(&head, bytes.data(), sizeof head);
-      const bool is_whole = head.length <= state::kMaxWireBytes &&
-                            head.checksum == checksum_of(slot, covered(bytes, head.length));
-      sequence_ = is_whole ? std::max(sequence_, head.sequence) : sequence_;
-      const bool other_boot = head.boot != boot_;
-      // The record says how long before it was written the last packet was.
-      const MonoTime written{other_boot ? now.ns : std::min(head.written_ns, now.ns)};
-      auto c = is_whole ? state::decode(bytes.subspan(sizeof head, head.length), written)
-                        : Result<state::Connection>(Error{});
-      if (!c) {
-        ++opened.torn;
-        to_empty.push_back(slot);
-        continue;
-      }
-      if (other_boot) c->last_seen = now;
-      whole.push_back({slot, head.sequence, other_boot, std::move(*c)});
-    }
-  }
+  // Nobody who chooses addresses and ports makes two connections look alike.
+  const uint64_t seed = uint64_t{std::random_device{}()} << 32 | std::random_device{}();
+  const auto looked =
+      for_each_slot(fd_.get(), slots, [&](Slot slot, std::span<const uint8_t> bytes) {
+        if (std::all_of(bytes.begin(), bytes.end(), [](uint8_t b) { return b == 0; })) return;
+        if (const auto read = read_slot(slot, bytes, boot_, now, sequence_)) {
+          whole.push_back({hash_of(read->connection, seed), read->head.sequence, slot});
+        } else {
+          ++opened.torn;
+          to_empty.push_back(slot);
+        }
+      });
+  if (!looked) return looked.error();
   // Of two of one connection the later counts: the process ended between writing it and emptying the other.
   std::sort(whole.begin(), whole.end(), [](const WholeSlot& a, const WholeSlot& b) {
-    return std::tie(a.connection.zone, a.connection.original, b.sequence) <
-           std::tie(b.connection.zone, b.connection.original, a.sequence);
+    return std::tie(a.hash, b.sequence) < std::tie(b.hash, a.sequence);
   });
   Slot highest = 0;
-  std::vector<size_t> kept;
+  std::vector<bool> kept(slots, false);
+  size_t count = 0;
   for (size_t i = 0; i < whole.size(); ++i) {
-    if (!kept.empty() && same_connection(whole[kept.back()].connection, whole[i].connection)) {
+    if (i > 0 && whole[i - 1].hash == whole[i].hash) {
       to_empty.push_back(whole[i].slot);
       continue;
     }
     highest = std::max(highest, whole[i].slot);
-    kept.push_back(i);
-    opened.connections.push_back({whole[i].slot, whole[i].connection});
+    kept[whole[i].slot] = true;
+    ++count;
   }
+  whole = {};
   // No larger than it has to be.
-  const size_t needed = kept.empty() ? 1 : (highest / kGrowth + 1) * kGrowth;
+  const size_t needed = count == 0 ? 1 : (highest / kGrowth + 1) * kGrowth;
   if (needed < slots &&
       ::ftruncate(fd_.get(), static_cast<off_t>(kPage + needed * kSlotBytes)) != 0)
     return errno_error("shortening the file of connections", errno);
   if (const auto mapped = map(needed); !mapped) {
     opened.trouble = mapped.error().message;
-    return Ok{};
+  } else {
+    FileHead head;
+    head.host = host_.uuid;
+    head.checksum = checksum_of(head);
+    std::memcpy(mapped_, &head, sizeof head);
+    for (const Slot slot : to_empty)
+      if (slot < needed) std::memset(bytes_of(slot).data(), 0, kSlotBytes);
+    for (Slot slot = 0; slot < kept.size(); ++slot)
+      if (kept[slot]) in_use_[slot] = true;
+    std::erase_if(free_, [this](Slot slot) { return in_use_[slot]; });
+    used_ = count;
   }
-  FileHead head;
-  head.host = host_.uuid;
-  head.checksum = checksum_of(head);
-  std::memcpy(mapped_, &head, sizeof head);
-  for (const Slot slot : to_empty)
-    if (slot < needed) std::memset(bytes_of(slot).data(), 0, kSlotBytes);
-  for (const size_t i : kept) {
-    in_use_[whole[i].slot] = true;
+  return for_each_slot(fd_.get(), slots, [&](Slot slot, std::span<const uint8_t> bytes) {
+    if (!kept[slot]) return;
+    const auto read = read_slot(slot, bytes, boot_, now, sequence_);
+    if (!read) return;
     // So that the next start of the agent does not count it as used just then.
-    if (whole[i].other_boot) write(whole[i].slot, state::encode(whole[i].connection, now), now);
-  }
-  std::erase_if(free_, [this](Slot slot) { return in_use_[slot]; });
-  used_ = kept.size();
-  return Ok{};
+    if (read->other_boot && mapped_ != nullptr)
+      write(slot, state::encode(read->connection, now), now);
+    restored(slot, read->connection);
+  });
 }
 
 Result<ConnectionFile::Opened> ConnectionFile::open(const std::string& path, const HostId& host,
-                                                    const Uuid& boot, MonoTime now, size_t limit) {
+                                                    const Uuid& boot, MonoTime now, size_t limit,
+                                                    const Restored& restored) {
   Opened opened;
   auto fd = open_locked(path);
   if (!fd) return fd.error();
@@ -246,7 +296,7 @@ Result<ConnectionFile::Opened> ConnectionFile::open(const std::string& path, con
     if (!fd) return fd.error();
   }
   std::unique_ptr<ConnectionFile> file(new ConnectionFile(std::move(*fd), host, boot, limit));
-  if (const auto restored = file->restore(opened, now); !restored) return restored.error().in(path);
+  if (const auto done = file->restore(opened, now, restored); !done) return done.error().in(path);
   if (opened.trouble.empty()) opened.file = std::move(file);
   return opened;
 }

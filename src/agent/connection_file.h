@@ -15,6 +15,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -36,13 +37,10 @@ class ConnectionFile {
   /// The file grows by so many slots at once.
   static constexpr size_t kGrowth = 4096;
 
-  struct Restored {
-    Slot slot = 0;
-    state::Connection connection;
-  };
+  /// Called for one of each zone and original that is there.
+  using Restored = std::function<void(Slot, const state::Connection&)>;
   struct Opened {
     std::unique_ptr<ConnectionFile> file;  ///< none: nothing can be kept now, `trouble` says why
-    std::vector<Restored> connections;     ///< one of each zone and original
     size_t torn = 0;                       ///< slots that were not whole
     std::string trouble;
     std::string
@@ -51,9 +49,10 @@ class ConnectionFile {
   /// Opens or makes the file. A file of another host, another format or with a broken head is renamed to `path`.set-aside and a
   /// new one begun. `boot`: what tells this boot of the machine from others (/proc/sys/kernel/random/boot_id); records of
   /// another count as used now, since the clock has begun anew. in_use: another process has it open. Other errors: it
-  /// cannot be read.
+  /// cannot be read. Not all connections are in memory at once: there may be a million.
   [[nodiscard]] static Result<Opened> open(const std::string& path, const HostId& host,
-                                           const Uuid& boot, MonoTime now, size_t limit);
+                                           const Uuid& boot, MonoTime now, size_t limit,
+                                           const Restored& restored);
 
   ConnectionFile(const ConnectionFile&) = delete;
   ConnectionFile& operator=(const ConnectionFile&) = delete;
@@ -72,8 +71,8 @@ class ConnectionFile {
 
  private:
   ConnectionFile(UniqueFd fd, const HostId& host, const Uuid& boot, size_t limit);
-  /// Reads all slots into memory.
-  [[nodiscard]] Result<void> restore(Opened& opened, MonoTime now);
+  /// Reads all slots, twice: which of them count, then those.
+  [[nodiscard]] Result<void> restore(Opened& opened, MonoTime now, const Restored& restored);
   /// Room for `slots`, allocated and mapped.
   [[nodiscard]] Result<void> map(size_t slots);
   [[nodiscard]] std::span<uint8_t> bytes_of(Slot slot);

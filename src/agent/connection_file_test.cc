@@ -12,6 +12,8 @@
 #include <fstream>
 #include <map>
 
+#include "agent/kept_connections.h"
+#include "state/connection_table.h"
 #include "state/test_connections.h"
 
 namespace plexus::agent {
@@ -41,11 +43,23 @@ class ConnectionFileTest : public ::testing::Test {
   }
   ~ConnectionFileTest() override { std::filesystem::remove_all(directory); }
 
-  ConnectionFile::Opened open(double seconds = 100, const Uuid& boot = kBoot,
-                              const HostId& host = kHost, size_t limit = 100'000) {
-    auto r = ConnectionFile::open(path, host, boot, state::at(seconds), limit);
+  struct Restored {
+    ConnectionFile::Slot slot = 0;
+    Connection connection;
+  };
+  struct Opened : ConnectionFile::Opened {
+    std::vector<Restored> connections;
+  };
+  Opened open(double seconds = 100, const Uuid& boot = kBoot, const HostId& host = kHost,
+              size_t limit = 100'000) {
+    Opened out;
+    auto r = ConnectionFile::open(path, host, boot, state::at(seconds), limit,
+                                  [&](ConnectionFile::Slot slot, const Connection& c) {
+                                    out.connections.push_back({slot, c});
+                                  });
     EXPECT_TRUE(r.ok()) << (r.ok() ? "" : r.error().message);
-    return r.ok() ? std::move(*r) : ConnectionFile::Opened{};
+    if (r.ok()) static_cast<ConnectionFile::Opened&>(out) = std::move(*r);
+    return out;
   }
   std::string content() const {
     std::ifstream in(path, std::ios::binary);
@@ -209,7 +223,8 @@ TEST_F(ConnectionFileTest, WhatIsNotOursIsSetAside) {
 
 TEST_F(ConnectionFileTest, IsOpenOnce) {
   auto o = open();
-  const auto second = ConnectionFile::open(path, kHost, kBoot, state::at(100), 10);
+  const auto second = ConnectionFile::open(path, kHost, kBoot, state::at(100), 10,
+                                           [](ConnectionFile::Slot, const Connection&) { FAIL(); });
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.error().code, ErrorCode::in_use);
 }
@@ -277,6 +292,43 @@ TEST_F(ConnectionFileTest, AFullDiskIsAnErrorAndKeepsWhatIsThere) {
   EXPECT_NE(o.trouble, "");
 }
 
+TEST_F(ConnectionFileTest, WhatIsReadFromAFullDiskIsKeptAnewWhenThereIsRoom) {
+  {
+    auto o = open();
+    for (unsigned n = 0; n < 10; ++n)
+      ASSERT_TRUE(o.file->keep({}, state::answered(number(n)), state::at(100)).ok());
+  }
+  const size_t ten = kPage + 10 * kSlot;
+  set_content(content().substr(0, ten));
+  state::ConnectionTable table({});
+  std::optional<KeptConnections> kept;
+  {
+    const NoLargerThan disk(ten);
+    kept.emplace(KeptConnections::Place{path, kHost, kBoot}, table, state::at(100));
+  }
+  EXPECT_EQ(kept->restored(), 10u);
+  EXPECT_NE(kept->trouble(), "");
+  kept->tick(state::at(161));
+  EXPECT_EQ(kept->trouble(), "");
+  table.for_each(
+      [&](state::ConnectionNumber n, const Connection&) { kept->keep(n, state::at(162)); });
+  kept.reset();
+  EXPECT_EQ(open(163).connections.size(), 10u);
+}
+
+TEST_F(ConnectionFileTest, WhatFindsNoPlaceInTheTableIsEmptied) {
+  {
+    auto o = open();
+    for (unsigned n = 0; n < 10; ++n) ASSERT_TRUE(o.file->keep({}, number(n), state::at(100)).ok());
+  }
+  {
+    state::ConnectionTable table({.total = 100, .embryonic = 4});
+    const KeptConnections kept({path, kHost, kBoot}, table, state::at(101));
+    EXPECT_EQ(table.size(), 4u);
+  }
+  EXPECT_EQ(open(102).connections.size(), 4u);
+}
+
 TEST_F(ConnectionFileTest, SurvivesKillAtAnyMoment) {
   for (unsigned round = 0; round < 8; ++round) {
     int under_way[2];
@@ -284,10 +336,12 @@ TEST_F(ConnectionFileTest, SurvivesKillAtAnyMoment) {
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      auto r = ConnectionFile::open(path, kHost, kBoot, state::at(100), 1000);
-      if (!r.ok() || r->file == nullptr) ::_exit(1);
       std::map<unsigned, ConnectionFile::Slot> slots;
-      for (const auto& c : r->connections) slots[c.connection.original.src.bytes[3]] = c.slot;
+      auto r = ConnectionFile::open(path, kHost, kBoot, state::at(100), 1000,
+                                    [&](ConnectionFile::Slot slot, const Connection& c) {
+                                      slots[c.original.src.bytes[3]] = slot;
+                                    });
+      if (!r.ok() || r->file == nullptr) ::_exit(1);
       for (uint32_t turn = 1;; ++turn) {
         const unsigned n = turn % 50;
         Connection c = number(n);

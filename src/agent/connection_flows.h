@@ -2,7 +2,7 @@
 // ConnectionFlows: which of a worker's flows are for the packets of one connection: those whose class is one pair of addresses,
 // one protocol and one pair of ports. They depend on what is known of the connection, and are found by its tuple.
 //
-// The zone is left out: flows of the same tuple elsewhere are looked at for nothing, now and then.
+// The zone is left out: whoever looks for flows of one leaves out those of others.
 //
 // One thread: the worker's.
 #pragma once

@@ -35,7 +35,7 @@ Result<ConnectionMessage> decode_message(std::span<const uint8_t> bytes, MonoTim
     return Error{ErrorCode::unsupported,
                  "a message of version " + std::to_string(bytes[2]) + "; this agent knows 1"};
   if (bytes[3] < static_cast<uint8_t>(MessageKind::record) ||
-      bytes[3] > static_cast<uint8_t>(MessageKind::news))
+      bytes[3] > static_cast<uint8_t>(MessageKind::taken))
     return Error{ErrorCode::invalid, "a message of no known kind"};
   auto connection = state::decode(bytes.subspan(kHead), now);
   if (!connection) return connection.error();

@@ -25,7 +25,8 @@ enum class MessageKind : uint8_t {
   stored = 2,  ///< what the sender has in that place now
   refused =
       3,  ///< it keeps nothing in that place: a limit forbids it; the connection is the one it was offered
-  news = 4,  ///< more has been seen of a connection that both know; nothing is answered
+  news = 4,   ///< more has been seen of a connection that both know; nothing is answered
+  taken = 5,  ///< as refused: another connection has the tuple that its answers enter with
 };
 
 struct ConnectionMessage {

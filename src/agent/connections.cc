@@ -50,8 +50,8 @@ void Connections::open(KeptConnections::Place place, MonoTime now) {
 // --- what happens to records
 
 void Connections::note_stale(const Connection& c, bool replaced) {
-  stale_.push_back({c.original, replaced});
-  if (!c.translations.empty()) stale_.push_back({c.final_tuple(), replaced});
+  stale_.push_back({c.original, c.zone, c.reply_zone, replaced});
+  if (!c.translations.empty()) stale_.push_back({c.final_tuple(), c.zone, c.reply_zone, replaced});
 }
 
 Connections::Beside& Connections::beside(Number number) {
@@ -260,14 +260,30 @@ void Connections::heard_from(Number number, HostId host) {
   const auto at = told_.find(number);
   if (at == told_.end()) return;
   Told& told = at->second;
-  const auto place = std::find(told.waiting.begin(), told.waiting.end(), host);
-  if (place == told.waiting.end()) return;
-  told.waiting.erase(place);
+  if (!waits_no_more(number, told, host)) return;
   told.know.push_back(host);
   if (told.lasting) limit_beside(number, told);
-  if (!told.waiting.empty()) return;
+}
+
+bool Connections::waits_no_more(Number number, Told& told, HostId host) {
+  const auto place = std::find(told.waiting.begin(), told.waiting.end(), host);
+  if (place == told.waiting.end()) return false;
+  told.waiting.erase(place);
+  if (!told.waiting.empty()) return true;
   due_.erase({told.due, number});
   release(number, told);
+  return true;
+}
+
+/// Where a port was for a moment, say, nobody needs to be told of its records any more. Packets that go there all the same tell
+/// again.
+void Connections::port_left(const PortId& port, HostId host) {
+  if (told_.empty()) return;
+  table_.for_each_of_port(port, [&](Number number, const Connection&) {
+    if (const auto told = told_.find(number);
+        told != told_.end() && !is_at_an_end(host, number, Direction::original))
+      waits_no_more(number, told->second, host);
+  });
 }
 
 /// A machine that sends to each of its neighbours in turn does not make all of their hosts hear of a connection for as long as
@@ -306,7 +322,23 @@ Connections::Hosts Connections::hearers(Number number, Direction seen) const {
   if (const auto told = told_.find(number); told != told_.end() && told->second.lasting)
     std::copy_if(told->second.know.begin(), told->second.know.end(), std::back_inserter(out),
                  [&](const HostId& host) { return !contains(out, host); });
+  // Who has leased its outside port keeps the record as long as it is used, though the machine has moved away.
+  if (const HostId maker = table_.stamp(number).origin;
+      table_.is_translated(number) && maker != snapshot_->self() && !contains(out, maker) &&
+      snapshot_->host(maker) != nullptr && is_leased(table_.connection(number)))
+    out.push_back(maker);
   return out;
+}
+
+/// Beside leases only rules choose sources.
+bool Connections::is_leased(const Connection& c) const {
+  return std::any_of(c.translations.begin(), c.translations.end(), [&](const auto& t) {
+    return t.kind == state::TranslationKind::source && snapshot_->rule(RuleId{t.choice}) == nullptr;
+  });
+}
+
+bool Connections::is_leased_here(const Connection& c) const {
+  return c.stamp.origin == snapshot_->self() && is_leased(c);
 }
 
 void Connections::announce_news(Number number, Direction seen, MonoTime now) {
@@ -342,6 +374,7 @@ void Connections::publish(const model::Snapshot* before, const model::Snapshot& 
       const model::Binding* is = now_known.binding(port);
       if (was == nullptr || (is != nullptr && is->host == was->host)) continue;
       moved_[port] = {was->host, now + options_.moved_port};
+      if (was->host != now_known.self()) port_left(port, was->host);
       if (was->host != now_known.self() || is == nullptr) continue;
       HandOver& over =
           hand_over_.emplace_back(HandOver{port, is->host, now + options_.moved_records, {}});
@@ -411,21 +444,24 @@ void Connections::expire(MonoTime now) {
   expiring_ = removed == options_.expire_budget;
   next_expiry_ = now + options_.expire_interval;
   std::erase_if(moved_, [&](const auto& entry) { return now >= entry.second.until; });
+  refused_.expire(now);
   if (kept_) kept_->tick(now);
 }
 
-/// Whether packets of the direction enter here, or may: an address that is not the port's own need not have gone with it.
+/// Whether packets of the direction enter here, or may: an address that is not the port's own need not have gone with it. Of a
+/// machine's port without any, all that it has sent from is its own.
 bool Connections::is_needed(const Connection& c, Direction direction) const {
   const PortId& at = c.port_of(direction);
   if (is_mine(at)) return true;
   const model::Port* port = snapshot_->port(at);
-  return port != nullptr && enters_here(c, direction) &&
-         std::find(port->addresses.begin(), port->addresses.end(), c.entering(direction).src) ==
-             port->addresses.end();
+  if (port == nullptr || !enters_here(c, direction)) return false;
+  if (port->addresses.empty() && std::holds_alternative<BridgeId>(port->device)) return false;
+  return std::find(port->addresses.begin(), port->addresses.end(), c.entering(direction).src) ==
+         port->addresses.end();
 }
 
 /// Records of a port go to where it has gone; those that nobody here needs any more are forgotten when packets for the
-/// port have ceased to come.
+/// port have ceased to come. What has a port of a block of ours is needed: or it would be leased twice.
 void Connections::hand_over_records(MonoTime now) {
   size_t left = options_.budget;
   for (HandOver& over : hand_over_) {
@@ -440,13 +476,15 @@ void Connections::hand_over_records(MonoTime now) {
           known != told.know.end())
         told.know.erase(known);
       if (!contains(told.waiting, over.to)) told.waiting.push_back(over.to);
+      told.times = 0;  // whom it was told before, in vain, is not this host
       tell_those_waiting(found->number, told, now);
       if (!told.holding) set_due(found->number, told, now + options_.tell_again);
     }
     if (now < over.forget_at || is_mine(over.port)) continue;
     std::vector<Number> nobodys;
     table_.for_each_of_port(over.port, [&](Number number, const Connection& c) {
-      if (!is_needed(c, Direction::original) && !is_needed(c, Direction::reply))
+      if (!is_needed(c, Direction::original) && !is_needed(c, Direction::reply) &&
+          !is_leased_here(c))
         nobodys.push_back(number);
     });
     erase(std::move(nobodys));

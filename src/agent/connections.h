@@ -31,6 +31,7 @@
 #include "model/snapshot.h"
 #include "sim/simulate.h"
 #include "state/connection_table.h"
+#include "state/refused_leases.h"
 
 namespace plexus::agent {
 
@@ -49,6 +50,8 @@ struct ConnectionOptions {
   Duration moved_port = std::chrono::seconds(60);
   /// How long records of a port that has moved away are kept here: packets for its old tunnel key still come.
   Duration moved_records = std::chrono::seconds(30);
+  /// How long a lease that another host has refused is not chosen again.
+  Duration refused_lease = std::chrono::minutes(2);
   Duration expire_interval = std::chrono::milliseconds(100);
   size_t expire_budget = 2000;
   size_t messages = 8192;  ///< that may wait to be sent; about one port's connections half of them
@@ -76,9 +79,10 @@ struct PeerMessage {
   std::vector<uint8_t> bytes;
 };
 
-/// Flows of this tuple, either way round, and of these ends are out of date.
+/// Flows of this tuple, either way round, whose packets enter in one of the zones are out of date.
 struct StaleTuple {
   state::Tuple tuple;
+  state::Zone zone, reply_zone;
   bool replaced = false;  ///< they belong to another record than before: their packets have to ask
 };
 
@@ -90,7 +94,9 @@ class Connections {
   /// file (a full disk) it goes on without, says so in trouble(), and tries again every minute.
   void open(KeptConnections::Place place, MonoTime now);
 
-  [[nodiscard]] sim::ConnectionView view() const { return {&table_, options_.midstream}; }
+  [[nodiscard]] sim::ConnectionView view() const {
+    return {&table_, options_.midstream, nullptr, &refused_};
+  }
   [[nodiscard]] const state::ConnectionTable& table() const { return table_; }
   [[nodiscard]] const ConnectionCounters& counters() const { return counters_; }
   [[nodiscard]] std::string trouble() const { return kept_ ? kept_->trouble() : ""; }
@@ -193,6 +199,9 @@ class Connections {
   void tell_those_waiting(Number number, Told& told, MonoTime now);
   void set_due(Number number, Told& told, MonoTime due);
   void heard_from(Number number, HostId host);
+  /// False: it did not wait.
+  bool waits_no_more(Number number, Told& told, HostId host);
+  void port_left(const PortId& port, HostId host);
   void limit_beside(Number number, Told& told);
   void release(Number number, Told& told);
   void erase(std::vector<Number> numbers);
@@ -207,6 +216,9 @@ class Connections {
   [[nodiscard]] bool enters_at(HostId host, const state::Connection& c, state::Direction direction,
                                MonoTime now) const;
   [[nodiscard]] bool speaks_of(Number number, MonoTime now) const;
+  /// Whether its outside port is of a block: of that of the host that made the record.
+  [[nodiscard]] bool is_leased(const state::Connection& c) const;
+  [[nodiscard]] bool is_leased_here(const state::Connection& c) const;
   [[nodiscard]] bool is_placed(const state::Connection& c) const;
   [[nodiscard]] bool is_on_account(const state::Connection& c) const;
   /// What a host may say of a record.
@@ -224,7 +236,10 @@ class Connections {
   /// Another host keeps to a record with other choices than ours, which is of the same epoch or an older one.
   void settle_choice(Number number, const state::Connection& there, HostId from, MonoTime now);
   void tell_anew(Number number, Hosts hosts, MonoTime now);
-  void receive_answer(HostId from, const state::Connection& c, bool refused, MonoTime now);
+  void receive_answer(HostId from, const state::Connection& c, MessageKind kind, MonoTime now);
+  /// Its lease is another connection's where answers enter: it goes, and its packets choose again. False: it stays.
+  bool give_up_lease(state::ConnectionTable::Found found, const state::Connection& offered,
+                     HostId from, MonoTime now);
   void receive_news(HostId from, const state::Connection& c, MonoTime now);
   /// Commits, and does all that follows from it.
   state::ConnectionTable::Committed take_in(const state::Connection& c, MonoTime now);
@@ -252,6 +267,7 @@ class Connections {
   std::vector<Beside> beside_;  ///< by number
   std::unordered_map<PortId, MovedFrom> moved_;
   std::vector<HandOver> hand_over_;
+  state::RefusedLeases refused_;
   MonoTime next_expiry_;
   bool expiring_ = false;
   std::vector<PeerMessage> messages_;

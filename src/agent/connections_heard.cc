@@ -147,9 +147,9 @@ void Connections::receive(const IpAddr& source, std::span<const uint8_t> bytes, 
     case MessageKind::record:
       return receive_record(from, message->connection, now);
     case MessageKind::stored:
-      return receive_answer(from, message->connection, false, now);
     case MessageKind::refused:
-      return receive_answer(from, message->connection, true, now);
+    case MessageKind::taken:
+      return receive_answer(from, message->connection, message->kind, now);
     case MessageKind::news:
       return receive_news(from, message->connection, now);
   }
@@ -174,7 +174,9 @@ void Connections::receive_record(HostId from, const Connection& c, MonoTime now)
   const auto done = take_in(c, now);
   if (done.refusal != Refusal::none) {
     ++counters_.refused_here;
-    return send(from, MessageKind::refused, c, now);
+    const bool taken = done.refusal == Refusal::tuple_taken &&
+                       table_.find(c.reply_zone, c.entering(Direction::reply), now);
+    return send(from, taken ? MessageKind::taken : MessageKind::refused, c, now);
   }
   if (done.created) ++counters_.taken_over;
   const Connection there = table_.connection(done.number);
@@ -182,7 +184,7 @@ void Connections::receive_record(HostId from, const Connection& c, MonoTime now)
   send(from, MessageKind::stored, there, now);
 }
 
-void Connections::receive_answer(HostId from, const Connection& c, bool refused, MonoTime now) {
+void Connections::receive_answer(HostId from, const Connection& c, MessageKind kind, MonoTime now) {
   const auto found = table_.find(c.zone, c.original, now);
   const auto told = found ? told_.find(found->number) : told_.end();
   if (told == told_.end()) return;  // answered twice, or it is over: nobody waits
@@ -190,8 +192,9 @@ void Connections::receive_answer(HostId from, const Connection& c, bool refused,
     if (!contains(told->second.know, from)) ++counters_.not_believed;
     return;
   }
-  if (refused) {
+  if (kind != MessageKind::stored) {
     ++counters_.refused_elsewhere;
+    if (kind == MessageKind::taken && give_up_lease(*found, c, from, now)) return;
     return heard_from(found->number, from);
   }
   ++counters_.acknowledged;
@@ -216,6 +219,21 @@ void Connections::receive_answer(HostId from, const Connection& c, bool refused,
   heard_from(done.refusal == Refusal::none ? done.number : number, from);
 }
 
+/// A host that has lost its records leases what others know to be leased. As long as nothing has been answered another port does as
+/// well; with this one the answers would go to somebody else.
+bool Connections::give_up_lease(state::ConnectionTable::Found found, const Connection& offered,
+                                HostId from, MonoTime now) {
+  const Connection ours = table_.connection(found.number);
+  if (found.direction != Direction::original || !is_mine(ours.port) || !is_leased_here(ours) ||
+      ours.replied() || ours.stamp != offered.stamp || chose_otherwise(ours, offered) ||
+      !enters_at(from, ours, Direction::reply, now))
+    return false;
+  refused_.note(ours.reply_zone, ours.entering(Direction::reply), from,
+                now + options_.refused_lease);
+  erase({found.number});
+  return true;
+}
+
 /// Only a host that has lost its records chooses twice. What it has forgotten counts: as if nothing had been lost, the
 /// connection goes on to its member and from its port, and whether those are still there the next simulation finds out. Where it
 /// cannot be taken (another connection has its port by now), ours begins above it.
@@ -233,7 +251,11 @@ void Connections::settle_choice(Number number, const Connection& there, HostId f
   if (!others.empty()) theirs.stamp = {there.stamp.epoch + 1, snapshot_->self()};
   // What has been answered is given up for nobody's earlier one.
   const bool stands = ours.replied() && there.last_seen < ours.last_seen;
-  if (!stands && enters_at(from, there, Direction::reply, now)) {
+  // Nor is a lease taken back that another uplink has refused: one of them would always refuse.
+  const auto refused_by =
+      refused_.refused_by(there.reply_zone, there.entering(Direction::reply), now);
+  const bool possible = !refused_by || *refused_by == from;
+  if (!stands && possible && enters_at(from, there, Direction::reply, now)) {
     erase({number});
     if (const auto done = take_in(theirs, now); done.refusal == Refusal::none) {
       ++counters_.adopted;
@@ -271,6 +293,11 @@ void Connections::receive_news(HostId from, const Connection& c, MonoTime now) {
     const auto told = told_.find(found->number);
     known = told != told_.end() && told->second.lasting && contains(told->second.know, from) &&
             c.reply_port == table_.port(found->number, Direction::reply);
+    // Of a port that is leased from here both ends tell.
+    if (const Connection leased = table_.connection(found->number);
+        !known && is_leased_here(leased) && c.port == leased.port)
+      known = enters_at(from, leased, Direction::original, now) ||
+              enters_at(from, leased, Direction::reply, now);
   }
   Connection ours = known ? table_.connection(found->number) : Connection{};
   // Of two that answer what was flooded, the first whose word comes here has the connection.

@@ -2,13 +2,12 @@
 #include "agent/control.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "agent/connection_document.h"
 #include "agent/explain.h"
+#include "agent/trace_question.h"
 #include "codec/json.h"
 #include "flow/match_text.h"
-#include "packet/text.h"
 
 namespace plexus::agent {
 
@@ -117,15 +116,6 @@ std::vector<std::pair<const char*, uint64_t>> counters_of(const Counted& c) {
           {"execute_failed", c.worker.execute_failed},
           {"datapath_repaired", c.worker.repaired},
           {"datapath_repairs_failed", c.worker.repairs_failed}};
-}
-
-const model::Port* find_port(const model::Snapshot& snapshot, std::string_view name_or_id) {
-  if (const auto id = Uuid::parse(name_or_id)) return snapshot.port(PortId{*id});
-  const model::Port* found = nullptr;
-  snapshot.each_port([&](const model::Port& port) {
-    if (port.name == name_or_id) found = &port;
-  });
-  return found;
 }
 
 ControlAnswer problem(int status, std::string_view message) {
@@ -348,50 +338,17 @@ Result<Node> Control::rule_counters() {
 }
 
 Result<Node> Control::trace(std::string_view body) {
-  codec::Problems problems;
-  const Node request = codec::parse_json(body, problems);
-  if (!problems.empty()) return codec::to_error(problems);
-  const Node* packet = request.find("packet");
-  const Node* port = request.find("port");
-  const Node* key = request.find("tunnel_key");
-  if (packet == nullptr || (port == nullptr) == (key == nullptr)) {
-    return Error{ErrorCode::invalid,
-                 "a trace needs \"packet\" (text) and either \"port\" (a port plugged in here) or "
-                 "\"tunnel_key\""};
-  }
-  uint32_t tunnel_key = 0;
-  if (key != nullptr) {
-    const auto [end, ec] =
-        std::from_chars(key->text.data(), key->text.data() + key->text.size(), tunnel_key);
-    if (ec != std::errc{} || end != key->text.data() + key->text.size() || tunnel_key >= 1u << 24) {
-      return Error{ErrorCode::invalid,
-                   "tunnel_key: '" + key->text + "' is not a number below 16777216"};
-    }
-  }
-  const auto frame = parse_frame(packet->text);
-  if (!frame) return frame.error().in("packet");
-  const std::string port_name = port != nullptr ? port->text : "";
-  return worker_.call<Node>([=, bytes = *frame](Worker& worker) -> Result<Node> {
+  const auto question = parse_trace_question(body);
+  if (!question) return question.error();
+  return worker_.call<Node>([asked = *question](Worker& worker) -> Result<Node> {
     if (!worker.ready()) return Error{ErrorCode::unavailable, "the agent has no topology yet"};
-    DpPort in_port = kTunnelPort;
-    if (tunnel_key == 0) {
-      const model::Port* found = find_port(worker.snapshot(), port_name);
-      if (found == nullptr) {
-        return Error{ErrorCode::not_found,
-                     "port '" + port_name + "' is not in this host's topology"};
-      }
-      const auto here = worker.snapshot().dp_port(found->id);
-      if (!here) {
-        return Error{
-            ErrorCode::not_found,
-            "port '" + port_name + "' is not plugged in on this host; ask the host it is bound to"};
-      }
-      in_port = *here;
-    }
+    const auto entry = entry_of(asked, worker.snapshot());
+    if (!entry) return entry.error();
     sim::Trace trace;
-    const sim::Outcome outcome = worker.ask(in_port, tunnel_key, bytes, mono_now(), &trace);
-    return trace_document(sim::packet_of(bytes, in_port, tunnel_key), outcome, trace,
-                          worker.snapshot());
+    const sim::Outcome outcome =
+        worker.ask(entry->port, entry->tunnel_key, entry->frame, mono_now(), &trace);
+    return trace_document(sim::packet_of(entry->frame, entry->port, entry->tunnel_key), outcome,
+                          trace, worker.snapshot());
   });
 }
 

@@ -8,7 +8,7 @@
 //   GET  /v1/connections  what is known of connections (connection_document.h)
 //   GET  /v1/rule-counters  packets of rules (rule_counters.h)
 //   GET  /v1/traces   packets that trace requests asked for (packet_traces.h)
-//   POST /v1/trace    {"port": name or id of a port here, "packet": text in the packet syntax}
+//   POST /v1/trace    {"port": name or id of a port here (of a sub-port: untagged), "packet": text in the packet syntax}
 //                     or {"tunnel_key": number, "packet": text}; explain.h says what comes back
 //   GET  /health      200 when the topology is there, 503 before
 //   GET  /metrics     Prometheus text

@@ -173,6 +173,18 @@ const model::Host* host_at(const IpAddr& address, const model::Snapshot& snapsho
   return found;
 }
 
+/// Where a copy leaves by an interface of this host: its port, or the sub-port whose tag it gets.
+std::optional<PortId> port_left_by(const Copy& copy, const LocalOutput& local,
+                                   const model::Snapshot& snapshot) {
+  std::optional<PortId> found;
+  snapshot.each_port([&](const model::Port& port) {
+    if (snapshot.dp_port(port.id) == local.port) found = port.id;
+  });
+  if (!found || !copy.rewrite.push_vlan) return found;
+  const auto sub = snapshot.sub_port(*found, *copy.rewrite.push_vlan);
+  return sub ? sub : found;
+}
+
 /// Where one copy goes, and what it is then.
 Node output_document(const Copy& copy, const sim::Packet& packet, const model::Snapshot& snapshot) {
   Node out = Node::map_of({});
@@ -181,9 +193,7 @@ Node output_document(const Copy& copy, const sim::Packet& packet, const model::S
     out.add("id", text(id.str()));
   };
   if (const auto* local = std::get_if<LocalOutput>(&copy.output)) {
-    snapshot.each_port([&](const model::Port& port) {
-      if (snapshot.dp_port(port.id) == local->port) add_port(port.id);
-    });
+    if (const auto port = port_left_by(copy, *local, snapshot)) add_port(*port);
   } else if (const auto* tunnel = std::get_if<TunnelOutput>(&copy.output)) {
     const model::Host* host = host_at(tunnel->remote, snapshot);
     out.add("host", text(name_of(host)));
@@ -201,14 +211,6 @@ Node output_document(const Copy& copy, const sim::Packet& packet, const model::S
   }
   out.add("packet", text(format_frame(rewritten(copy.rewrite, packet.parsed, packet.frame))));
   return out;
-}
-
-/// The step that dropped: the simulator puts the reason behind what it says of it.
-const sim::TraceStep* step_to_blame(const sim::Outcome& outcome, const sim::Trace& trace) {
-  const std::string reason = fmt::format("[{}]", sim::to_string(outcome.reason));
-  for (const sim::TraceStep& step : trace.steps())
-    if (step.kind != sim::DeviceKind::outcome && step.text.ends_with(reason)) return &step;
-  return nullptr;
 }
 
 Node step_document(const sim::TraceStep& step) {
@@ -254,14 +256,17 @@ Node trace_document(const sim::Packet& packet, const sim::Outcome& outcome, cons
   Node out = Node::map_of({});
   out.add("packet", text(format_frame(packet.frame)));
   out.add("verdict", text(sim::to_string(outcome.verdict)));
-  if (outcome.verdict == sim::Verdict::drop)
-    out.add("reason", text(sim::to_string(outcome.reason)));
-  out.add("outputs", list_of(outcome.actions.copies, [&](const Copy& copy) {
-            return output_document(copy, packet, snapshot);
-          }));
-  if (outcome.verdict == sim::Verdict::drop) {
-    if (const auto* step = step_to_blame(outcome, trace)) out.add("blame", step_document(*step));
-    out.add("advice", text(drop_advice(outcome.reason)));
+  const sim::Outcome::Itself itself = outcome.itself();
+  const bool dropped = itself.verdict == sim::Verdict::drop;
+  if (dropped) out.add("reason", text(sim::to_string(itself.reason)));
+  std::vector<Node> outputs;
+  for (const Copy& copy : outcome.actions.copies)
+    outputs.push_back(output_document(copy, packet, snapshot));
+  for (const uint32_t place : outcome.mirrored) outputs[place].add("mirror", Node::of_bool(true));
+  out.add("outputs", Node::list_of(std::move(outputs)));
+  if (dropped) {
+    if (const auto* step = trace.blamed()) out.add("blame", step_document(*step));
+    out.add("advice", text(drop_advice(itself.reason)));
   }
   out.add("actions", text(format(outcome.actions)));
   out.add("match", text(format(match_of(packet.key, outcome.mask))));

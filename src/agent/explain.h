@@ -19,8 +19,9 @@ namespace plexus::agent {
 [[nodiscard]] codec::Node objects_of(std::span<const Dependency> dependencies,
                                      const model::Snapshot& snapshot);
 
-/// A simulation: verdict, reason, where copies go and what they are then (`outputs`), of a drop the step to blame and what would
-/// have to change (`blame`, `advice`), the actions and the class they hold for (`match`, `cacheable`), what the topology sent
+/// A simulation: verdict, reason, where copies go and what they are then (`outputs`; those that mirrors made have `mirror`), of a drop
+/// the step to blame and what would have to change (`blame`, `advice`). A packet of which only mirrors have copies has the verdict
+/// `forward`, and the reason if it is dropped itself. The actions and the class they hold for (`match`, `cacheable`), what the topology sent
 /// because of the packet, what it would learn, what it waits for, the objects it depends on, and the trace as text and step
 /// by step.
 [[nodiscard]] codec::Node trace_document(const sim::Packet& packet, const sim::Outcome& outcome,

@@ -169,6 +169,101 @@ TEST_F(Explain, ADropHasAStepToBlameAndAdvice) {
   EXPECT_EQ(at(doc, "advice"), "add a route that covers the destination");
 }
 
+/// vm1, a port that watches it, and one that has a sub-port.
+class ExplainMirrors : public testing::Test {
+ protected:
+  ExplainMirrors() {
+    h1_ = cloud_.host("h1", "192.0.2.1");
+    blue_ = cloud_.bridge("blue");
+    const BridgeId watch = cloud_.bridge("watch");
+    vm1_ = cloud_.vm("vm1", blue_, h1_, "02:00:00:00:01:01", {"10.0.1.1"});
+    vm2_ = cloud_.vm("vm2", blue_, h1_, "02:00:00:00:01:02");
+    spy_ = cloud_.vm("spy", watch, h1_, "02:00:00:00:09:01");
+    trunk_ = cloud_.vm("trunk", watch, h1_, "02:00:00:00:09:02");
+    cloud_.sub_port("sub", blue_, trunk_, 7, "02:00:00:00:01:07");
+    cloud_.mirror("m1", vm1_, true, false, spy_);
+  }
+  void no_chain(PortId port) {
+    const ChainId no = cloud_.chain("no");
+    cloud_.rule("none", no, 1, model::RuleAction::drop);
+    cloud_.ports[port].in_chain = no;
+  }
+  Node explained(const char* to) {
+    const auto snapshot = cloud_.snapshot(h1_);
+    const Frame frame = *parse_frame(std::string("eth 02:00:00:00:01:01 > ") + to +
+                                     " | ipv4 10.0.1.1 > 10.0.1.2 | udp 1 > 2");
+    const sim::Packet packet = sim::packet_of(frame, cloud_.dp_port(vm1_));
+    sim::Trace trace;
+    const sim::Outcome outcome = sim::simulate(packet, *snapshot, MonoTime{1}, &trace);
+    return trace_document(packet, outcome, trace, *snapshot);
+  }
+  static std::string at(const Node& node, const char* key) {
+    const Node* found = node.find(key);
+    return found != nullptr ? found->text : "(no " + std::string(key) + ")";
+  }
+  /// "port" of each output, with "(mirror)" behind those that have it.
+  static std::vector<std::string> outputs(const Node& doc) {
+    std::vector<std::string> out;
+    for (const Node& output : doc.find("outputs")->items)
+      out.push_back(at(output, "port") + (output.find("mirror") != nullptr ? " (mirror)" : ""));
+    return out;
+  }
+
+  sim::TestCloud cloud_;
+  HostId h1_;
+  BridgeId blue_;
+  PortId vm1_, vm2_, spy_, trunk_;
+};
+
+TEST_F(ExplainMirrors, AMirrorsCopyIsMarked) {
+  EXPECT_EQ(outputs(explained("02:00:00:00:01:02")),
+            (std::vector<std::string>{"spy (mirror)", "vm2"}));
+}
+
+TEST_F(ExplainMirrors, ADropBesideMirrorsHasReasonBlameAndAdvice) {
+  no_chain(vm1_);
+  const Node doc = explained("02:00:00:00:01:02");
+  EXPECT_EQ(at(doc, "verdict"), "forward");
+  EXPECT_EQ(outputs(doc), (std::vector<std::string>{"spy (mirror)"}));
+  EXPECT_EQ(at(doc, "reason"), "filtered_by_rule");
+  ASSERT_NE(doc.find("blame"), nullptr);
+  EXPECT_EQ(at(*doc.find("blame"), "name"), "no/none");
+  EXPECT_EQ(at(doc, "advice"), drop_advice(sim::DropReason::filtered_by_rule));
+}
+
+TEST_F(ExplainMirrors, WhatADeviceTookBesideMirrorsIsNoDrop) {
+  const RouterId core = cloud_.router("core");
+  cloud_.plug(blue_, cloud_.router_port("core-blue", core, "02:00:00:00:02:01", {"10.0.1.2/24"}));
+  const auto snapshot = cloud_.snapshot(h1_);
+  const Frame frame = *parse_frame(
+      "eth 02:00:00:00:01:01 > 02:00:00:00:02:01 | ipv4 10.0.1.1 > 10.0.1.2 | icmp echo-request "
+      "id 1");
+  const sim::Packet packet = sim::packet_of(frame, cloud_.dp_port(vm1_));
+  sim::Trace trace;
+  const sim::Outcome outcome = sim::simulate(packet, *snapshot, MonoTime{1}, &trace);
+  EXPECT_EQ(outcome.verdict, sim::Verdict::forward) << trace.text();
+  EXPECT_EQ(outcome.itself().verdict, sim::Verdict::consumed) << trace.text();
+  const Node doc = trace_document(packet, outcome, trace, *snapshot);
+  EXPECT_EQ(outputs(doc), (std::vector<std::string>{"spy (mirror)"}));
+  EXPECT_EQ(doc.find("reason"), nullptr);
+}
+
+TEST_F(ExplainMirrors, TheStepToBlameIsThePacketsNotAMirrors) {
+  // Both for the same reason, the mirror's copy first.
+  cloud_.bindings.erase(spy_);
+  cloud_.bindings.erase(vm2_);
+  const Node doc = explained("02:00:00:00:01:02");
+  EXPECT_EQ(at(doc, "verdict"), "drop");
+  EXPECT_EQ(at(doc, "reason"), "port_unbound");
+  ASSERT_NE(doc.find("blame"), nullptr);
+  EXPECT_EQ(at(*doc.find("blame"), "name"), "vm2") << at(doc, "text");
+}
+
+TEST_F(ExplainMirrors, WhatLeavesByASubPortIsNotItsParents) {
+  EXPECT_EQ(outputs(explained("02:00:00:00:01:07")),
+            (std::vector<std::string>{"spy (mirror)", "sub"}));
+}
+
 TEST(DropAdvice, EachReasonHasOne) {
   for (size_t i = 1; i < sim::kDropReasonCount; ++i) {
     const auto reason = static_cast<sim::DropReason>(i);

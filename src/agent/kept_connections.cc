@@ -19,9 +19,30 @@ KeptConnections::KeptConnections(Place place, state::ConnectionTable& table, Mon
 
 void KeptConnections::open(MonoTime now) {
   next_try_ = now + kTryAgain;
-  auto opened =
-      ConnectionFile::open(place_.path, place_.host, place_.boot, now, table_.limits().total);
+  // Late, what it holds is older than what has been learned without it.
+  const bool late = tried_;
+  std::vector<ConnectionFile::Slot> over;
+  const auto restore = [&](ConnectionFile::Slot place, const state::Connection& c) {
+    tried_ = true;
+    if (late) return over.push_back(place);
+    const auto done = table_.commit(c, now);
+    // Whoever makes room for another has a slot already.
+    for (const auto& [number, connection] : done.removed) {
+      const Slot old = std::exchange(slot_of(number), {});
+      if (old.slot == kNone) continue;
+      over.push_back(old.slot);
+      --restored_;
+    }
+    if (done.refusal != state::Refusal::none || done.outdated || !done.created)
+      return over.push_back(place);
+    slot_of(done.number) = {place, c.last_seen};
+    ++restored_;
+  };
+  auto opened = ConnectionFile::open(place_.path, place_.host, place_.boot, now,
+                                     table_.limits().total, restore);
+  if (!opened || opened->file == nullptr) slots_.clear();  // they are in no file
   if (!opened) return say(opened.error().message);
+  tried_ = true;
   if (!opened->set_aside.empty())
     log_warn("worker", "the file of connections was not this host's: it is {} now",
              opened->set_aside);
@@ -29,26 +50,9 @@ void KeptConnections::open(MonoTime now) {
     log_warn("worker", "{} records of connections were not whole", opened->torn);
   say(opened->trouble);
   file_ = std::move(opened->file);
-  size_t refused = 0;
-  // Late, what it holds is older than what has been learned without it.
-  const bool late = std::exchange(tried_, true);
-  for (const ConnectionFile::Restored& r : opened->connections) {
-    if (late) {
-      if (file_) file_->forget(r.slot);
-      ++refused;
-      continue;
-    }
-    const auto done = table_.commit(r.connection, now);
-    // Whoever makes room for another has a slot already.
-    for (const auto& [number, connection] : done.removed) forget(number);
-    if (done.refusal != state::Refusal::none || done.outdated || !done.created) {
-      if (file_) file_->forget(r.slot);
-      ++refused;
-      continue;
-    }
-    slot_of(done.number) = {r.slot, r.connection.last_seen};
-    ++restored_;
-  }
+  const size_t refused = over.size();
+  for (const ConnectionFile::Slot slot : over)
+    if (file_) file_->forget(slot);
   if (restored_ + refused > 0)
     log_info("worker", "connections of an earlier agent: {} kept, {} over", restored_, refused);
   if (!file_) return;

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <fstream>
@@ -36,6 +37,10 @@ constexpr char kHelp[] =
     "(default 200000;\n"
     "                     gateways may need more: all clients come in by their port to the "
     "outside)\n"
+    "  --connections-of-tenant N\n"
+    "                     connections that may have begun at all ports of one tenant (default "
+    "250000, or those of\n"
+    "                     one port if that is more)\n"
     "  --log-level LEVEL  debug, info, warn or error (default info)\n"
     "  --leave            take ports, tunnel and flows out of the kernel and end\n"
     "  --help             this text\n"
@@ -97,6 +102,7 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
     kTunnelAddress,
     kPeerPortFlag,
     kConnectionsOfPort,
+    kConnectionsOfTenant,
     kHelpFlag
   };
   static const option kLong[] = {
@@ -111,11 +117,13 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
       {"tunnel-address", required_argument, nullptr, kTunnelAddress},
       {"peer-port", required_argument, nullptr, kPeerPortFlag},
       {"connections-of-port", required_argument, nullptr, kConnectionsOfPort},
+      {"connections-of-tenant", required_argument, nullptr, kConnectionsOfTenant},
       {"log-level", required_argument, nullptr, kLogLevel},
       {"leave", no_argument, nullptr, kLeave},
       {"help", no_argument, nullptr, kHelpFlag},
       {nullptr, 0, nullptr, 0}};
   AgentOptions options;
+  bool of_tenant_said = false;
   opterr = 0;
   for (int c = 0; (c = getopt_long(argc, argv, "h", kLong, nullptr)) != -1;) {
     switch (c) {
@@ -174,14 +182,17 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
           return usage_error("--peer-port: '" + std::string(text) + "' is not a UDP port");
         break;
       }
-      case kConnectionsOfPort: {
+      case kConnectionsOfPort:
+      case kConnectionsOfTenant: {
         const std::string_view text = optarg;
-        const auto [end, ec] =
-            std::from_chars(text.data(), text.data() + text.size(), options.connections_of_port);
-        if (ec != std::errc{} || end != text.data() + text.size() ||
-            options.connections_of_port < 10)
-          return usage_error("--connections-of-port: '" + std::string(text) +
-                             "' is not a number of at least 10");
+        size_t& limit =
+            c == kConnectionsOfPort ? options.connections_of_port : options.connections_of_tenant;
+        const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), limit);
+        if (ec != std::errc{} || end != text.data() + text.size() || limit < 10)
+          return usage_error(std::string(c == kConnectionsOfPort ? "--connections-of-port: '"
+                                                                 : "--connections-of-tenant: '") +
+                             std::string(text) + "' is not a number of at least 10");
+        of_tenant_said = of_tenant_said || c == kConnectionsOfTenant;
         break;
       }
       case kLeave:
@@ -196,6 +207,9 @@ Result<std::optional<AgentOptions>> parse_options(int argc, char** argv) {
     }
   }
   if (optind < argc) return usage_error(std::string("unexpected argument '") + argv[optind] + "'");
+  if (!of_tenant_said)
+    options.connections_of_tenant =
+        std::max(options.connections_of_tenant, options.connections_of_port);
   if (options.name.empty()) options.name = host_name();
   if (const auto why = store::format_error(v1::FORMAT_NAME, options.name); !why.empty()) {
     return usage_error("--name: '" + options.name + "': " + why);

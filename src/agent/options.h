@@ -30,6 +30,8 @@ struct AgentOptions {
   uint16_t peer_port = kPeerPort;  ///< UDP, where agents talk to each other; the same on all hosts
   /// That may have begun at one port; a tenth of them unanswered. For a gateway, where whole tenants' clients come in by one.
   size_t connections_of_port = 200'000;
+  /// That may have begun at ports of one tenant. At least those of one port, where it is not said.
+  size_t connections_of_tenant = 250'000;
   LogLevel log_level = LogLevel::info;
   bool leave = false;  ///< take every trace out of the kernel and end, instead of running
 };

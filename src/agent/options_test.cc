@@ -48,6 +48,21 @@ TEST_F(OptionsTest, NamesAndFoldersAreLookedAtFirst) {
   EXPECT_TRUE((*good)->new_host);
 }
 
+TEST_F(OptionsTest, ATenantMayHaveAsManyConnectionsAsAPort) {
+  const auto of_tenant = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--state-dir", state_, "--name", "h1"});
+    const auto options = parse(std::move(arguments));
+    EXPECT_TRUE(options.ok()) << options.error().message;
+    return options.ok() ? (*options)->connections_of_tenant : 0;
+  };
+  EXPECT_EQ(of_tenant({}), 250'000u);
+  EXPECT_EQ(of_tenant({"--connections-of-port", "800000"}), 800'000u);
+  EXPECT_EQ(of_tenant({"--connections-of-tenant", "1000", "--connections-of-port", "800000"}),
+            1'000u);
+  for (const char* bad : {"", "9", "-1", "1e6", "10x"})
+    EXPECT_FALSE(parse({"--state-dir", state_, "--connections-of-tenant", bad}).ok()) << bad;
+}
+
 TEST_F(OptionsTest, WhoLeavesIsNotMadeUp) {
   refused({"--state-dir", state_, "--name", "h1", "--leave"}, ErrorCode::not_found, "host-id");
   const auto first = parse({"--state-dir", state_, "--name", "h1"});

@@ -29,8 +29,9 @@ std::vector<std::string> lines_of(const std::string& text, size_t most) {
 }
 
 std::string text_of(const sim::Outcome& outcome) {
-  std::string out(to_string(outcome.verdict));
-  if (outcome.verdict == sim::Verdict::drop) out += " " + std::string(to_string(outcome.reason));
+  const sim::Outcome::Itself itself = outcome.itself();
+  std::string out(to_string(itself.verdict));
+  if (itself.verdict == sim::Verdict::drop) out += " " + std::string(to_string(itself.reason));
   return out;
 }
 

@@ -44,7 +44,8 @@ class PacketTraces {
     uint32_t packets = 0, limit = 0;  ///< of the request: this one is the how manieth of how many
     MonoTime at;
     std::string packet;
-    std::string outcome;             ///< "forward", "drop no_route", "postpone"
+    std::string
+        outcome;  ///< of the packet, not of what mirrors have: "forward", "drop no_route", "postpone"
     std::vector<std::string> steps;  ///< as `plexus trace` shows them, and what the agent did else
   };
 

@@ -65,6 +65,19 @@ class PacketTracesTest : public testing::Test {
   int times_refused = 1;
 };
 
+TEST_F(PacketTracesTest, TheOutcomeIsThePacketsNotThatOfWhatMirrorsHave) {
+  cloud.trace_request("why", vm1);
+  cloud.mirror("m1", vm1, true, false,
+               cloud.vm("spy", cloud.bridge("watch"), h1, "02:00:00:00:09:01"));
+  const ChainId no = cloud.chain("no");
+  cloud.rule("none", no, 1, model::RuleAction::drop);
+  cloud.ports[vm1].in_chain = no;
+  publish();
+  send();
+  ASSERT_THAT(traces.kept(), SizeIs(1));
+  EXPECT_EQ(traces.kept().front().outcome, "drop filtered_by_rule");
+}
+
 TEST_F(PacketTracesTest, SoManyOfEachRequestThenNoMore) {
   const TraceRequestId few = cloud.trace_request("few", vm1).id;
   cloud.trace_requests[few].limit = 2;

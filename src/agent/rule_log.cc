@@ -79,6 +79,7 @@ void RuleLog::leave_out(OfRule& rule) {
 
 void RuleLog::write(const sim::Packet& packet, const sim::Outcome& outcome,
                     const model::Snapshot& snapshot, MonoTime now) {
+  const sim::Outcome::Itself itself = outcome.itself();
   std::string frame;  // once for all rules, and only for those that have a line
   for (const sim::MetRule& met : outcome.met) {
     if (!met.log) continue;
@@ -91,9 +92,9 @@ void RuleLog::write(const sim::Packet& packet, const sim::Outcome& outcome,
       if (frame.empty()) frame = shortened(format_frame(packet.frame));
       return fmt::format("chain {} rule {}: {}: {}", name_of(snapshot.chain(chain), chain),
                          name_of(snapshot.rule(rule), rule),
-                         outcome.verdict == sim::Verdict::drop
-                             ? fmt::format("drop {}", to_string(outcome.reason))
-                             : std::string(to_string(outcome.verdict)),
+                         itself.verdict == sim::Verdict::drop
+                             ? fmt::format("drop {}", to_string(itself.reason))
+                             : std::string(to_string(itself.verdict)),
                          frame);
     });
   }

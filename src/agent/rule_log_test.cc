@@ -159,5 +159,24 @@ TEST_F(RuleLogTest, ALineSaysWhatBecameOfThePacket) {
                          "chain web rule heard: drop filtered_by_rule: eth 02:00:00:00:01:01")));
 }
 
+TEST_F(RuleLogTest, ALineIsAboutThePacketNotAboutWhatMirrorsHave) {
+  const HostId h1 = cloud.host("h1", "192.0.2.1");
+  const BridgeId red = cloud.bridge("red");
+  const PortId vm1 = cloud.vm("vm1", red, h1, "02:00:00:00:01:01", {"10.0.1.1"});
+  cloud.mirror("m1", vm1, true, false, cloud.vm("spy", red, h1, "02:00:00:00:01:09"));
+  const ChainId chain = cloud.chain("web");
+  cloud.rule("heard", chain, 1, model::RuleAction::drop).log = true;
+  cloud.ports[vm1].in_chain = chain;
+  const auto snapshot = cloud.snapshot(h1);
+  const Frame frame = *parse_frame(
+      "eth 02:00:00:00:01:01 > 02:00:00:00:01:02 | ipv4 10.0.1.1 > 10.0.1.2 | udp 7 > 53");
+  const sim::Packet packet = sim::packet_of(frame, cloud.dp_port(vm1));
+  const sim::Outcome outcome = sim::simulate(packet, *snapshot, now);
+  ASSERT_EQ(outcome.verdict, sim::Verdict::forward);
+  log.write(packet, outcome, *snapshot, now);
+  EXPECT_THAT(lines, ElementsAre(testing::StartsWith(
+                         "chain web rule heard: drop filtered_by_rule: eth 02:00:00:00:01:01")));
+}
+
 }  // namespace
 }  // namespace plexus::agent

@@ -341,7 +341,8 @@ void Worker::take_stats(const Match& match, const datapath::FlowStats& stats, Mo
   if (!updated || updated->packets == 0) return;
   count_flow_drops(updated->reason, updated->packets);
   rule_counters_.add(updated->tally, updated->packets, updated->bytes);
-  touch_connection(match, stats.last_used, now);
+  // What drops is no use of its connection: the client that goes on sending would keep it for ever, and itself cut off.
+  if (updated->reason == 0) touch_connection(match, stats.last_used, now);
 }
 
 bool Worker::within_storm_limit(const Slot& slot, uint32_t limit) {

@@ -17,6 +17,14 @@ void refuse(sim::Outcome& outcome, sim::DropReason reason) {
   outcome.reason = reason;  // of this moment: never a flow
 }
 
+/// Nil: of no port, or one of no device.
+state::Zone zone_of(const model::Port* port) {
+  if (port == nullptr) return {};
+  if (const auto* bridge = std::get_if<BridgeId>(&port->device)) return {bridge->uuid};
+  if (const auto* router = std::get_if<RouterId>(&port->device)) return {router->uuid};
+  return {};
+}
+
 }  // namespace
 
 std::optional<state::ConnectionNumber> Worker::settle_connection(const sim::Packet& packet,
@@ -73,6 +81,9 @@ bool Worker::tell_of_flow(const sim::Outcome& outcome, MonoTime now) {
 void Worker::refresh_stale(MonoTime now) {
   for (const StaleTuple& stale : connections_.take_stale()) {
     for (const Match& match : connection_flows_.of(stale.tuple)) {
+      // Others have the same addresses elsewhere. By the tunnel one does not see where packets came in.
+      const state::Zone zone = zone_of(entered_by(match.key));
+      if (!zone.device.is_nil() && zone != stale.zone && zone != stale.reply_zone) continue;
       if (!stale.replaced && renew(match, now)) {
         ++counters_.renewed;
         continue;
@@ -96,12 +107,8 @@ const model::Port* Worker::entered_by(const FlowKey& key) const {
 void Worker::touch_connection(const Match& match, MonoTime used, MonoTime now) {
   const auto tuple = tuple_of(match);
   if (!tuple || !snapshot_) return;
-  const model::Port* port = entered_by(match.key);
-  if (port == nullptr) return;
-  if (const auto* bridge = std::get_if<BridgeId>(&port->device))
-    connections_.touch({bridge->uuid}, *tuple, used, now);
-  else if (const auto* router = std::get_if<RouterId>(&port->device))
-    connections_.touch({router->uuid}, *tuple, used, now);
+  const state::Zone zone = zone_of(entered_by(match.key));
+  if (!zone.device.is_nil()) connections_.touch(zone, *tuple, used, now);
 }
 
 /// Packets whose connection is known elsewhere by now, or that have waited long enough.

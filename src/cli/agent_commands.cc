@@ -266,7 +266,7 @@ void follow_tunnels(const Invocation& in, std::vector<Hop>& hops) {
     body.add("packet", *packet);
     // An agent that does not answer was not asked: the first host has decided all the same.
     if (auto answer = agent.call("POST", "/v1/trace", &body))
-      hops.push_back({host, std::move(*answer)});
+      hops.push_back({host, std::move(*answer), output.find("mirror") != nullptr});
   }
 }
 
@@ -296,6 +296,7 @@ int show_trace(const Invocation& in, Node answer, Terminal& terminal) {
     for (size_t i = 1; i < hops.size(); ++i) {
       Node hop = Node::map_of({});
       hop.add("host", Node::of_text(hops[i].host));
+      if (hops[i].mirror) hop.add("mirror", Node::of_bool(true));
       hop.add("trace", hops[i].trace);
       further.push_back(std::move(hop));
     }
@@ -304,7 +305,8 @@ int show_trace(const Invocation& in, Node answer, Terminal& terminal) {
     print_document(answer, in.output, terminal);
   } else {
     for (const Hop& hop : hops) {
-      if (!hop.host.empty()) terminal.out << "at host " << hop.host << ":\n";
+      if (!hop.host.empty())
+        terminal.out << "at host " << hop.host << (hop.mirror ? ", for a mirror:\n" : ":\n");
       print_trace(hop.trace, terminal);
     }
     if (judgement) {

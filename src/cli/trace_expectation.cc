@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "codec/nearest.h"
 
@@ -35,21 +36,23 @@ struct Arrival {
   }
 };
 
-/// By a copy that leaves one hop: where the next one was asked, its word counts.
+/// By a copy that leaves one hop: where the next one was asked, its word counts. What mirrors have does not.
 std::vector<Arrival> arrivals_of(const std::vector<Hop>& hops) {
   std::vector<Arrival> out;
   for (const Hop& hop : hops) {
     const Node* outputs = hop.trace.find("outputs");
-    if (outputs == nullptr) continue;
+    if (outputs == nullptr || hop.mirror) continue;
     for (const Node& output : outputs->items) {
+      if (output.find("mirror") != nullptr) continue;
       const std::string host = text_of(output, "host"), port = text_of(output, "port");
       if (output.find("tunnel_key") == nullptr) {
         if (output.find("answer") == nullptr)
           out.push_back({port, text_of(output, "id"), hop.host});
         continue;
       }
-      const bool asked = std::any_of(hops.begin(), hops.end(),
-                                     [&](const Hop& other) { return other.host == host; });
+      const bool asked = std::any_of(hops.begin(), hops.end(), [&](const Hop& other) {
+        return other.host == host && !other.mirror;
+      });
       if (!asked && (!port.empty() || output.find("bridge") != nullptr))
         out.push_back({port.empty() ? "(those of bridge " + text_of(output, "bridge") + ")" : port,
                        text_of(output, "id"), host});
@@ -58,12 +61,18 @@ std::vector<Arrival> arrivals_of(const std::vector<Hop>& hops) {
   return out;
 }
 
-/// The hop whose drop decides: the first that dropped.
+/// The hop whose drop decides: the first that dropped, whatever mirrors have of it.
 const Hop* dropped_at(const std::vector<Hop>& hops) {
   const auto found = std::find_if(hops.begin(), hops.end(), [](const Hop& hop) {
-    return text_of(hop.trace, "verdict") == "drop";
+    return !hop.mirror &&
+           (text_of(hop.trace, "verdict") == "drop" || hop.trace.find("reason") != nullptr);
   });
   return found != hops.end() ? &*found : nullptr;
+}
+
+const Hop& last_hop(const std::vector<Hop>& hops) {
+  return *std::find_if(hops.rbegin(), std::prev(hops.rend()),
+                       [](const Hop& hop) { return !hop.mirror; });
 }
 
 /// The last step that did something, which is where a packet that went elsewhere was sent there.
@@ -138,7 +147,7 @@ Judgement judge(const Expectation& expectation, const std::vector<Hop>& hops) {
         blame_drop(*drop, out);
         out.change = "";
       } else {
-        out.stage = last_stage(hops.back());
+        out.stage = last_stage(last_hop(hops));
       }
       return out;
   }
@@ -147,7 +156,7 @@ Judgement judge(const Expectation& expectation, const std::vector<Hop>& hops) {
   if (drop != nullptr) {
     blame_drop(*drop, out);
   } else {
-    out.stage = last_stage(hops.back());
+    out.stage = last_stage(last_hop(hops));
     if (verdict == "postpone")
       out.change =
           "have a machine with that address up, which answers ARP or neighbour solicitations";

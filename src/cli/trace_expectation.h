@@ -25,6 +25,7 @@ struct Expectation {
 struct Hop {
   std::string host;  ///< empty: the agent that was asked first
   codec::Node trace;
+  bool mirror = false;  ///< the copy is a mirror's: what becomes of it says nothing of the packet
 };
 
 struct Judgement {

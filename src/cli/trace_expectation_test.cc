@@ -88,6 +88,40 @@ TEST(TraceExpectation, TheHostWhereItComesOutHasTheLastWord) {
   EXPECT_EQ(there.found, "delivered to port vm2 at host h2");
 }
 
+TEST(TraceExpectation, WhatMirrorsHaveIsNotDelivered) {
+  const std::string at_h1 =
+      R"({"verdict":"forward","reason":"filtered_by_rule","advice":"change it",
+    "outputs":[{"port":"spy","id":"s","packet":"x","mirror":true},
+               {"host":"h2","tunnel_key":7,"port":"spy2","id":"s2","packet":"x","mirror":true}],
+    "blame":{"kind":"rule","name":"no/1","text":"drop [filtered_by_rule]"},"steps":[]})";
+  for (const std::vector<Hop>& hops :
+       {std::vector<Hop>{{"", json(at_h1)}},
+        std::vector<Hop>{{"", json(at_h1)}, {"h2", json(kLocal), true}}}) {
+    EXPECT_TRUE(judge(expect("dropped"), hops).met);
+    EXPECT_TRUE(judge(expect("dropped:filtered_by_rule"), hops).met);
+    EXPECT_FALSE(judge(expect("port:spy"), hops).met);
+    EXPECT_FALSE(judge(expect("port:spy2"), hops).met);
+    const auto delivered = judge(expect("delivered"), hops);
+    EXPECT_FALSE(delivered.met);
+    EXPECT_EQ(delivered.found, "dropped: filtered_by_rule");
+    EXPECT_EQ(delivered.stage, "rule no/1: drop [filtered_by_rule]");
+    EXPECT_EQ(delivered.change, "change it");
+  }
+  // A device took the packet.
+  const std::vector<Hop> taken = {{"", json(R"({"verdict":"forward","steps":[],
+    "outputs":[{"port":"spy","id":"s","packet":"x","mirror":true}]})")}};
+  EXPECT_FALSE(judge(expect("delivered"), taken).met);
+  EXPECT_FALSE(judge(expect("dropped"), taken).met);
+  // What is lost of the mirror's copy is no drop of the packet.
+  const std::vector<Hop> lost = {
+      {"", json(R"({"verdict":"forward","steps":[],"outputs":[{"port":"vm2","id":"id-2"},
+          {"host":"h2","tunnel_key":7,"port":"spy2","id":"s2","packet":"x","mirror":true}]})")},
+      {"h2", json(kStale), true}};
+  EXPECT_EQ(judge(expect("delivered"), lost).found, "delivered to port vm2");
+  EXPECT_FALSE(judge(expect("port:spy2"), lost).met);
+  EXPECT_EQ(judge(expect("port:spy2"), lost).change, "");
+}
+
 TEST(TraceExpectation, WhatIsNeitherDeliveredNorDropped) {
   const std::vector<Hop> answered = {
       {"", json(R"({"verdict":"forward","outputs":[{"answer":true}],"steps":[]})")}};

@@ -155,7 +155,7 @@ bool has_second_tag(const ParsedPacket& parsed, std::span<const uint8_t> frame) 
 }  // namespace
 
 std::string format(const Actions& actions) {
-  if (actions.drops()) return "drop";
+  if (actions.drops()) return actions.one_tag ? "drop; one tag" : "drop";
   std::string out;
   for (const Copy& copy : actions.copies) {
     if (!out.empty()) out += "; ";
@@ -168,7 +168,7 @@ std::string format(const Actions& actions) {
 }
 
 bool same_effect(const Actions& a, const Actions& b) {
-  return a.mtu == b.mtu && a.storm_limit == b.storm_limit &&
+  return a.mtu == b.mtu && a.storm_limit == b.storm_limit && a.one_tag == b.one_tag &&
          std::is_permutation(a.copies.begin(), a.copies.end(), b.copies.begin(), b.copies.end());
 }
 
@@ -176,9 +176,10 @@ bool fits(const Actions& actions, const ParsedPacket& parsed, std::span<const ui
           uint16_t gso_size) {
   if (actions.mtu != 0 && packet_size(parsed, frame, gso_size) > actions.mtu) return false;
   const NeighbourAnswer* answer = actions.answer();
-  const bool pops = std::any_of(actions.copies.begin(), actions.copies.end(),
-                                [](const Copy& copy) { return copy.rewrite.pop_vlan; });
-  if (pops && has_second_tag(parsed, frame)) return false;
+  const bool one_tag =
+      actions.one_tag || std::any_of(actions.copies.begin(), actions.copies.end(),
+                                     [](const Copy& copy) { return copy.rewrite.pop_vlan; });
+  if (one_tag && has_second_tag(parsed, frame)) return false;
   return answer == nullptr ||
          neighbour_answer(parsed, frame, answer->target, answer->mac, answer->router).has_value();
 }

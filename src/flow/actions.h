@@ -63,6 +63,8 @@ struct Actions {
   uint16_t mtu = 0;
   /// Only so many packets a second of all that enter by the port and have a limit; the others are dropped (storm_limit). 0: all.
   uint32_t storm_limit = 0;
+  /// Only for packets without a second VLAN tag, as those of whose copies the first one is taken off are anyhow.
+  bool one_tag = false;
   bool operator==(const Actions&) const = default;
   [[nodiscard]] bool drops() const { return copies.empty(); }
   /// Not null when the packets are answered.

@@ -165,7 +165,7 @@ bool Simulation::answer_with(Journey& j, const model::Bridge& bridge, const mode
     answer.fate = &fate;
     answer.depth = j.depth;
     if (!pass_out(answer, in)) {
-      if (j.fate->reason == DropReason::none) j.fate->reason = fate.reason;
+      j.fate->lost_as(fate);
       cacheable_ = false;  // others of the class are no plain questions and go to all
       return true;
     }

@@ -312,6 +312,9 @@ state::Instance Simulation::instantiate() {
   // The record that this one takes the place of is in nobody's way.
   state::Instance out = state::instantiate(
       commit_, sighting_, stamp, now_, [&](const state::Zone& zone, const state::Tuple& entering) {
+        if (connections_.refused != nullptr &&
+            connections_.refused->refused_by(zone, entering, now_))
+          return false;
         if (table == nullptr) return true;
         const auto found = table->find(zone, entering, now_);
         return !found || found->number == standing_.number;
@@ -424,6 +427,8 @@ bool Simulation::begin_connection() {
     out_.verdict = Verdict::drop;
     out_.reason = reason;
     out_.actions.copies.clear();
+    out_.mirrored.clear();
+    blamed_ = fate.blamed;
     std::erase_if(out_.generated, &is_fragment);
     out_.tell.clear();
     cacheable_ = false;

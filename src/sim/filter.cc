@@ -169,6 +169,13 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
   RuleReader reader(j, snapshot_, dependencies_, asking.ports, asking.connection);
   std::optional<RuleSearch> search(std::in_place, *table, reader);
   const model::TableRule* marked = nullptr;  // the rules up to this one have been asked
+  // What stands behind `rule` is asked about the new mark, of which the search so far knows nothing. The packet that came says
+  // nothing about it either: what changes here, for whichever marks, changes the answer.
+  const auto search_behind = [&](const model::TableRule& rule) {
+    depend(chain_tag(id), true);
+    marked = &rule;
+    search.emplace(*table, reader);
+  };
   while (true) {
     const RuleSearch::Found found = search->next();
     // Whether one of the rules met looks into messages, or one on the way there: such packets are in no class.
@@ -207,8 +214,10 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
         if (depth == kMaxDepth || ++asking.jumps > kMaxJumps)
           return refuse(DropReason::filter_too_deep, "one jump too many");
         note(j, DeviceKind::rule, name, rule.id.uuid, "{}: {}", asking.place, verb(rule.action));
+        const unsigned marks = asking.marks;
         const Ruling ruling = ask_chain(j, *rule.jump_chain, asking, depth + 1);
         if (ruling != Ruling::nothing) return ruling;
+        if (asking.marks != marks) search_behind(rule);
         break;
       }
       case model::RuleAction::return_:
@@ -236,9 +245,7 @@ Simulation::Ruling Simulation::ask_chain(Journey& j, ChainId id, Asking& asking,
           return refuse(DropReason::filter_too_deep, "one mark too many");
         note(j, DeviceKind::rule, name, rule.id.uuid, "{}: mark {}", asking.place, *rule.set_dscp);
         j.set_dscp(*rule.set_dscp);
-        // What stands behind it is asked about the new mark, of which the search so far knows nothing.
-        marked = &rule;
-        search.emplace(*table, reader);
+        search_behind(rule);
         break;
       case model::RuleAction::redirect:
         if (asking.place != kIntoPort)

@@ -37,6 +37,7 @@ void run_until_settled(const Packet& packet, const model::Snapshot& snapshot,
                          : "once more: what its connection was translated to is gone"});
   }
   out.reason = DropReason::translation_failed;  // it does not end
+  if (trace != nullptr) trace->blame(std::nullopt);
 }
 
 /// A first fragment whose protocol stands behind an extension header that was cut with the rest: the others do not say it.
@@ -74,12 +75,21 @@ Packet packet_of(std::span<const uint8_t> frame, DpPort in_port, uint32_t tunnel
   return p;
 }
 
+Outcome::Itself Outcome::itself() const {
+  if (verdict != Verdict::forward || mirrored.size() < actions.copies.size())
+    return {verdict, reason};
+  return {reason_beside_mirrors != DropReason::none ? Verdict::drop : Verdict::consumed,
+          reason_beside_mirrors};
+}
+
 void Outcome::clear() {
   verdict = Verdict::drop;
   reason = DropReason::none;
   actions.copies.clear();
   actions.mtu = 0;
   actions.storm_limit = 0;
+  mirrored.clear();
+  reason_beside_mirrors = DropReason::none;
   mask = FlowKey();
   cacheable = false;
   dependencies.clear();
@@ -122,7 +132,8 @@ Outcome simulate_last_try(const Packet& packet, const model::Snapshot& snapshot,
 void Simulation::run() {
   Outcome& out = out_;
   Fate fate;
-  fate.copies.swap(out.actions.copies);  // for its memory
+  fate.copies.swap(out.actions.copies);  // for their memory
+  fate.mirrored.swap(out.mirrored);
   Journey j;
   j.key = packet_.key;
   j.bytes = packet_.frame;
@@ -151,19 +162,26 @@ void Simulation::run() {
     out.generated = std::move(solicitations_);
     out.met.clear();  // it comes again
   } else {
+    const DropReason reason =
+        fate.reason != DropReason::none ? fate.reason : DropReason::no_receivers;
     if (!fate.copies.empty()) {
       out.verdict = Verdict::forward;
       out.actions.copies.swap(fate.copies);
       out.actions.storm_limit = limit;
+      out.mirrored.swap(fate.mirrored);
+      if (out.mirrored.size() == out.actions.copies.size() && !fate.consumed)
+        out.reason_beside_mirrors = reason;
     } else if (fate.consumed) {
       out.verdict = Verdict::consumed;
     } else {
-      out.reason = fate.reason != DropReason::none ? fate.reason : DropReason::no_receivers;
+      out.reason = reason;
     }
     settle_connection();
     out.cacheable = cacheable_ && out.verdict != Verdict::consumed && out.generated.empty() &&
-                    out.writes.empty() && !(fate.consumed && fate.mirrored > 0);
+                    out.writes.empty() && !(fate.consumed && !out.mirrored.empty());
   }
+  // A first fragment may hide its protocol from those that follow it.
+  if (packet_.key.is_ipv6() && mask_.ip_proto != 0) mask_.ip_frag = 0xff;
   const auto fragment = static_cast<FragKind>(packet_.key.ip_frag);
   const bool of_connection = tracked_ && sighting_.kind != state::SightingKind::untracked;
   out.follows_first = fragment == FragKind::later && header_asked_;
@@ -172,6 +190,8 @@ void Simulation::run() {
       fragment == FragKind::first &&
       (header_asked_ || of_connection || (mask_.ip_proto != 0 && hides_protocol(packet_)));
   if (out.follows_first || out.leads_fragments) out.cacheable = false;
+  // A sub-port's machine may have sent a tag of its own behind it, which no class tells.
+  out.actions.one_tag = tag_ && out.verdict == Verdict::drop;
   // Those that follow may come by another router.
   if (learns_ && !out.leads_fragments) mask_.eth_src.fill(0xff);
   // They may be larger than their first one.
@@ -187,13 +207,15 @@ void Simulation::run() {
            "one, that is done with it");
     std::string text(to_string(out.verdict));
     if (out.verdict == Verdict::forward) text += ": " + format(out.actions);
-    if (out.verdict == Verdict::forward && fate.mirrored == out.actions.copies.size()) {
-      text += fate.consumed ? "; mirrors only, a device took it"
-                            : "; mirrors only, else dropped: " +
-                                  std::string(to_string(fate.reason != DropReason::none
-                                                            ? fate.reason
-                                                            : DropReason::no_receivers));
+    const Outcome::Itself itself = out.itself();
+    if (out.verdict == Verdict::forward && itself.verdict != Verdict::forward) {
+      text += itself.verdict == Verdict::consumed
+                  ? "; mirrors only, a device took it"
+                  : "; mirrors only, else dropped: " + std::string(to_string(itself.reason));
     }
+    trace_->blame(itself.verdict != Verdict::drop ? std::nullopt
+                  : itself.reason == fate.reason  ? fate.blamed
+                                                  : blamed_);
     if (out.verdict == Verdict::drop) text += ": " + std::string(to_string(out.reason));
     for (const Missing& missing : out.missing) {
       const auto& needed = std::get<NeighbourNeeded>(missing);
@@ -208,6 +230,10 @@ void Simulation::run() {
   if (out.actions.copies.capacity() == 0) {
     fate.copies.clear();
     out.actions.copies.swap(fate.copies);
+  }
+  if (out.mirrored.capacity() == 0) {
+    fate.mirrored.clear();
+    out.mirrored.swap(fate.mirrored);
   }
 }
 
@@ -234,7 +260,10 @@ uint32_t Simulation::storm_limit_of(const model::Port& port) {
 
 void Simulation::drop(Journey& j, DropReason reason, DeviceKind kind, std::string_view name,
                       const Uuid& id, std::string_view text) {
-  if (j.fate->reason == DropReason::none) j.fate->reason = reason;
+  const std::optional<size_t> step =
+      trace_ != nullptr ? std::optional(trace_->steps().size()) : std::nullopt;
+  if (j.fate->reason == DropReason::none) j.fate->reason = reason, j.fate->blamed = step;
+  if (reason == DropReason::too_many_devices && !blamed_) blamed_ = step;
   note(j, kind, name, id, "{} [{}]", text, to_string(reason));
 }
 

@@ -382,7 +382,7 @@ DropReason Simulation::send_out(const Journey& cause, const model::Port& port,
   // A question that is flooded is to be within what the packet's interface may flood: a scan is a storm, too.
   const uint32_t limit = soliciting_ ? storm_limit() : 0;
   flooded_ = flooded_ || flooded_before;
-  if (fate.copies.size() == fate.mirrored) {
+  if (fate.copies.size() == fate.mirrored.size()) {
     if (fate.consumed) return DropReason::none;
     return fate.reason != DropReason::none ? fate.reason : DropReason::no_receivers;
   }

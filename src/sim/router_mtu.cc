@@ -69,9 +69,10 @@ void Simulation::send_on(Journey& j, const model::Router& router, const model::P
   Fate& fate = *j.fate;
   const size_t copies = fate.copies.size(), generated = generated_.size(), writes = writes_.size();
   const unsigned made = made_;
-  const size_t mirrored = fate.mirrored, met = out_.met.size();
+  const size_t mirrored = fate.mirrored.size(), met = out_.met.size();
   const bool consumed = fate.consumed;
   const DropReason reason = fate.reason;
+  const std::optional<size_t> blamed = fate.blamed;
   const unsigned deliveries = deliveries_;
   const size_t told = out_.tell.size(), stages = commit_.stages.size();
   const std::optional<state::Tuple> stage_tuple = stage_tuple_;
@@ -95,7 +96,7 @@ void Simulation::send_on(Journey& j, const model::Router& router, const model::P
 
   if (may_be_cut(j)) {
     send_fragments(j, router, copies, hop.path_mtu);
-    fate.mirrored = mirrored;
+    truncate(fate.mirrored, mirrored);
     return;
   }
   // It has never gone on.
@@ -104,9 +105,10 @@ void Simulation::send_on(Journey& j, const model::Router& router, const model::P
   truncate(writes_, writes);
   truncate(out_.met, met);
   made_ = made;
-  fate.mirrored = mirrored;
+  truncate(fate.mirrored, mirrored);
   fate.consumed = consumed;
   fate.reason = reason;
+  fate.blamed = blamed;
   deliveries_ = deliveries;
   truncate(out_.tell, told);
   while (commit_.stages.size() > stages) commit_.stages.pop_back();

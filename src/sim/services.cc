@@ -62,6 +62,7 @@ void Simulation::send_mirrored(Journey& j, const model::Mirror& mirror, bool in)
   if (!std::holds_alternative<BridgeId>(to->device) || to->peer)
     return none("its port is no exterior port of a bridge");
   if (!to->admin_up) return none("its port is administratively down");
+  if (to->parent) depend(port_tag(*to->parent));  // whose interface it is
   if (j.from_tunnel && !snapshot_.is_here(to->id))
     return none("its port is not at this host, and what comes by tunnel does not go on by tunnel");
   note_at(j, DeviceKind::mirror, mirror, "copies what {}, to port {}", in ? "comes in" : "goes out",
@@ -74,8 +75,8 @@ void Simulation::send_mirrored(Journey& j, const model::Mirror& mirror, bool in)
   ++copy.depth;
   leave_exterior(copy, *to);
   for (Copy& made : fate.copies) {
+    j.fate->mirrored.push_back(static_cast<uint32_t>(j.fate->copies.size()));
     j.fate->copies.push_back(std::move(made));
-    ++j.fate->mirrored;
   }
 }
 

@@ -307,6 +307,23 @@ TEST_F(Services, RulesMarkAndLaterOnesSeeTheMark) {
   EXPECT_EQ(packet.key.ip_tos, 3);
 }
 
+TEST_F(Services, RulesBehindAJumpSeeTheMarkOfItsChain) {
+  const ChainId chain = in_chain(vm1), classify = cloud.chain("classify");
+  cloud.rule("one", chain, 1, RuleAction::drop).dscp = 8;
+  auto& jump = cloud.rule("five", chain, 5, RuleAction::jump);
+  jump.jump_chain = classify;
+  jump.dscp = 0;
+  cloud.rule("mark", classify, 1, RuleAction::mark).set_dscp = 46;
+  cloud.rule("ten", chain, 10, RuleAction::drop).dscp = 0;
+  const Outcome passed = send(vm1, kToVm2);
+  EXPECT_THAT(passed.actions.copies, ElementsAre(Copy{marked(46), local(vm2)}));
+  // Rules about marks that come behind one are not only for packets that came with such a mark.
+  for (const ChainId id : {chain, classify})
+    EXPECT_THAT(passed.dependencies, testing::Contains(Dependency{chain_tag(id), true}));
+  cloud.rule("twenty", chain, 20, RuleAction::drop).dscp = 46;
+  EXPECT_EQ(send(vm1, kToVm2).reason, DropReason::filtered_by_rule);
+}
+
 TEST_F(Services, MarksAtOnePlaceHaveALimit) {
   const ChainId chain = in_chain(vm1);
   for (uint32_t n = 0; n < 16; ++n)

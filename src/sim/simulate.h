@@ -22,6 +22,7 @@
 #include "state/connection.h"
 #include "state/connection_table.h"
 #include "state/instantiate.h"
+#include "state/refused_leases.h"
 #include "state/tcp_facts.h"
 #include "state/tracking.h"
 
@@ -123,6 +124,8 @@ struct ConnectionView {
   state::Midstream midstream = state::Midstream::take_up;
   /// Trace requests that have had their packets at this host; sorted. Null: none.
   const std::vector<TraceRequestId>* spent = nullptr;
+  /// What no lease may choose though no connection that is known has it. Null: nothing.
+  const state::RefusedLeases* refused = nullptr;
 };
 
 /// The connection that a packet begins, or begins anew.
@@ -161,6 +164,10 @@ struct Outcome {
   Verdict verdict = Verdict::drop;
   DropReason reason = DropReason::none;  ///< none unless verdict is drop
   Actions actions;
+  /// Of the copies those that mirrors made, by their places; ascending.
+  std::vector<uint32_t> mirrored;
+  /// Of a packet of which only mirrors have copies: why it is dropped itself; none: a device took it.
+  DropReason reason_beside_mirrors = DropReason::none;
   FlowKey mask;  ///< every bit of the key that decided. The size, too, may: see Actions::mtu
   bool cacheable =
       false;  ///< may become a flow; never when postponed, consumed, answered or learned from
@@ -189,6 +196,12 @@ struct Outcome {
   /// leads is cacheable.
   bool follows_first = false;
 
+  /// What became of the packet itself, whatever mirrors have of it.
+  struct Itself {
+    Verdict verdict = Verdict::drop;
+    DropReason reason = DropReason::none;  ///< none unless verdict is drop
+  };
+  [[nodiscard]] Itself itself() const;
   /// Empties it; the memory of its lists stays.
   void clear();
 };

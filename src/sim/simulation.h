@@ -44,7 +44,13 @@ struct Fate {
   std::vector<Copy> copies;
   bool consumed = false;
   DropReason reason = DropReason::none;  ///< of the first copy that was dropped
-  size_t mirrored = 0;                   ///< of the copies: those that mirrors made
+  std::optional<size_t> blamed;          ///< the step of the trace that says so
+  std::vector<uint32_t> mirrored;        ///< places of the copies that mirrors made; ascending
+
+  /// What went on in its place was dropped.
+  void lost_as(const Fate& other) {
+    if (reason == DropReason::none) reason = other.reason, blamed = other.blamed;
+  }
 };
 
 /// Where tuples of packets that enter by the exterior port are unique.
@@ -530,6 +536,8 @@ class Simulation {
   bool header_asked_ = false;  ///< of a fragment
   bool learns_ = false;        ///< the source MAC decides whether there is something to learn
   bool too_many_ = false;      ///< a limit was hit: the answer would be partial
+  /// The step that dropped the packet for another reason than its Fate has.
+  std::optional<size_t> blamed_;
   unsigned visits_ = 0, made_ = 0;
   PortId entered_;               ///< whose machine sent the packet; nil: none here
   std::optional<uint16_t> tag_;  ///< of the sub-port that it entered by

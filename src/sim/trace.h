@@ -3,7 +3,9 @@
 // no trace is asked for.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -48,12 +50,19 @@ class Trace {
  public:
   void add(TraceStep step) { steps_.push_back(std::move(step)); }
   [[nodiscard]] std::span<const TraceStep> steps() const { return steps_; }
+  /// Says which step has dropped the packet, by its place; nothing: none has.
+  void blame(std::optional<size_t> step) { blamed_ = step; }
+  /// nullptr: none.
+  [[nodiscard]] const TraceStep* blamed() const {
+    return blamed_ && *blamed_ < steps_.size() ? &steps_[*blamed_] : nullptr;
+  }
   /// One line a step, two spaces a depth: "bridge net1 (1f0c33aa): 02:00:00:00:00:02 is behind port vm2".
   /// The id is shown by its first eight digits.
   [[nodiscard]] std::string text() const;
 
  private:
   std::vector<TraceStep> steps_;
+  std::optional<size_t> blamed_;
 };
 
 }  // namespace plexus::sim

@@ -430,8 +430,8 @@ Simulation::Translated Simulation::translated_error(Journey& j, const model::Rou
         {std::move(frame), Actions{std::move(fate.copies)}, GeneratedKind::translated, router.id});
   } else if (fate.consumed) {
     j.fate->consumed = true;
-  } else if (j.fate->reason == DropReason::none) {
-    j.fate->reason = fate.reason;
+  } else {
+    j.fate->lost_as(fate);
   }
   return Translated::ended;
 }

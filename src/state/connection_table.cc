@@ -132,7 +132,7 @@ uint32_t ConnectionTable::use_port(const PortId& id) {
       .use(
           hash_of_id(id.uuid), [&](const OfPort& p) { return p.id == id; },
           [&] {
-            return OfPort{id, {}, {}, {}};
+            return OfPort{id, {}, {}};
           })
       .first;
 }
@@ -255,6 +255,53 @@ void ConnectionTable::reschedule(ConnectionNumber number) {
   schedule(number, r.last_seen + timeout(r));
 }
 
+// ---- who makes room
+
+ConnectionTable::Rank ConnectionTable::rank_of(uint8_t protocol, SeenBits seen) {
+  if (seen[1] == 0) return Rank::embryonic;
+  if (protocol != ip_proto::kTcp) return Rank::lasting;
+  const TcpState state = tcp_state_of(seen);
+  return state == TcpState::established || state == TcpState::fin_wait ? Rank::lasting
+                                                                       : Rank::passing;
+}
+
+void ConnectionTable::line_up(ConnectionNumber number, Rank rank) {
+  const auto place = static_cast<size_t>(rank);
+  link<&Row::by_begin>(ports_[rows_[number].port[0]].begun[place], number);
+  if (rank != Rank::lasting) link<&Row::by_age>(by_rank_[place], number);
+}
+
+void ConnectionTable::step_out(ConnectionNumber number, Rank rank) {
+  const auto place = static_cast<size_t>(rank);
+  unlink<&Row::by_begin>(ports_[rows_[number].port[0]].begun[place], number);
+  if (rank != Rank::lasting) unlink<&Row::by_age>(by_rank_[place], number);
+}
+
+bool ConnectionTable::may_be_open(const Row& r, MonoTime now) {
+  constexpr Duration kMoment = std::chrono::seconds(10);
+  if (r.last_seen + kMoment <= now) return false;
+  SeenBits before = r.seen;
+  for (uint8_t& side : before) side = static_cast<uint8_t>(side & ~(seen::kFin | seen::kRst));
+  return tcp_state_of(before) == TcpState::established;
+}
+
+template <ConnectionTable::Links ConnectionTable::Row::*links>
+uint32_t ConnectionTable::first_to_go(const List& embryonic, List& passing, MonoTime now) {
+  // A few are asked: a flood of them costs a bounded amount each.
+  constexpr size_t kAsked = 8;
+  size_t left = std::min(kAsked, passing.count);
+  for (; left > 0 && may_be_open(rows_[passing.first], now); --left) {
+    const uint32_t number = passing.first;
+    unlink<links>(passing, number);
+    link<links>(passing, number);
+  }
+  if (left == 0) return embryonic.first;
+  if (embryonic.first == kNone) return passing.first;
+  // A SYN that waits for its answer is worth more than what has been over for long.
+  return rows_[passing.first].last_seen <= rows_[embryonic.first].last_seen ? passing.first
+                                                                            : embryonic.first;
+}
+
 // ---- facts
 
 bool ConnectionTable::add_facts(ConnectionNumber number, SeenBits more, MonoTime seen_at) {
@@ -262,12 +309,11 @@ bool ConnectionTable::add_facts(ConnectionNumber number, SeenBits more, MonoTime
   const SeenBits before = r.seen, now = joined(before, more);
   r.last_seen = std::max(r.last_seen, seen_at);
   if (now == before) return false;
+  const Rank was = rank_of(r);
   r.seen = now;
-  if (before[1] == 0 && now[1] != 0) {
-    OfPort& port = ports_[r.port[0]];
-    unlink<&Row::by_begin>(port.embryonic, number);
-    link<&Row::by_begin>(port.answered, number);
-    unlink<&Row::by_age>(embryonic_, number);
+  if (const Rank is = rank_of(r); is != was) {
+    step_out(number, was);
+    line_up(number, is);
   }
   // Later is found when its turn comes; earlier has to be put right.
   if (second_after(r.last_seen + timeout(r)) < second_of_slot(r.slot)) reschedule(number);
@@ -358,10 +404,8 @@ ConnectionNumber ConnectionTable::insert(const Connection& c, MonoTime now) {
   keys_.insert(hash_of_key(key), key);
   if (!has_one_key(r)) keys_.insert(hash_of_key(key + 1), key + 1);
 
-  OfPort& port = ports_[r.port[0]];
-  link<&Row::by_begin>(r.seen[1] == 0 ? port.embryonic : port.answered, number);
+  line_up(number, rank_of(r));
   link<&Row::by_end>(ports_[r.port[1]].ending, number);
-  if (r.seen[1] == 0) link<&Row::by_age>(embryonic_, number);
   ++tenants_[r.tenant].count;
   schedule(number, r.last_seen + timeout(r));
   ++size_;
@@ -374,10 +418,8 @@ void ConnectionTable::erase(ConnectionNumber number) {
   if (!has_one_key(r)) keys_.erase(hash_of_key(key + 1), key + 1);
   keys_.erase(hash_of_key(key), key);
   unlink<&Row::by_due>(wheel_[r.slot], number);
-  OfPort& port = ports_[r.port[0]];
-  unlink<&Row::by_begin>(r.seen[1] == 0 ? port.embryonic : port.answered, number);
+  step_out(number, rank_of(r));
   unlink<&Row::by_end>(ports_[r.port[1]].ending, number);
-  if (r.seen[1] == 0) unlink<&Row::by_age>(embryonic_, number);
   --tenants_[r.tenant].count;
   count_answers(r, false);
 
@@ -405,40 +447,43 @@ void ConnectionTable::remove(ConnectionNumber number, Committed& done) {
   erase(number);
 }
 
-Refusal ConnectionTable::make_room(const Connection& c, Committed& done) {
+/// At most two are removed: one of the port's own, one of all.
+Refusal ConnectionTable::make_room(const Connection& c, MonoTime now, Committed& done) {
   const bool embryonic = !c.replied();
-  uint32_t first_of_port = kNone;
+  const uint32_t number = port_number(c.port);
+  const size_t begun = number == kNone ? 0 : ports_[number].count();
+  const size_t unanswered = number == kNone ? 0 : ports_[number].begun[0].count;
+  // Then no other helps.
+  const bool full_of_unanswered = embryonic && unanswered >= limits_.port_embryonic;
   Refusal why = Refusal::none;
-  if (const uint32_t number = port_number(c.port); number != kNone) {
-    const OfPort& port = ports_[number];
-    first_of_port = port.embryonic.first;
-    if (port.embryonic.count + port.answered.count >= limits_.port ||
-        (embryonic && port.embryonic.count >= limits_.port_embryonic))
-      why = Refusal::port_limit;
-  } else if (limits_.port == 0 || (embryonic && limits_.port_embryonic == 0)) {
+  if (begun >= limits_.port || full_of_unanswered)
     why = Refusal::port_limit;
-  }
-  if (why == Refusal::none && !c.tenant.is_nil() && of_tenant(c.tenant) >= limits_.tenant)
+  else if (!c.tenant.is_nil() && of_tenant(c.tenant) >= limits_.tenant)
     why = Refusal::tenant_limit;
   if (why != Refusal::none) {
     // Who reaches its own limit pays with its own.
-    if (first_of_port == kNone) return why;
-    remove(first_of_port, done);
-    return Refusal::none;
+    if (number == kNone) return why;
+    auto& lists = ports_[number].begun;
+    const uint32_t first =
+        full_of_unanswered ? lists[0].first : first_to_go<&Row::by_begin>(lists[0], lists[1], now);
+    if (first == kNone) return why;
+    remove(first, done);
   }
-  if (size_ < limits_.total && (!embryonic || embryonic_.count < limits_.embryonic))
-    return Refusal::none;
-  if (embryonic_.count == 0) return Refusal::table_full;
-  remove(embryonic_.first, done);
+  const bool all_unanswered = embryonic && by_rank_[0].count >= limits_.embryonic;
+  if (size_ < limits_.total && !all_unanswered) return Refusal::none;
+  const uint32_t first =
+      all_unanswered ? by_rank_[0].first : first_to_go<&Row::by_age>(by_rank_[0], by_rank_[1], now);
+  if (first == kNone) return Refusal::table_full;
+  remove(first, done);
   return Refusal::none;
 }
 
 void ConnectionTable::put_in_place_of(ConnectionNumber old, const Connection& c, MonoTime now,
                                       Committed& done) {
-  // One for one: no limit but that of those without an answer can be exceeded by it.
   remove(old, done);
-  if (!c.replied() && embryonic_.count > 0 && embryonic_.count >= limits_.embryonic)
-    remove(embryonic_.first, done);
+  // It may be another port's or tenant's, or without an answer while the old one had one.
+  done.refusal = make_room(c, now, done);
+  if (done.refusal != Refusal::none) return;
   done.number = insert(c, now);
   done.created = done.changed = true;
 }
@@ -535,7 +580,7 @@ ConnectionTable::Committed ConnectionTable::commit(const Connection& c, MonoTime
     back.reset();
   }
   if (!forward && !back) {
-    done.refusal = make_room(c, done);
+    done.refusal = make_room(c, now, done);
     if (done.refusal != Refusal::none) return done;
     done.number = insert(c, now);
     done.created = done.changed = true;
@@ -638,8 +683,8 @@ void ConnectionTable::for_each_of_port(const PortId& id, const Visit& visit) con
   const uint32_t number = port_number(id);
   if (number == kNone) return;
   const OfPort& port = ports_[number];
-  for (const List* list : {&port.embryonic, &port.answered})
-    for (uint32_t n = list->first; n != kNone; n = rows_[n].by_begin.after) visit(n, connection(n));
+  for (const List& list : port.begun)
+    for (uint32_t n = list.first; n != kNone; n = rows_[n].by_begin.after) visit(n, connection(n));
   for (uint32_t n = port.ending.first; n != kNone; n = rows_[n].by_end.after)
     if (rows_[n].port[0] != rows_[n].port[1]) visit(n, connection(n));
 }
@@ -655,8 +700,7 @@ void ConnectionTable::for_each_of_zone(const Zone& zone, const Visit& visit) con
 
 size_t ConnectionTable::begun_at(const PortId& id) const {
   const uint32_t number = port_number(id);
-  if (number == kNone) return 0;
-  return ports_[number].embryonic.count + ports_[number].answered.count;
+  return number == kNone ? 0 : ports_[number].count();
 }
 
 size_t ConnectionTable::of_tenant(const Uuid& tenant) const {

@@ -4,7 +4,7 @@
 //
 // Made for millions: a record is a row of fixed size, ids that many share are kept once; inserting, finding, touching and removing
 // cost the same however many there are. Records go by the clock (`expire`) or to make room, and then only those without an
-// answer yet.
+// answer yet and TCP that passes: half open, or over.
 //
 // Invariants: a (zone, tuple) leads to at most one record, so a translated answer can go back to one sender only; within a
 // zone there is one record for both orders of a tuple's ends. Records without an answer are at most `limits.embryonic`.
@@ -33,7 +33,8 @@ struct ConnectionLimits {
   size_t embryonic = 250'000;  ///< without an answer yet; part of `total`
   /// Begun at one port, and those of them without an answer.
   size_t port = 200'000, port_embryonic = 20'000;
-  size_t tenant = 1'000'000;  ///< begun at a tenant's ports; the nil tenant has no limit
+  /// Begun at a tenant's ports: fewer than all, or one tenant fills the table of all. The nil tenant has no limit.
+  size_t tenant = 250'000;
 };
 
 enum class Refusal : uint8_t {
@@ -92,8 +93,9 @@ class ConnectionTable {
   /// - the same two tuples in exchanged roles (a simultaneous open, each side's record made by its own host): the higher epoch;
   ///   in the same epoch the record of the lower endpoint, with the facts of both, everywhere the same one;
   /// - anything else: tuple_taken.
-  /// One that has expired is not there. When the table or a share is full, the oldest without an answer makes room, of the
-  /// same port where the port's or the tenant's limit is meant; answered ones never do: then it is refused.
+  /// One that has expired is not there. When the table or a share is full, the oldest makes room of those without an answer
+  /// and of TCP that is half open or over, of the same port where the port's or the tenant's limit is meant; others never
+  /// do: then it is refused. What takes the place of another counts like any newcomer; refused, the other is gone all the same.
   Committed commit(const Connection& connection, MonoTime now);
 
   /// A packet was let through: what it shows is added. It is TCP's segment, or anything of another protocol.
@@ -151,7 +153,7 @@ class ConnectionTable {
   void for_each_of_zone(const Zone& zone, const Visit& visit) const;
 
   [[nodiscard]] size_t size() const { return size_; }
-  [[nodiscard]] size_t embryonic() const { return embryonic_.count; }
+  [[nodiscard]] size_t embryonic() const { return by_rank_[0].count; }
   /// Begun there.
   [[nodiscard]] size_t begun_at(const PortId& port) const;
   [[nodiscard]] size_t of_tenant(const Uuid& tenant) const;
@@ -184,8 +186,8 @@ class ConnectionTable {
     uint32_t epoch = 0;
     uint32_t slot = 0;            ///< of the wheel
     Links by_due;                 ///< in the wheel
-    Links by_age;                 ///< without an answer, in the order of arrival
-    Links by_begin;               ///< begun at the port, with or without an answer
+    Links by_age;                 ///< of its rank, in the order of arrival there; not of `lasting`
+    Links by_begin;               ///< begun at the port, of its rank
     Links by_end;                 ///< of those that end at the port
     uint32_t answers_by = kNone;  ///< number of a port: answers_enter_by()
   };
@@ -195,9 +197,17 @@ class ConnectionTable {
     uint32_t device = kNone, choice = kNone, next = kNone;
     TranslationKind kind{};
   };
+  /// Who makes room for others.
+  enum class Rank : uint8_t {
+    embryonic,  ///< without an answer
+    passing,  ///< TCP that has been answered and is half open, or over: one answer to a forged SYN makes it
+    lasting,
+  };
   struct OfPort {
     PortId id;
-    List embryonic, answered, ending;
+    std::array<List, 3> begun;  ///< by Rank
+    List ending;
+    [[nodiscard]] size_t count() const { return begun[0].count + begun[1].count + begun[2].count; }
   };
   struct OfTenant {
     Uuid id;
@@ -245,12 +255,22 @@ class ConnectionTable {
   void link(List& list, uint32_t number);
   template <Links Row::*links>
   void unlink(List& list, uint32_t number);
+  [[nodiscard]] static Rank rank_of(uint8_t protocol, SeenBits seen);
+  [[nodiscard]] static Rank rank_of(const Row& r) { return rank_of(r.original.protocol, r.seen); }
+  /// Into the lists of its rank, and out of them.
+  void line_up(ConnectionNumber number, Rank rank);
+  void step_out(ConnectionNumber number, Rank rank);
+  /// Over by what has been seen, which may be forged: it has had packets a moment ago.
+  [[nodiscard]] static bool may_be_open(const Row& r, MonoTime now);
+  /// Who goes first of both; kNone: nobody does.
+  template <Links Row::*links>
+  [[nodiscard]] uint32_t first_to_go(const List& embryonic, List& passing, MonoTime now);
   void schedule(ConnectionNumber number, MonoTime due);
   void reschedule(ConnectionNumber number);
   /// Joins; true when something was new.
   bool add_facts(ConnectionNumber number, SeenBits more, MonoTime seen_at);
 
-  Refusal make_room(const Connection& c, Committed& done);
+  Refusal make_room(const Connection& c, MonoTime now, Committed& done);
   ConnectionNumber insert(const Connection& c, MonoTime now);
   void remove(ConnectionNumber number, Committed& done);
   void put_in_place_of(ConnectionNumber old, const Connection& c, MonoTime now, Committed& done);
@@ -272,7 +292,7 @@ class ConnectionTable {
   Interned<OfPort> ports_;
   Interned<OfTenant> tenants_;
   Interned<AnswersPass> answers_;
-  List embryonic_;
+  std::array<List, 2> by_rank_;  ///< of embryonic and passing
   /// One list for each second; a record stands in that of a second before which it does not expire, or nearly so. Those of
   /// more than a turn away stand in the last and are moved on.
   std::vector<List> wheel_;

@@ -376,9 +376,10 @@ TEST(ConnectionTable, TheEmbryonicMakeRoomForEachOtherAndAnsweredOnesStay) {
   EXPECT_EQ(t.size(), 10u);
   EXPECT_EQ(t.embryonic(), 4u);
   for (ConnectionNumber n : answered_ones) EXPECT_TRUE(t.connection(n).replied());
-  // All of them are answered: full of those that nothing pushes out.
+  // All of them are open: full of those that nothing pushes out.
   t.for_each([&](ConnectionNumber n, const Connection&) {
     t.saw(n, Direction::reply, Segment::syn_ack, at(121));
+    t.saw(n, Direction::original, Segment::ack, at(121));
   });
   EXPECT_EQ(t.embryonic(), 0u);
   EXPECT_EQ(t.commit(from_client(50), at(122)).refusal, Refusal::table_full);
@@ -397,6 +398,114 @@ TEST(ConnectionTable, BeginningAnewKeepsToTheShareOfTheUnanswered) {
   ASSERT_EQ(done.removed.size(), 2u);
   EXPECT_EQ(done.removed[1].second.original, from_client(2).original);
   EXPECT_EQ(t.embryonic(), 2u);
+}
+
+/// What begins anew is counted where the new one begins: there is no way round a limit by what is over.
+TEST(ConnectionTable, BeginningAnewKeepsToTheLimitsOfPortAndTenant) {
+  ConnectionTable t({.total = 100, .embryonic = 100, .port = 3, .port_embryonic = 2});
+  const auto over = [](Connection c) {
+    c = answered(c);
+    c.seen[1] |= seen::kRst;
+    return c;
+  };
+  // Over, of ports that are below their limits; each is opened again by the other side, whose port has one limit for all.
+  for (unsigned n = 0; n < 6; ++n) {
+    const Connection before = over(from_client(n, n < 3 ? "p1" : "p2"));
+    ASSERT_TRUE(t.commit(before, at(100)).created);
+    Connection anew = answered(before);
+    anew.seen = {static_cast<uint8_t>(seen::kPacket | seen::kSyn | seen::kAck),
+                 static_cast<uint8_t>(seen::kPacket | seen::kSynAck)};
+    std::swap(anew.zone, anew.reply_zone);
+    anew.port = port_named("server");
+    anew.reply_port = before.port;
+    anew.original = before.original.reversed();
+    anew.stamp.epoch = 2;
+    const auto done = t.commit(anew, at(101));
+    EXPECT_EQ(done.refusal, n < 3 ? Refusal::none : Refusal::port_limit) << n;
+    ASSERT_FALSE(done.removed.empty());
+    EXPECT_EQ(done.removed[0].second.original, before.original) << "it is over anyway";
+    EXPECT_LE(t.begun_at(port_named("server")), 3u);
+  }
+  EXPECT_EQ(t.size(), 3u);
+
+  // Without an answer again, they are of those without.
+  ConnectionTable u({.total = 100, .embryonic = 4, .port = 100, .port_embryonic = 2});
+  for (unsigned n = 0; n < 4; ++n) (void)u.commit(over(from_client(n, "loud")), at(100));
+  (void)u.commit(from_client(9, "quiet"), at(100));
+  for (unsigned n = 0; n < 4; ++n) {
+    Connection anew = from_client(n, "loud");
+    anew.stamp.epoch = 2;
+    EXPECT_TRUE(u.commit(anew, at(101)).created);
+  }
+  EXPECT_EQ(u.begun_at(port_named("loud")), 2u);
+  EXPECT_EQ(u.begun_at(port_named("quiet")), 1u);
+}
+
+/// One answer to a forged SYN makes nothing that stays.
+TEST(ConnectionTable, TcpThatIsHalfOpenOrOverMakesRoom) {
+  const auto with = [](Connection c, uint8_t original, uint8_t reply) {
+    c.seen = {static_cast<uint8_t>(c.seen[0] | original),
+              static_cast<uint8_t>(c.seen[1] | seen::kPacket | reply)};
+    return c;
+  };
+  const auto half_open = [&](unsigned n) { return with(from_client(n), 0, seen::kSynAck); };
+  const auto refused = [&](unsigned n) { return with(from_client(n), 0, seen::kRst); };
+  const auto over = [&](unsigned n) {
+    return with(from_client(n), seen::kAck | seen::kFin, seen::kSynAck | seen::kAck | seen::kFin);
+  };
+  ConnectionTable t({.total = 100, .embryonic = 100, .port = 6, .port_embryonic = 3});
+  for (unsigned n = 0; n < 2; ++n) {
+    (void)t.commit(half_open(10 + n), at(100 + n));
+    (void)t.commit(refused(20 + n), at(102 + n));
+    (void)t.commit(over(30 + n), at(104 + n));
+  }
+  // One goes for each newcomer, in the order in which they came.
+  for (const unsigned gone : {10u, 20u, 30u, 11u, 21u, 31u}) {
+    const auto done = t.commit(answered(from_client(50 + gone)), at(120));
+    ASSERT_TRUE(done.created) << gone;
+    ASSERT_EQ(done.removed.size(), 1u) << gone;
+    EXPECT_EQ(done.removed[0].second.original, from_client(gone).original);
+  }
+  EXPECT_EQ(t.commit(from_client(99), at(121)).refusal, Refusal::port_limit) << "all are open";
+
+  // The same where all is full, of whomever they are.
+  ConnectionTable full({.total = 2, .embryonic = 2});
+  (void)full.commit(half_open(1), at(100));
+  (void)full.commit(answered(from_client(2)), at(100));
+  EXPECT_EQ(full.commit(from_client(3, "other"), at(101)).removed.size(), 1u);
+  EXPECT_TRUE(full.find(zone_named("blue"), from_client(2).original, at(101)));
+}
+
+TEST(ConnectionTable, ASynThatWaitsStaysBeforeWhatHasBeenHalfOpenForLonger) {
+  ConnectionTable t({.total = 100, .embryonic = 100, .port = 2, .port_embryonic = 2});
+  const auto half = t.commit(from_client(1), at(100)).number;
+  t.saw(half, Direction::reply, Segment::syn_ack, at(100));
+  const auto waits = t.commit(from_client(2), at(105)).number;
+  EXPECT_EQ(t.commit(from_client(3), at(106)).removed[0].first, half);
+  EXPECT_EQ(t.commit(from_client(4), at(107)).removed[0].first, waits);
+}
+
+/// A forged RST or FIN is believed, and ends nothing.
+TEST(ConnectionTable, WhatWasOpenAndIsUsedStaysThoughItIsSaidToBeOver) {
+  ConnectionTable t({.total = 100, .embryonic = 100, .port = 3, .port_embryonic = 3});
+  std::vector<ConnectionNumber> open;
+  for (unsigned n = 0; n < 3; ++n)
+    open.push_back(t.commit(answered(from_client(n)), at(100 + n)).number);
+  for (const ConnectionNumber n : open) t.saw(n, Direction::original, Segment::rst, at(110));
+  t.touch(open[0], at(118));
+  auto done = t.commit(answered(from_client(10)), at(121));
+  ASSERT_EQ(done.removed.size(), 1u);
+  EXPECT_EQ(done.removed[0].first, open[1]) << "the first is in use";
+  t.touch(open[2], at(122));
+  EXPECT_EQ(t.commit(from_client(11), at(123)).refusal, Refusal::port_limit);
+  done = t.commit(answered(from_client(12)), at(129));
+  ASSERT_EQ(done.removed.size(), 1u);
+  EXPECT_EQ(done.removed[0].first, open[0]) << "no longer";
+}
+
+TEST(ConnectionTable, NoTenantHasAllOfItUnlessSomebodySaysSo) {
+  EXPECT_LE(ConnectionLimits{}.tenant, ConnectionLimits{}.total / 4);
+  EXPECT_GE(ConnectionLimits{}.tenant, ConnectionLimits{}.port);
 }
 
 TEST(ConnectionTable, APortThatReachesItsLimitPaysWithItsOwn) {
@@ -514,7 +623,9 @@ TEST(ConnectionTable, AgreesWithAListOverRandomHistories) {
           break;
         case 1:
           if (const auto found = t.find(c.zone, c.original, at(now))) {
-            t.saw(found->number, found->direction, Segment::ack, at(now));
+            constexpr Segment kSeen[] = {Segment::ack, Segment::syn_ack, Segment::fin,
+                                         Segment::rst};
+            t.saw(found->number, found->direction, kSeen[pick(4)], at(now));
           }
           break;
         case 2:

@@ -19,6 +19,9 @@ AT_H1 = {"verdict": "forward", "text": "port vm4: out by tunnel",
          "steps": [{"kind": "port", "name": "vm4", "text": "out by tunnel"}]}
 DELIVERS = {"verdict": "forward", "text": "port vm4: out by tap4",
             "outputs": [{"port": "vm4", "id": "i4", "packet": "p"}], "steps": []}
+OF_A_MIRROR = {"verdict": "forward", "reason": "filtered_by_rule", "text": "rule no/1: drop", "advice": "change the rule", "steps": [],
+               "outputs": [{"host": "h2", "tunnel_key": 7, "port": "vm4", "id": "i4", "packet": "as it is then", "mirror": True}],
+               "blame": {"kind": "rule", "name": "no/1", "text": "drop [filtered_by_rule]"}}
 DROPS = {"verdict": "drop", "reason": "stale_key", "text": "tunnel key: means nothing", "outputs": [], "advice": "try again",
          "blame": {"kind": "tunnel key", "text": "means nothing [stale_key]"}, "steps": []}
 
@@ -55,9 +58,9 @@ class Agent(socketserver.ThreadingUnixStreamServer):
 
 
 class TraceTest(unittest.TestCase):
-    def trace(self, there, *options):
+    def trace(self, there, *options, here=None):
         with tempfile.TemporaryDirectory() as folder:
-            h1 = Agent(pathlib.Path(folder), "h1", AT_H1)
+            h1 = Agent(pathlib.Path(folder), "h1", here or AT_H1)
             h2 = Agent(pathlib.Path(folder), "h2", there)
             done = subprocess.run([PLEXUS, "trace", "--host", "h1", "--in", "vm1", *options, "a packet"], timeout=30,
                                   capture_output=True, text=True, check=False, env={**os.environ, "PLEXUS_RUN": folder})
@@ -77,6 +80,16 @@ class TraceTest(unittest.TestCase):
         done = self.trace(DELIVERS, "--expect", "port:vm4")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("as expected: delivered to port vm9 at host h9, port vm4 at host h2", done.stdout)
+
+    def test_a_mirrors_copy_is_followed_and_delivers_nothing(self):
+        done = self.trace(DELIVERS, "--expect", "dropped:filtered_by_rule", here=OF_A_MIRROR)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("at host h2, for a mirror:\nport vm4: out by tap4\n", done.stdout)
+        done = self.trace(DELIVERS, "--expect", "delivered", "--json", here=OF_A_MIRROR)
+        self.assertEqual(done.returncode, 6, done.stdout + done.stderr)
+        answer = json.loads(done.stdout)
+        self.assertEqual(answer["expected"]["stage"], "rule no/1: drop [filtered_by_rule]")
+        self.assertTrue(answer["hops"][0]["mirror"])
 
     def test_not_met_names_the_stage_and_its_host(self):
         done = self.trace(DROPS, "--expect", "port:vm4")

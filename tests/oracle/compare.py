@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What came out, in one form for both sides; and the differences that are meant, each with its reason (docs/oracle.md)."""
 import ipaddress
-import re
 from collections import namedtuple
 
 # kind: packet, error, reset, echo-request, echo-reply, question, answer. `what` says the rest: ports, ICMP type and code. Left

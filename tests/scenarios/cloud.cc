@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <random>
+#include <set>
 
 #include "agent/sample_packet.h"
 #include "agent/sources_in_use.h"
@@ -30,6 +31,23 @@ void set_bytes(google::protobuf::Message& message, const char* field, const std:
 std::string bytes_of(const google::protobuf::Message& message, const char* field) {
   return message.GetReflection()->GetString(message,
                                             message.GetDescriptor()->FindFieldByName(field));
+}
+
+/// Two things with one name would have one id here, where names do not stand for what they are names in.
+Result<void> check_same(const codec::ResourceSpec& resource,
+                        const google::protobuf::Message& stored,
+                        const google::protobuf::Message& change) {
+  for (const std::string& scope : resource.name_scope) {
+    const auto* field = stored.GetDescriptor()->FindFieldByName(scope);
+    const auto* reflection = stored.GetReflection();
+    if (reflection->HasField(stored, field) && reflection->HasField(change, field) &&
+        bytes_of(stored, scope.c_str()) != bytes_of(change, scope.c_str())) {
+      return Error{ErrorCode::invalid, resource.singular + " " + bytes_of(change, "name") +
+                                           ": one of this name is in another " + scope +
+                                           "; a scenario tells them apart by their names alone"};
+    }
+  }
+  return {};
 }
 
 /// Fields set in `change` replace those of `into`, lists as a whole.
@@ -393,6 +411,7 @@ Result<void> ScenarioCloud::apply(std::string_view yaml) {
   codec::Problems problems;
   std::vector<codec::CloudObject> all = codec::parse_cloud_file(yaml, problems);
   if (!problems.empty()) return codec::to_error(problems, "topology");
+  std::set<Uuid> named;
   // Ids first, so that objects can refer to each other in any order.
   for (codec::CloudObject& object : all) {
     const std::string key = object.name.empty() ? object.path : object.name;
@@ -400,6 +419,11 @@ Result<void> ScenarioCloud::apply(std::string_view yaml) {
     if (const auto known = names_.id_of(*object.resource, "", object.name);
         known && !object.name.empty())
       id = *known;
+    if (!object.name.empty() && !named.insert(id).second) {
+      return Error{ErrorCode::invalid, "topology: " + object.path + ": this block has a " +
+                                           object.resource->singular + " " + object.name +
+                                           " already"};
+    }
     set_bytes(*object.message, "id", id.raw());
     names_.add(*object.message);
   }
@@ -417,6 +441,8 @@ Result<void> ScenarioCloud::apply(std::string_view yaml) {
     if (!stored.message) {
       stored = {object.resource, std::move(object.message)};
     } else {
+      if (auto same = check_same(*object.resource, *stored.message, *object.message); !same)
+        return same.error().in("topology");
       merge(*stored.message, *object.message, object.cleared);
     }
   }

@@ -95,9 +95,6 @@ class Namespace:
     def links(self):
         return set(re.findall(r"^\d+: ([^:@]+)", self.run("ip", "-o", "link").stdout, re.M))
 
-    def has_link(self, name):
-        return name in self.links()
-
     def counter(self, name):
         """A counter of the kernel's SNMP tables, as TcpInCsumErrors."""
         out = self.run("nstat", "-asz", name).stdout

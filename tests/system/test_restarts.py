@@ -11,10 +11,6 @@ from frames import tunnel_packets
 from netns import wait_until
 
 
-def flow_packets(host):
-    return sum(f["packets"] for f in host.flows())
-
-
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
 def test_agent_restarts_under_traffic(cloud, how):
     """What flows goes on through the agent's end, its absence and its next start; its flows are adopted."""

@@ -205,10 +205,11 @@ Result<CompiledFlow> compile(const Actions& actions) {
   CompiledFlow out;
   out.mtu = actions.mtu;
   out.storm_limit = actions.storm_limit;
+  if (actions.one_tag) out.flags = PLEXUS_FLOW_TAKES_TAG;
   if (actions.drops()) return out;
   if (auto valid = check_actions(actions); !valid) return valid.error();
   if (const NeighbourAnswer* answer = actions.answer()) {
-    out.flags = PLEXUS_FLOW_ANSWERS | (answer->router ? PLEXUS_FLOW_ANSWERS_AS_ROUTER : 0);
+    out.flags |= PLEXUS_FLOW_ANSWERS | (answer->router ? PLEXUS_FLOW_ANSWERS_AS_ROUTER : 0);
     Rewrite by;
     by.eth_src = answer->mac;
     by.ip_dst = answer->target;
@@ -282,6 +283,10 @@ void decompile(const plexus_flow& entry, std::span<const plexus_output> outputs,
     else
       out.copies.push_back({common, LocalOutput{DpPort{output.port}}});
   }
+  // Of copies that take a tag off it goes without saying.
+  out.one_tag = (out.one_tag || (entry.flags & PLEXUS_FLOW_TAKES_TAG) != 0) &&
+                std::none_of(out.copies.begin(), out.copies.end(),
+                             [](const Copy& copy) { return copy.rewrite.pop_vlan; });
 }
 
 }  // namespace plexus::datapath

@@ -91,6 +91,17 @@ TEST(Compile, ActionsComeBackAsTheyWere) {
   }
 }
 
+TEST(Compile, DropsOfOneTagComeBackAsTheyWere) {
+  for (const bool one_tag : {false, true}) {
+    Actions actions;
+    actions.one_tag = one_tag;
+    auto compiled = compile(actions);
+    ASSERT_TRUE(compiled.ok());
+    compiled->group_count = 1;  // the entry of a flow that drops
+    EXPECT_EQ(back(*compiled), actions) << format(actions);
+  }
+}
+
 TEST(Compile, AnswersComeBackAsTheyWere) {
   for (const bool router : {false, true}) {
     for (const char* target : {"10.0.0.0", "fd00::1"}) {
