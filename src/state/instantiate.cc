@@ -51,8 +51,8 @@ IpAddr under_prefix(const IpPrefix& prefix, const IpAddr& address) {
 /// So many taken ports in a row are one in a thousand while half of a block is free, one in three when an eighth is.
 constexpr unsigned kCrowdedAfter = 10;
 
-/// Members that are tried when the first one cannot be told apart from what the client's port has there.
-constexpr unsigned kOtherMembers = 4;
+/// Places of the table that are tried, each perhaps a member, when the first one cannot be told apart from what the client's port has there.
+constexpr unsigned kOtherMembers = 16;
 
 uint16_t shifted(const PortShift& shift, uint16_t port) {
   return static_cast<uint16_t>(shift.to + (port - shift.from));
