@@ -165,8 +165,16 @@ bool Connections::is_at_an_end(HostId host, Number number, Direction direction) 
       return true;
   if (direction == Direction::reply) return false;
   // All uplinks of the router were told when it began.
-  const model::Router* router =
-      snapshot_->router(RouterId{table_.zone(number, Direction::reply).device});
+  return has_port_of(host, table_.zone(number, Direction::reply).device);
+}
+
+bool Connections::is_beside(HostId host, Number number) const {
+  return table_.is_translated(number) &&
+         has_port_of(host, table_.zone(number, Direction::original).device);
+}
+
+bool Connections::has_port_of(HostId host, const Uuid& device) const {
+  const model::Router* router = snapshot_->router(RouterId{device});
   return router != nullptr &&
          std::any_of(router->ports.begin(), router->ports.end(), [&](const PortId& port) {
            const model::Binding* at = snapshot_->binding(port);
@@ -282,7 +290,7 @@ void Connections::port_left(const PortId& port, HostId host) {
 /// it stands. Who is forgotten is told again when packets go there again.
 void Connections::limit_beside(Number number, Told& told) {
   const auto beside = [&](const HostId& host) {
-    return !is_at_an_end(host, number, Direction::original);
+    return !is_at_an_end(host, number, Direction::original) && !is_beside(host, number);
   };
   auto count = std::count_if(told.know.begin(), told.know.end(), beside);
   for (; count > kMostBeside; --count)

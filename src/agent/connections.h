@@ -229,6 +229,9 @@ class Connections {
   };
   [[nodiscard]] Word word_of(HostId host, const state::Connection& c, MonoTime now) const;
   [[nodiscard]] bool joins_what_is_here(const state::Connection& c, MonoTime now) const;
+  [[nodiscard]] bool is_known_better(const state::Connection& c, MonoTime now) const;
+  [[nodiscard]] bool may_have_begun(const state::Connection& c,
+                                    const state::Connection& ours) const;
   void receive_record(HostId from, const state::Connection& c, MonoTime now);
   /// Another host keeps to a record with other choices than ours, which is of the same epoch or an older one.
   void settle_choice(Number number, const state::Connection& there, HostId from, MonoTime now);
@@ -245,6 +248,9 @@ class Connections {
                               std::span<const HostId> hosts) const;
   /// Whether the host knows of the connection since it was answered, without having been told any more.
   [[nodiscard]] bool is_at_an_end(HostId host, Number number, state::Direction direction) const;
+  /// Whether a later packet of it, translated where it came in, may come in at the host, by another uplink of that router.
+  [[nodiscard]] bool is_beside(HostId host, Number number) const;
+  [[nodiscard]] bool has_port_of(HostId host, const Uuid& device) const;
   /// Who has to hear of what has been seen here in a direction.
   [[nodiscard]] Hosts hearers(Number number, state::Direction seen) const;
   Beside& beside(Number number);

@@ -88,6 +88,10 @@ Connections::Word Connections::word_of(HostId host, const Connection& c, MonoTim
   if (enters_at(host, c, Direction::reply, now) && enters_here(c, Direction::original) &&
       is_on_account(c))
     return Word::joins;
+  // What came in by one uplink of a router goes on by another: who has the one gets such packets anyhow.
+  if (!c.translations.empty() && speaks_for(host, c.port, now) &&
+      snapshot_->router(RouterId{c.zone.device}) != nullptr && enters_here(c, Direction::original))
+    return Word::counts;
   return Word::none;
 }
 
@@ -99,6 +103,27 @@ bool Connections::joins_what_is_here(const Connection& c, MonoTime now) const {
   return found->direction == Direction::original && here.stamp.epoch == c.stamp.epoch &&
          here.port == c.port && !chose_otherwise(here, c) &&
          (here.reply_port == c.reply_port || here.reply_port.is_nil() || c.reply_port.is_nil());
+}
+
+/// Of two uplinks of a router one has not been told of a connection, and has chosen otherwise for its next packet: who has been
+/// answered by what is here goes on there, whichever host's id is the higher.
+bool Connections::is_known_better(const Connection& c, MonoTime now) const {
+  if (c.replied()) return false;
+  const auto found = table_.find(c.zone, c.original, now);
+  if (!found || found->direction != Direction::original) return false;
+  const Connection here = table_.connection(found->number);
+  return here.replied() && here.stamp.epoch == c.stamp.epoch && here.port != c.port &&
+         chose_otherwise(here, c);
+}
+
+/// Whether a record that another host keeps may take the place of ours, which began here: it began at the same port, or at another
+/// uplink of the router, and has been answered.
+bool Connections::may_have_begun(const Connection& c, const Connection& ours) const {
+  if (!chose_otherwise(c, ours)) return false;
+  if (c.port == ours.port) return is_mine(c.port) && !(c.stamp < ours.stamp);
+  return c.stamp.epoch >= ours.stamp.epoch && c.replied() && !ours.replied() &&
+         snapshot_->router(RouterId{c.zone.device}) != nullptr && is_mine(ours.port) &&
+         is_on_account(c);
 }
 
 void Connections::receive(const IpAddr& source, std::span<const uint8_t> bytes, MonoTime now) {
@@ -141,6 +166,11 @@ void Connections::receive_record(HostId from, const Connection& c, MonoTime now)
     const auto found = table_.find(c.zone, c.original, now);
     return send(from, MessageKind::stored, table_.connection(found->number), now);
   }
+  if (is_known_better(c, now)) {
+    ++counters_.refused_here;
+    const auto found = table_.find(c.zone, c.original, now);
+    return send(from, MessageKind::stored, table_.connection(found->number), now);
+  }
   const auto done = take_in(c, now);
   if (done.refusal != Refusal::none) {
     ++counters_.refused_here;
@@ -169,8 +199,7 @@ void Connections::receive_answer(HostId from, const Connection& c, MessageKind k
   }
   ++counters_.acknowledged;
   const Connection ours = table_.connection(found->number);
-  if (found->direction == Direction::original && is_mine(c.port) && c.port == ours.port &&
-      !(c.stamp < ours.stamp) && chose_otherwise(c, ours)) {
+  if (found->direction == Direction::original && may_have_begun(c, ours)) {
     heard_from(found->number, from);
     return settle_choice(found->number, c, from, now);
   }
@@ -277,8 +306,12 @@ void Connections::receive_news(HostId from, const Connection& c, MonoTime now) {
     ours.reply_port = c.reply_port;
     ours.seen = state::joined(ours.seen, c.seen);
     ours.last_seen = std::max(ours.last_seen, c.last_seen);
-    (void)take_in(ours, now);
+    const bool more = take_in(ours, now).changed;
     beside(found->number).told = ours.last_seen;
+    // Other uplinks by which it may go on hear of its answer from here only.
+    const auto told = told_.find(found->number);
+    if (more && told != told_.end() && told->second.lasting && is_mine(c.port))
+      announce_news(found->number, Direction::original, now);
     return;
   }
   const Word word = word_of(from, c, now);

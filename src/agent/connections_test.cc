@@ -491,6 +491,107 @@ TEST_F(ConnectionsTest, GatewaysThatKeptDifferentChoicesComeToOne) {
   }
 }
 
+/// Two uplinks of one router, of which one was bound after the connection began, and both members at one host.
+TEST_F(ConnectionsTest, AnUplinkThatWasNotToldGoesOnWithWhatIsAnswered) {
+  HostEnd& h1 = ends_[0];
+  const RouterId edge = cloud_.router("edge");
+  const PortId up2 = cloud_.router_port("up2", edge, "02:00:00:00:02:01", {"198.51.100.1/24"});
+  const PortId up3 = cloud_.router_port("up3", edge, "02:00:00:00:02:02", {"198.51.100.2/24"});
+  const PortId other = cloud_.vm("d", blue_, h1.id, "02:00:00:00:00:04", {"10.0.0.4"});
+  cloud_.bind(up2, ends_[1].id);
+  cloud_.bind(up3, ends_[2].id);
+  cloud_.routers[edge].ports = {std::min(up2, up3), std::max(up2, up3)};
+  publish();
+  const HostId tell[] = {h1.id};
+  uint16_t client = 4000;
+  // Whichever of the two has the higher id.
+  for (const int begins : {1, 2}) {
+    HostEnd &first = ends_[begins], &second = ends_[3 - begins];
+    const state::Tuple asked = state::tcp("203.0.113.7", ++client, "198.51.100.80", 80);
+    const auto to = [&](HostEnd& at, const PortId& up, const PortId& member, const char* address) {
+      Connection c = record(asked);
+      c.zone = state::Zone{edge.uuid};
+      c.port = up;
+      c.reply_port = member;
+      c.tenant = {};
+      c.stamp = {1, at.id};
+      state::Tuple after = asked;
+      after.dst = state::ip(address);
+      c.translations = {
+          {edge.uuid, Uuid::derived("member", address), state::TranslationKind::member, after}};
+      return c;
+    };
+    const auto begun =
+        first->begin(beginning(to(first, begins == 1 ? up2 : up3, a_, "10.0.0.1")), now_);
+    ASSERT_EQ(first->tell(begun.number, Direction::original, tell, now_), Telling::wait);
+    carry();
+    const auto there = h1->table().find(state::Zone{edge.uuid}, asked, now_);
+    ASSERT_TRUE(there);
+    h1->saw({there->number, Direction::reply, state::Segment::syn_ack, false}, a_, now_);
+    h1->run(now_);
+    carry();
+    Connection chosen = to(second, begins == 1 ? up3 : up2, other, "10.0.0.4");
+    chosen.seen = {state::seen::kAck | state::seen::kMidstream, 0};
+    const auto again = second->begin(beginning(chosen), now_);
+    ASSERT_EQ(second->tell(again.number, Direction::original, tell, now_), Telling::wait);
+    carry();
+    EXPECT_EQ(second->counters().adopted, 1u);
+    for (HostEnd& end : ends_) {
+      const auto found = end->table().find(state::Zone{edge.uuid}, asked, now_);
+      ASSERT_TRUE(found);
+      EXPECT_EQ(end->table().connection(found->number).final_tuple().dst, state::ip("10.0.0.1"));
+      EXPECT_TRUE(end->table().connection(found->number).replied());
+    }
+  }
+}
+
+/// Its copy would be forgotten after half a minute, as of one that nobody answers.
+TEST_F(ConnectionsTest, AnotherUplinkHearsOfTheAnswer) {
+  HostEnd &h1 = ends_[0], &h2 = ends_[1], &h3 = ends_[2];
+  const RouterId edge = cloud_.router("edge");
+  const PortId up2 = cloud_.router_port("up2", edge, "02:00:00:00:02:01", {"198.51.100.1/24"});
+  const PortId up3 = cloud_.router_port("up3", edge, "02:00:00:00:02:02", {"198.51.100.2/24"});
+  cloud_.ports.erase(c_);
+  cloud_.bind(up2, h2.id);
+  cloud_.bind(up3, h3.id);
+  cloud_.routers[edge].ports = {std::min(up2, up3), std::max(up2, up3)};
+  publish();
+  const state::Tuple asked = state::udp("203.0.113.7", 4000, "198.51.100.80", 53);
+  Connection c = record(asked);
+  c.zone = state::Zone{edge.uuid};
+  c.port = up2;
+  c.reply_port = a_;
+  c.tenant = {};
+  c.stamp = {1, h2.id};
+  const HostId tell[] = {h1.id, h3.id};
+  // Where nothing was chosen any uplink does the same: nobody is believed for another's port.
+  auto begun = h2->begin(beginning(c), now_);
+  (void)h2->tell(begun.number, Direction::original, tell, now_);
+  carry();
+  EXPECT_FALSE(h3->table().find(state::Zone{edge.uuid}, asked, now_));
+  EXPECT_GT(h3->counters().not_believed, 0u);
+
+  state::Tuple after = asked;
+  after.dst = state::ip("10.0.0.1");
+  c.stamp.epoch = 2;
+  c.translations = {
+      {edge.uuid, Uuid::derived("member", "1"), state::TranslationKind::member, after}};
+  begun = h2->begin(beginning(c), now_);
+  (void)h2->tell(begun.number, Direction::original, tell, now_);
+  carry();
+  const auto there = h3->table().find(state::Zone{edge.uuid}, asked, now_);
+  ASSERT_TRUE(there);
+  EXPECT_FALSE(h3->table().connection(there->number).replied());
+  const auto answers = h1->table().find(state::Zone{edge.uuid}, asked, now_);
+  ASSERT_TRUE(answers);
+  h1->saw({answers->number, Direction::reply, std::nullopt, false}, a_, now_);
+  for (int i = 0; i < 3; ++i) {
+    for (HostEnd& end : ends_) end->run(now_);
+    carry();
+  }
+  EXPECT_TRUE(h3->table().connection(there->number).replied());
+}
+
 TEST_F(ConnectionsTest, APortThatFloodsLeavesRoomForMessagesOfOthers) {
   ConnectionOptions few = options_;
   few.messages = 16;

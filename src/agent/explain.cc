@@ -115,7 +115,9 @@ Described described(const Tag& tag, const model::Snapshot& snapshot) {
     case TagKind::pool:
       if (const model::SnatPool* pool = snapshot.snat_pool(SnatPoolId{tag.id}))
         return {"snat pool", pool->name, ""};
-      return {"pool", name_of(snapshot.pool(PoolId{tag.id})), "its members"};
+      if (const model::PoolMember* member = snapshot.pool_member(PoolMemberId{tag.id}))
+        return {"pool member", member->name, ""};
+      return {"pool", name_of(snapshot.pool(PoolId{tag.id})), tag.sub == 1 ? "who serves" : ""};
     case TagKind::dhcp:
       return {"bridge", name_of(snapshot.bridge(BridgeId{tag.id})), "its DHCP subnets"};
     case TagKind::mirrors:

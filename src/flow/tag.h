@@ -32,9 +32,9 @@ enum class TagKind : uint8_t {
   addresses,  ///< who is in an address group (sub 1 as source, 2 as destination) or security group (3, 4)
   port_group,    ///< a port group's own record
   translations,  ///< what a router translates; sub: an address of a floating address or virtual one (tag_sub()), 0: any
-  pool,          ///< a pool of source addresses, or of members, and who is in it
-  dhcp,          ///< the subnets of a bridge
-  mirrors,       ///< of a port, bridge or router
+  pool,     ///< a pool of source addresses; a pool of members (sub 1: who serves); a member of one
+  dhcp,     ///< the subnets of a bridge
+  mirrors,  ///< of a port, bridge or router
   trace_requests,  ///< the same
 };
 

@@ -137,7 +137,7 @@ Delta Topology::apply(std::span<const Change> changes) {
   if (changes.empty()) return delta;
   published_.reset();
   for (const Change& c : changes) apply_one(c, delta);
-  choose_serving();
+  choose_serving(delta);
   sort_unique(delta.bridges);
   sort_unique(delta.macs);
   sort_unique(delta.addresses);
@@ -164,6 +164,8 @@ Delta Topology::apply(std::span<const Change> changes) {
   sort_unique(delta.snat_pools);
   sort_unique(delta.load_balancers);
   sort_unique(delta.pools);
+  sort_unique(delta.serving);
+  sort_unique(delta.pool_members);
   sort_unique(delta.dhcp);
   sort_unique(delta.mirrors);
   sort_unique(delta.trace_requests);

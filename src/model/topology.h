@@ -65,7 +65,9 @@ struct Delta {
   std::vector<RouterId> translation_kinds;     ///< TranslationTable::kinds()
   std::vector<SnatPoolId> snat_pools;          ///< own fields, or this host's ports of it
   std::vector<LoadBalancerId> load_balancers;  ///< own fields
-  std::vector<PoolId> pools;                   ///< own fields, or a member
+  std::vector<PoolId> pools;                   ///< own fields
+  std::vector<PoolId> serving;                 ///< Snapshot::serving()
+  std::vector<PoolMemberId> pool_members;      ///< what its connections depend on: not its share
   std::vector<BridgeId> dhcp;                  ///< a subnet of the bridge
   std::vector<Uuid> mirrors;                   ///< of this port, bridge or router
   std::vector<Uuid> trace_requests;            ///< the same
@@ -125,9 +127,9 @@ class Topology {
   void put(const FloatingIp& record, bool add, Delta& delta);
   void put(const SnatPool& record, bool add, Delta& delta);
   void put(const Vip& record, bool add, Delta& delta);
-  void put(const PoolMember& record, bool add, Delta& delta);
+  void put(const PoolMember& record, const Pool& pool, bool add, Delta& delta);
   /// After a batch: who serves in the pools whose members have changed.
-  void choose_serving();
+  void choose_serving(Delta& delta);
   // services.cc
   void change(const DhcpSubnetChange& c, Delta& delta);
   void change(const MirrorChange& c, Delta& delta);

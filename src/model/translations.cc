@@ -104,10 +104,8 @@ void Topology::put(const Vip& record, bool add, Delta& delta) {
   keep_translations(balancer->router, std::move(table), delta);
 }
 
-void Topology::put(const PoolMember& record, bool add, Delta& delta) {
-  const Pool* pool = state_.pool(record.pool);
-  const LoadBalancer* balancer =
-      pool != nullptr ? state_.load_balancer(pool->load_balancer) : nullptr;
+void Topology::put(const PoolMember& record, const Pool& pool, bool add, Delta& delta) {
+  const LoadBalancer* balancer = state_.load_balancer(pool.load_balancer);
   if (balancer == nullptr || record.address.is_none()) return;
   const TranslationTable* old = state_.translations_.find(balancer->router);
   TranslationTable table = old != nullptr ? *old : TranslationTable();
@@ -153,7 +151,7 @@ void Topology::change(const LoadBalancerChange& c, Delta& delta) {
     for (const VipId id : parts_of(vips_of_, c.id)) put(*state_.vip(id), add, delta);
     for (const PoolId pool : parts_of(pools_of_, c.id))
       for (const PoolMemberId id : parts_of(members_of_, pool))
-        put(*state_.pool_member(id), add, delta);
+        put(*state_.pool_member(id), *state_.pool(pool), add, delta);
   };
   put_all(false);
   if (now)
@@ -179,38 +177,44 @@ void Topology::change(const VipChange& c, Delta& delta) {
 
 void Topology::change(const PoolChange& c, Delta& delta) {
   const auto now = with_id(c);
-  const Pool* found = state_.pool(c.id);
-  if (found != nullptr ? now && *found == *now : !now) return;
-  delta.pools.push_back(c.id);
-  const auto put_all = [&](bool add) {
-    for (const PoolMemberId id : parts_of(members_of_, c.id))
-      put(*state_.pool_member(id), add, delta);
-  };
-  put_all(false);
-  if (found != nullptr) note_part(pools_of_, found->load_balancer, c.id, false);
-  if (now) {
-    note_part(pools_of_, now->load_balancer, c.id, true);
-    state_.pools_.set(c.id, *now);
-  } else {
-    state_.pools_.erase(c.id);
+  const auto [differs, old] = replace(state_.pools_, c.id, now);
+  if (!differs) return;
+  if (old && now && old->load_balancer == now->load_balancer) {
+    if (old->admin_up != now->admin_up || old->unreadable != now->unreadable)
+      delta.pools.push_back(c.id);
+    return;
   }
-  put_all(true);
+  delta.pools.push_back(c.id);
+  // Its members are at its load balancer's router, which is known by its record only.
+  const auto put_all = [&](const Pool& pool, bool add) {
+    for (const PoolMemberId id : parts_of(members_of_, c.id))
+      put(*state_.pool_member(id), pool, add, delta);
+    note_part(pools_of_, pool.load_balancer, c.id, add);
+  };
+  if (old) put_all(*old, false);
+  if (now) put_all(*now, true);
 }
 
 void Topology::change(const PoolMemberChange& c, Delta& delta) {
   const auto now = with_id(c);
   const auto [differs, old] = replace(state_.pool_members_, c.id, now);
   if (!differs) return;
+  for (const auto* record : {&old, &now})
+    if (*record) changed_pools_.insert((*record)->pool);
+  const bool there = old && now && old->pool == now->pool && old->address == now->address;
+  if (!there || old->admin_up != now->admin_up || old->up != now->up ||
+      old->unreadable != now->unreadable)
+    delta.pool_members.push_back(c.id);
+  if (there) return;
   for (const auto* record : {&old, &now}) {
     if (!*record) continue;
-    put(**record, record == &now, delta);
+    if (const Pool* pool = state_.pool((*record)->pool); pool != nullptr)
+      put(**record, *pool, record == &now, delta);
     note_part(members_of_, (*record)->pool, c.id, record == &now);
-    changed_pools_.insert((*record)->pool);
-    delta.pools.push_back((*record)->pool);
   }
 }
 
-void Topology::choose_serving() {
+void Topology::choose_serving(Delta& delta) {
   for (const PoolId pool : changed_pools_) {
     std::vector<Member> first, backups;
     if (const auto members = members_of_.find(pool); members != members_of_.end()) {
@@ -224,6 +228,7 @@ void Topology::choose_serving() {
     if (serve.size() > kMaxLargeMaglevMembers) serve.resize(kMaxLargeMaglevMembers);
     const auto& old = state_.serving(pool);
     if (old != nullptr ? old->members == serve : serve.empty()) continue;
+    delta.serving.push_back(pool);
     if (serve.empty()) {
       state_.serving_.erase(pool);
       continue;

@@ -195,7 +195,7 @@ TEST_F(Translations, WhoServes) {
   EXPECT_EQ(serving(), (std::vector<uint32_t>{1, 2, 3, 4}));
   PoolMember m = member(1);
   m.backup = true;
-  EXPECT_EQ(set<PoolMemberChange>(m).pools, std::vector<PoolId>{kPool});
+  EXPECT_EQ(set<PoolMemberChange>(m).serving, std::vector<PoolId>{kPool});
   EXPECT_EQ(serving(), (std::vector<uint32_t>{2, 3, 4})) << "backups wait";
   set<PoolMemberChange>(member(2, 0));
   EXPECT_EQ(serving(), (std::vector<uint32_t>{3, 4})) << "weight 0 drains";
@@ -213,6 +213,50 @@ TEST_F(Translations, WhoServes) {
   EXPECT_EQ(serving(), (std::vector<uint32_t>{1}));
   remove<PoolMemberChange>(id<PoolMemberId>("m1"));
   EXPECT_EQ(topology.snapshot()->serving(kPool), nullptr);
+}
+
+/// What a change says concerns all flows of a pool, or those of one member.
+TEST_F(Translations, AMembersChangeConcernsItsOwnConnectionsAndNewOnes) {
+  for (unsigned n = 1; n <= 2; ++n) set<PoolMemberChange>(member(n));
+  PoolMember spare = member(3);
+  spare.backup = true;
+  set<PoolMemberChange>(spare);
+  Delta serving, member_only, both;
+  serving.serving = both.serving = {kPool};
+  member_only.pool_members = {spare.id};
+  both.pool_members = {member(1).id};
+
+  PoolMember m = member(1);
+  m.name = "web";
+  EXPECT_TRUE(set<PoolMemberChange>(m).empty()) << "a name concerns nobody";
+  m.weight = 5;
+  EXPECT_EQ(set<PoolMemberChange>(m), serving) << "known connections stay";
+  m.port = 81;
+  EXPECT_EQ(set<PoolMemberChange>(m), serving) << "known connections stay";
+  m.up = false;
+  EXPECT_EQ(set<PoolMemberChange>(m), both);
+  m.up = true;
+  EXPECT_EQ(set<PoolMemberChange>(m), both);
+  m.admin_up = false;
+  EXPECT_EQ(set<PoolMemberChange>(m), both);
+  spare.up = false;
+  EXPECT_EQ(set<PoolMemberChange>(spare), member_only) << "it does not serve";
+  m.address = ip("10.0.0.9");
+  EXPECT_EQ(set<PoolMemberChange>(m).pool_members, both.pool_members);
+  Delta gone = remove<PoolMemberChange>(member(2).id);
+  EXPECT_EQ(gone.serving, serving.serving);
+  EXPECT_EQ(gone.pool_members, std::vector<PoolMemberId>{member(2).id});
+
+  Pool pool;
+  pool.id = kPool;
+  pool.load_balancer = kBalancer;
+  set<PoolChange>(pool);
+  pool.name = "other";
+  EXPECT_TRUE(set<PoolChange>(pool).empty());
+  pool.admin_up = false;
+  Delta of_pool;
+  of_pool.pools = {kPool};
+  EXPECT_EQ(set<PoolChange>(pool), of_pool);
 }
 
 TEST_F(Translations, TheTableIsMadeAnewOnlyWhenThoseWhoServeChange) {

@@ -342,11 +342,21 @@ void Simulation::delivered(Journey& j, const state::Delivery& at, const HostId& 
 }
 
 void Simulation::tell_gateways() {
-  const model::Router* router = snapshot_.router(RouterId{delivery_.zone.device});
+  tell_uplinks(RouterId{delivery_.zone.device});
+  // What was chosen for it where it came in another uplink of that router would choose otherwise after the next change.
+  const bool chosen = out_.begins
+                          ? !out_.begins->record.translations.empty()
+                          : out_.belongs && connections_.table->is_translated(out_.belongs->number);
+  if (chosen && entered_by_ != nullptr && zone_of(*entered_by_) != delivery_.zone)
+    tell_uplinks(RouterId{zone_of(*entered_by_).device});
+}
+
+void Simulation::tell_uplinks(RouterId id) {
+  const model::Router* router = snapshot_.router(id);
   if (router == nullptr) return;
-  for (const PortId id : router->ports) {
-    const model::Port* port = snapshot_.port(id);
-    const model::Binding* binding = snapshot_.binding(id);
+  for (const PortId at : router->ports) {
+    const model::Port* port = snapshot_.port(at);
+    const model::Binding* binding = snapshot_.binding(at);
     if (port != nullptr && !port->peer && binding != nullptr && binding->active &&
         binding->host != snapshot_.self())
       out_.tell.push_back(binding->host);

@@ -216,6 +216,8 @@ std::vector<TagChange> tags_of(const model::Delta& delta) {
   add_translations(delta, out);
   for (SnatPoolId id : delta.snat_pools) add(pool_tag(id));
   for (PoolId id : delta.pools) add(pool_tag(id));
+  for (PoolId id : delta.serving) add(serving_tag(id));
+  for (PoolMemberId id : delta.pool_members) add(member_tag(id));
   add_dhcp(delta, out);
   for (const Uuid& at : delta.mirrors) add(mirrors_tag(at));
   for (const Uuid& at : delta.trace_requests) add(trace_requests_tag(at));

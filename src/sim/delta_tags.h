@@ -88,11 +88,19 @@ namespace plexus::sim {
 [[nodiscard]] inline Tag translations_tag(RouterId id, const IpAddr& address) {
   return {TagKind::translations, id.uuid, tag_sub(address)};
 }
-/// Own fields of a pool of source addresses and this host's ports of it; of a pool, and its members.
+/// Own fields of a pool of source addresses and this host's ports of it; own fields of a pool.
 [[nodiscard]] inline Tag pool_tag(SnatPoolId id) {
   return {TagKind::pool, id.uuid, 0};
 }
 [[nodiscard]] inline Tag pool_tag(PoolId id) {
+  return {TagKind::pool, id.uuid, 0};
+}
+/// Who takes the pool's new connections.
+[[nodiscard]] inline Tag serving_tag(PoolId id) {
+  return {TagKind::pool, id.uuid, 1};
+}
+/// Whether the connections that a member has stay with it: what many thousands of flows depend on is their own member only.
+[[nodiscard]] inline Tag member_tag(PoolMemberId id) {
   return {TagKind::pool, id.uuid, 0};
 }
 /// Which mirrors there are at a port, bridge or router.

@@ -18,10 +18,11 @@ Simulation::Translated Simulation::refuse(Journey& j, const model::Router& route
                                           const model::Port& in, DropReason reason,
                                           const model::Vip& vip, std::string_view why) {
   drop_at(j, reason, DeviceKind::vip, vip, "{} port {}: {}", vip.address, vip.port, why);
-  if (vip.protocol == ip_proto::kTcp)
-    tell_rejected(j);
-  else
+  // Another segment may be of a connection that another host knows, and that goes on.
+  if (vip.protocol != ip_proto::kTcp)
     send_error(j, router, in, IcmpErrorKind::port_unreachable);
+  else if (state::segment_of(sighting_) == state::Segment::syn)
+    tell_rejected(j);
   return Translated::ended;
 }
 
@@ -74,6 +75,7 @@ Simulation::Translated Simulation::to_vip(Journey& j, const model::Router& route
     return refuse(j, router, in, DropReason::vip_closed, *vip, "is administratively down");
   if (pool == nullptr || !pool->admin_up)
     return refuse(j, router, in, DropReason::vip_closed, *vip, "its pool is administratively down");
+  depend(serving_tag(vip->pool));
   const std::shared_ptr<const model::MemberSet>& set = snapshot_.serving(vip->pool);
   if (set == nullptr)
     return refuse(j, router, in, DropReason::no_member, *vip, "no member takes connections");

@@ -293,6 +293,16 @@ class Story {
       ends_.erase({zone_of(old.to), tuple_of(old.got).reversed()});
       return true;
     });
+    // And one that was over has made room for one with the same answers.
+    std::erase_if(live_, [&](const Live& old) {
+      if (std::pair(zone_of(old.to), tuple_of(old.got).reversed()) != end) return false;
+      const PortId at = old.from->port;
+      if (cloud_.tables.at(cloud_.host_of(at))
+              ->find(state::Zone{zone_of(at)}, tuple_of(old.sent), now_))
+        return false;
+      ends_.erase(end);
+      return true;
+    });
     const auto [known, fresh] = ends_.emplace(end, begin);
     ASSERT_TRUE(fresh || known->second == begin)
         << known->second.second.str() << " and " << begin.second.str() << " are both "

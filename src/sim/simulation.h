@@ -486,6 +486,7 @@ class Simulation {
   /// of this tuple comes, that is so for all packets of the tuple.
   [[nodiscard]] bool refused_as_unknown() const;
   void tell_gateways();
+  void tell_uplinks(RouterId id);
   /// False: dropped after all.
   [[nodiscard]] bool begin_connection();
 

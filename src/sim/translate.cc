@@ -205,14 +205,15 @@ bool Simulation::is_member(Journey& j, const model::Router& router, Side side) {
 
 std::optional<bool> Simulation::member_stays(const model::Router& router, bool original) {
   const state::Connection& c = *connection();
+  // The same client port once more, while what was before is remembered: a member that is down gets nothing new.
+  const bool anew = !c.replied() || state::segment_of(sighting_) == state::Segment::syn;
   for (const state::Translation& t : c.translations) {
     if (t.device != router.id.uuid || t.kind != state::TranslationKind::member) continue;
+    depend(member_tag(PoolMemberId{t.choice}));
     const model::PoolMember* member = snapshot_.pool_member(PoolMemberId{t.choice});
-    if (member == nullptr) return false;
-    depend(pool_tag(member->pool));
     // One that is at another address now is another machine.
-    if (member->address != t.after.dst) return false;
-    return member->admin_up && !member->unreadable && (member->up || !original || c.replied());
+    if (member == nullptr || member->address != t.after.dst) return false;
+    return member->admin_up && !member->unreadable && (member->up || !original || !anew);
   }
   return std::nullopt;
 }
@@ -221,18 +222,23 @@ std::optional<Simulation::Translated> Simulation::known_destination(Journey& j,
                                                                     const model::Router& router) {
   const bool original = standing_.direction() == state::Direction::original;
   const auto stays = member_stays(router, original);
+  std::optional<Journey> came;
+  if (stays && !*stays && original) came.emplace(j);
   if (!translate_known(j, router.id.uuid, Side::destination)) return std::nullopt;
   if (!stays || *stays || !original) {
     note_at(j, DeviceKind::router, router, "of a known connection: to {}", j.key.dst_ip());
     return Translated::goes_on;
   }
-  // The member is gone. Who has not been answered, or tries anew, may go to another one.
-  if (!connection()->replied() || state::segment_of(sighting_) == state::Segment::syn) {
+  // The member is gone. Who has not been answered may go to another one, and so may who begins again, or speaks a protocol in
+  // which nobody could tell: it would send into nothing for as long as it sends.
+  const bool tcp = sighting_.tuple.protocol == ip_proto::kTcp;
+  if (!connection()->replied() || !tcp || state::segment_of(sighting_) == state::Segment::syn) {
     begin_anew();
     return Translated::ended;
   }
   drop_at(j, DropReason::no_member, DeviceKind::router, router,
           "the member that the connection went to, {}, is gone", j.key.dst_ip());
+  tell_rejected(*came);
   return Translated::ended;
 }
 

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -13,6 +15,7 @@
 #include "packet/checksum.h"
 #include "packet/headers.h"
 #include "packet/text.h"
+#include "sim/delta_tags.h"
 #include "sim/simulate.h"
 #include "sim/test_cloud.h"
 #include "state/icmp_error.h"
@@ -384,6 +387,64 @@ TEST_P(Translating, OldConnectionsStayWithADrainedMemberAndEndWithOneThatIsDown)
   m.admin_up = false;
   EXPECT_EQ(send("x", more).outcome.reason, DropReason::no_member);
   EXPECT_EQ(send(first.machine, answer_to(first, kAck)).outcome.reason, DropReason::no_member);
+}
+
+/// So a change of one member leaves the flows of all others alone, however many they are.
+TEST_P(Translating, AKnownConnectionDependsOnItsOwnMember) {
+  balance();
+  const auto depends = [](const Arrived& arrived, const Tag& tag) {
+    const auto& all = arrived.outcome.dependencies;
+    return std::any_of(all.begin(), all.end(), [&](const Dependency& d) { return d.tag == tag; });
+  };
+  const Arrived first = send("x", syn("x", virtual_address(), 1000));
+  EXPECT_TRUE(depends(first, serving_tag(pool.id)));
+  const Arrived answer = send(first.machine, answer_to(first));
+  const Arrived more = send("x", tcp_packet(spec("x", virtual_address()), 1000, 80, kAck));
+  for (const Arrived* known : {&answer, &more}) {
+    EXPECT_FALSE(depends(*known, serving_tag(pool.id)));
+    for (const auto& [name, m] : members)
+      EXPECT_EQ(depends(*known, member_tag(m.id)), name == first.machine) << name;
+  }
+  members.erase(first.machine);
+  const Arrived last = send("x", tcp_packet(spec("x", virtual_address()), 1000, 80, kAck));
+  EXPECT_EQ(last.outcome.reason, DropReason::no_member);
+  EXPECT_TRUE(depends(last, member_tag(PoolMemberId{Uuid::derived("member", first.machine)})));
+}
+
+TEST_P(Translating, WhoBeginsAgainGoesToAnotherMember) {
+  const auto goes_on = [&](const std::function<void(model::PoolMember&)>& change) {
+    forget();
+    members.clear();
+    balance();
+    const Frame first = syn("x", virtual_address(), 1000);
+    const Arrived before = send("x", first);
+    (void)send(before.machine, answer_to(before));
+    EXPECT_EQ(send("x", first).machine, before.machine) << "it still serves";
+    change(members[before.machine]);
+    const Arrived after = send("x", first);
+    ASSERT_TRUE(after.outcome.begins) << trace.text();
+    EXPECT_NE(after.machine, before.machine);
+    EXPECT_EQ(after.outcome.begins->record.stamp.epoch, 2u);
+  };
+  goes_on([](auto& m) { m.up = false; });
+  goes_on([](auto& m) { m.admin_up = false; });
+  goes_on([&](auto& m) { m.address = at("b"); });
+  goes_on([&](auto& m) { members.erase(std::string(m.name)); });
+}
+
+/// Of UDP nobody could tell that it begins again: who sends on would send into nothing.
+TEST_P(Translating, UdpGoesToAnotherMemberWhenItsOwnIsGone) {
+  balance(ip_proto::kUdp);
+  const Frame question = udp_packet(spec("x", virtual_address()), 1000, 80);
+  const Arrived before = send("x", question);
+  (void)send(before.machine, udp_packet(spec(before.machine, at("x")), 8080, 1000));
+  model::PoolMember& m = members[before.machine];
+  m.up = false;
+  EXPECT_EQ(send("x", question).machine, before.machine) << "answered: it may come back";
+  m.admin_up = false;
+  const Arrived after = send("x", question);
+  ASSERT_TRUE(after.outcome.begins) << trace.text();
+  EXPECT_NE(after.machine, before.machine);
 }
 
 TEST_P(Translating, AnUnansweredConnectionGoesToAnotherMember) {

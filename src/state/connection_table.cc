@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "flow/seeded_hash.h"
+#include "packet/headers.h"
 
 namespace plexus::state {
 namespace {
@@ -31,6 +32,12 @@ uint64_t word_at(const uint8_t* bytes) {
 /// The order of endpoints that decides whose record of a simultaneous open stays.
 bool is_lower(const Tuple& a, const Zone& a_zone, const Tuple& b, const Zone& b_zone) {
   return std::tie(a.src, a.src_port, a_zone) < std::tie(b.src, b.src_port, b_zone);
+}
+
+bool is_over(uint8_t protocol, SeenBits seen) {
+  if (protocol != ip_proto::kTcp) return false;
+  const TcpState state = tcp_state_of(seen);
+  return state == TcpState::time_wait || state == TcpState::closed;
 }
 
 }  // namespace
@@ -564,7 +571,14 @@ ConnectionTable::Committed ConnectionTable::commit(const Connection& c, MonoTime
     return std::optional<Found>();
   };
   const auto forward = still_there(c.zone, c.original);
-  const auto back = still_there(c.reply_zone, answer);
+  auto back = still_there(c.reply_zone, answer);
+  // One that is over has had the same answers: to another virtual address of its pool, say. A new one takes its place as one
+  // between the same ends does.
+  if (back && (!forward || forward->number != back->number) && (c.seen[0] & seen::kSyn) != 0 &&
+      is_over(rows_[back->number].original.protocol, rows_[back->number].seen)) {
+    remove(back->number, done);
+    back.reset();
+  }
   if (!forward && !back) {
     done.refusal = make_room(c, now, done);
     if (done.refusal != Refusal::none) return done;

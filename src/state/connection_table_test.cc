@@ -214,6 +214,40 @@ TEST(ConnectionTable, AReplyTupleIsNeverTwoConnections) {
   EXPECT_TRUE(t.commit(later, at(131)).created);
 }
 
+/// A client asks two virtual addresses of one pool, one after the other, from one port.
+TEST(ConnectionTable, OneThatIsOverMakesRoomForOneWithTheSameAnswers) {
+  const auto to = [](const char* address) {
+    Connection c = connection_of(tcp("10.0.0.1", 4000, address, 80));
+    Tuple t = c.original;
+    t.dst = ip("10.1.0.1");
+    c.translations = {
+        {Uuid::derived("router", "r"), Uuid::derived("member", "1"), TranslationKind::member, t}};
+    return c;
+  };
+  for (const SeenBits over :
+       {SeenBits{seen::kSyn | seen::kAck | seen::kFin, seen::kSynAck | seen::kFin},
+        SeenBits{seen::kSyn | seen::kAck, seen::kSynAck | seen::kRst}}) {
+    ConnectionTable t({});
+    Connection first = to("192.0.2.80"), second = to("192.0.2.81");
+    first.seen = {seen::kSyn | seen::kAck, seen::kSynAck};
+    const auto begun = t.commit(first, at(100));
+    ASSERT_TRUE(begun.created);
+    EXPECT_EQ(t.commit(second, at(100)).refusal, Refusal::tuple_taken) << "it goes on";
+    first.seen = over;
+    ASSERT_EQ(t.commit(first, at(101)).refusal, Refusal::none);
+    Connection midstream = second;
+    midstream.seen = {seen::kAck | seen::kMidstream, 0};
+    EXPECT_EQ(t.commit(midstream, at(102)).refusal, Refusal::tuple_taken) << "perhaps a late one";
+    const auto next = t.commit(second, at(102));
+    ASSERT_EQ(next.refusal, Refusal::none);
+    EXPECT_TRUE(next.created);
+    ASSERT_EQ(next.removed.size(), 1u);
+    EXPECT_EQ(next.removed.front().second.original, first.original);
+    EXPECT_EQ(t.size(), 1u);
+    EXPECT_EQ(t.commit(first, at(103)).refusal, Refusal::tuple_taken) << "told late";
+  }
+}
+
 TEST(ConnectionTable, ReusedFromTheOtherSideWhenItIsOver) {
   ConnectionTable t({});
   Connection c = answered(connection_of(tcp("10.0.0.1", 5000, "10.0.0.2", 6000)));

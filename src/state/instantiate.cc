@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <utility>
 
 #include "base/check.h"
 #include "packet/bytes.h"
@@ -46,6 +47,9 @@ IpAddr under_prefix(const IpPrefix& prefix, const IpAddr& address) {
 /// So many taken ports in a row are one in a thousand while half of a block is free, one in three when an eighth is.
 constexpr unsigned kCrowdedAfter = 10;
 
+/// Places of the table that are tried, each perhaps a member, when the first one cannot be told apart from what the client's port has there.
+constexpr unsigned kOtherMembers = 16;
+
 uint16_t shifted(const PortShift& shift, uint16_t port) {
   return static_cast<uint16_t>(shift.to + (port - shift.from));
 }
@@ -58,7 +62,7 @@ class Chooser {
 
   NoInstance run(size_t stage) {
     if (stage == commit_.stages.size()) {
-      if (!leased_ || is_free_(c_.reply_zone, c_.entering(Direction::reply)))
+      if ((!leased_ && !choosy_) || is_free_(c_.reply_zone, c_.entering(Direction::reply)))
         return NoInstance::none;
       return NoInstance::ports_exhausted;
     }
@@ -68,11 +72,30 @@ class Chooser {
  private:
   NoInstance take(const SelectMember& s, size_t stage) {
     if (s.set == nullptr || s.set->members.empty()) return NoInstance::no_member;
-    Tuple t = c_.final_tuple();
+    const Tuple t = c_.final_tuple();
     model::FlowIdentity inputs{c_.original.src, t.dst, t.protocol, c_.original.src_port,
                                t.dst_port};
     if (s.by_source_address) inputs.protocol = 0, inputs.src_port = 0, inputs.dst_port = 0;
-    const size_t chosen = s.set->table.member(model::flow_hash(s.salt, inputs));
+    const uint64_t hash = model::flow_hash(s.salt, inputs);
+    const size_t first = s.set->table.member(hash);
+    // The client's port may have a connection to the same member by another virtual address: answers could not be told apart.
+    const bool outer = std::exchange(choosy_, true);
+    if (!s.by_source_address && s.set->members.size() > 1 && !leases()) {
+      uint64_t other = hash;
+      for (unsigned n = 0; n <= kOtherMembers; ++n, other = model::next_hash(other)) {
+        const size_t chosen = s.set->table.member(other);
+        if (n > 0 && chosen == first) continue;
+        if (take_member(s, chosen, t, stage) == NoInstance::none) {
+          choosy_ = outer;
+          return NoInstance::none;
+        }
+      }
+    }
+    choosy_ = outer;
+    return take_member(s, first, t, stage);
+  }
+
+  NoInstance take_member(const SelectMember& s, size_t chosen, Tuple t, size_t stage) {
     const Member& m = s.set->members[chosen];
     if (m.address.family != t.dst.family) return NoInstance::wrong_family;
     t.dst = m.address;
@@ -137,6 +160,12 @@ class Chooser {
     return r;
   }
 
+  /// A lease finds a port for its member.
+  [[nodiscard]] bool leases() const {
+    return std::any_of(commit_.stages.begin(), commit_.stages.end(),
+                       [](const Stage& s) { return std::holds_alternative<LeasePort>(s); });
+  }
+
   void deliver_at(const Delivery& d) {
     c_.reply_port = d.port;
     c_.reply_zone = d.zone;
@@ -146,7 +175,7 @@ class Chooser {
   const IsFree& is_free_;
   Connection& c_;
   bool& crowded_;
-  bool leased_ = false;
+  bool leased_ = false, choosy_ = false;
 };
 
 }  // namespace

@@ -37,7 +37,8 @@ using Member = model::Member;
 using MemberSet = model::MemberSet;
 
 /// A load balancer's choice. Its inputs: the client's address and port as the packet came in, whatever stages before have made of
-/// them, and the destination as it is here. A lease before the choice does not change it, so all gateways choose alike.
+/// them, and the destination as it is here. A lease before the choice does not change it, so all gateways choose alike, but
+/// where answers of the first choice are another connection's (without persistence or a lease): then it is one of the next.
 struct SelectMember {
   Uuid device, salt;
   /// Persistence: the ports and the protocol are left out.

@@ -133,6 +133,37 @@ TEST(Instantiate, AMemberIsChosenAlikeWhateverALeaseBeforeItChose) {
   }
 }
 
+/// The client's port has a connection there by another virtual address of the pool.
+TEST(Instantiate, AMemberWhoseAnswersAreTakenIsPassedOver) {
+  Commit commit = plain();
+  SelectMember select = select_of(members(3));
+  for (unsigned n = 0; n < 50; ++n) {
+    const Tuple t = tcp("10.0.0.1", static_cast<uint16_t>(1000 + n), "10.9.9.9", 80);
+    select.by_source_address = false;
+    commit.stages = {select};
+    const IpAddr first = make(commit, t).connection.final_tuple().dst;
+    const IsFree not_first = [&](const Zone& zone, const Tuple& answer) {
+      EXPECT_EQ(zone, zone_named("pool"));
+      return answer.src != first;
+    };
+    const Instance other = make(commit, t, not_first);
+    EXPECT_NE(other.connection.final_tuple().dst, first);
+    ASSERT_EQ(other.connection.translations.size(), 1u);
+    EXPECT_NE(other.connection.reply_port, make(commit, t).connection.reply_port);
+    // Where none is free the record's refusal says why.
+    const IsFree none = [](const Zone&, const Tuple&) { return false; };
+    EXPECT_EQ(make(commit, t, none).connection.final_tuple().dst, first);
+    EXPECT_EQ(make(commit, t, none).reason, NoInstance::none);
+    select.by_source_address = true;
+    commit.stages = {select};
+    const IpAddr always = make(commit, t).connection.final_tuple().dst;
+    const IsFree not_always = [&](const Zone&, const Tuple& answer) {
+      return answer.src != always;
+    };
+    EXPECT_EQ(make(commit, t, not_always).connection.final_tuple().dst, always) << "persistence";
+  }
+}
+
 TEST(Instantiate, PersistenceLeavesOutPortsAndProtocol) {
   Commit commit = plain();
   SelectMember select = select_of(members(20));

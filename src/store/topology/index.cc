@@ -144,6 +144,35 @@ Result<std::vector<v1::RefEntry>> index_facts(Transaction& transaction, const st
   return all;
 }
 
+Result<std::vector<v1::RefEntry>> index_glance(Transaction& transaction,
+                                               const std::vector<std::string>& indexes) {
+  std::vector<std::string> paths;
+  // Most have one bucket.
+  for (const std::string& index : indexes) {
+    paths.push_back(index_head_path(index));
+    paths.push_back(index_bucket_path(index, 0));
+  }
+  if (auto done = transaction.prefetch(paths); !done.ok()) return done.error();
+  paths.clear();
+  for (const std::string& index : indexes) {
+    const std::string* raw = transaction.peek(index_head_path(index));
+    v1::IndexHead head;
+    if (raw == nullptr) continue;  // who adds an entry makes the head
+    if (!head.ParseFromString(*raw) || head.depth() > kMaxDepth)
+      return Transaction::damaged(index_head_path(index));
+    for (std::string& path : bucket_paths(index, head.depth())) paths.push_back(std::move(path));
+  }
+  if (auto done = transaction.prefetch(paths); !done.ok()) return done.error();
+  std::vector<v1::RefEntry> all;
+  for (const std::string& path : paths) {
+    const std::string* raw = transaction.peek(path);
+    v1::RefBucket bucket;
+    if (raw == nullptr) continue;
+    if (!bucket.ParseFromString(*raw)) return Transaction::damaged(path);
+    for (auto& entry : *bucket.mutable_entries()) all.push_back(std::move(entry));
+  }
+  return all;
+}
 Result<std::vector<Uuid>> index_entries(Transaction& transaction, const std::string& index) {
   auto all = index_some(transaction, index, std::numeric_limits<size_t>::max());
   if (!all.ok()) return all.error();

@@ -34,6 +34,9 @@ Result<void> index_add(Transaction& transaction, const std::string& index, const
 Result<void> index_remove(Transaction& transaction, const std::string& index, const Uuid& id);
 /// All entries, in no order. From here on the transaction stands on nobody being added or removed, and on the facts.
 Result<std::vector<v1::RefEntry>> index_facts(Transaction& transaction, const std::string& index);
+/// All entries of several indexes, in no order, without standing on any: for what is only said in time.
+Result<std::vector<v1::RefEntry>> index_glance(Transaction& transaction,
+                                               const std::vector<std::string>& indexes);
 /// All ids, sorted. From here on the transaction stands on nobody being added or removed.
 Result<std::vector<Uuid>> index_entries(Transaction& transaction, const std::string& index);
 /// Of a large index some: at least `limit` ids, or all; whole buckets, so that who removes them

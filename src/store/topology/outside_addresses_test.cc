@@ -702,8 +702,8 @@ TEST_F(OutsideAddressesTest, OneCostsAFewReads) {
   costs("another", 5, [&] { return counted.create(floating(red_, "203.0.113.11")); });
   costs("one gone", 6, [&] { return counted.remove(*v1::FloatingIp::descriptor(), id_of(first)); });
   const auto s = service(red_, "s");
-  costs("a virtual address", 8, [&] { return counted.create(vip(s, "a", "203.0.113.20")); });
-  costs("another of the same address", 9,
+  costs("a virtual address", 9, [&] { return counted.create(vip(s, "a", "203.0.113.20")); });
+  costs("another of the same address", 10,
         [&] { return counted.create(vip(s, "b", "203.0.113.20", 81)); });
   costs("a port unwired", 8, [&] {
     return counted.modify(*v1::Port::descriptor(), id_of(red_up_), [](auto& m) -> Result<void> {

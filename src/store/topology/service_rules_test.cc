@@ -175,6 +175,44 @@ TEST_F(ServiceRulesTest, APoolIsOfOneFamily) {
   EXPECT_THAT(*writer_->list(*v1::PoolMember::descriptor()), IsEmpty());
 }
 
+TEST_F(ServiceRulesTest, AddressesThatNoPacketCanGoTo) {
+  for (const char* wrong : {"255.255.255.255", "0.1.2.3", "fe80::80"}) {
+    EXPECT_THAT(refusal(vip("v", wrong)), HasSubstr(std::string("address: ") + wrong + " is "));
+    EXPECT_THAT(refusal(member(wrong)), HasSubstr(std::string("address: ") + wrong + " is "));
+    EXPECT_THAT(refusal(floating(wrong)), HasSubstr(std::string("address: ") + wrong + " is "));
+    EXPECT_THAT(refusal(snat_pool("p", wrong)),
+                HasSubstr(std::string("addresses: ") + wrong + " is "));
+  }
+  // Routers forward it; clouds have services there.
+  EXPECT_THAT(refusal(vip("metadata", "169.254.169.254")), IsEmpty());
+}
+
+TEST_F(ServiceRulesTest, ARouterSendsNothingToItself) {
+  const auto other = create(balancer_at(edge_, "other"));
+  const auto others = create(pool_of(other, "theirs"));
+  const auto first = create(vip("web", "192.0.2.80"));
+  EXPECT_THAT(refusal(member("192.0.2.80")), HasSubstr("is a virtual address of the same router"));
+  auto there = member("192.0.2.80");
+  there.set_pool(others.id());
+  EXPECT_THAT(refusal(there), HasSubstr("is a virtual address of the same router"));
+  auto served = create(member("10.0.0.1"));
+  EXPECT_THAT(change(served, std::function<void(v1::PoolMember&)>(
+                                 [](auto& m) { m.set_address(ip_raw("192.0.2.80")); })),
+              HasSubstr("is a virtual address of the same router"));
+  EXPECT_THAT(refusal(vip("inside", "10.0.0.1", 443)), HasSubstr("is the address of pool-member"));
+  auto theirs = vip("theirs", "10.0.0.1");
+  theirs.set_load_balancer(other.id());
+  theirs.set_pool(others.id());
+  EXPECT_THAT(refusal(theirs), HasSubstr("is the address of pool-member"));
+  // At another router it is an address like any other: load balancers in a row.
+  const auto inner = create(balancer_at(router("inner"), "inner"));
+  theirs.set_load_balancer(inner.id());
+  theirs.set_pool(create(pool_of(inner, "machines")).id());
+  EXPECT_THAT(refusal(theirs), IsEmpty());
+  remove<v1::Vip>(first.id());
+  EXPECT_THAT(refusal(member("192.0.2.80")), IsEmpty());
+}
+
 /// In a batch the one may come before the other that says no.
 TEST_F(ServiceRulesTest, OneBatchIsLookedAtAsAWhole) {
   const auto together = [&](const std::vector<const google::protobuf::Message*>& messages) {
@@ -189,6 +227,8 @@ TEST_F(ServiceRulesTest, OneBatchIsLookedAtAsAWhole) {
   const auto v6_member = member("fd00::1");
   const auto v4 = vip("v4", "192.0.2.1");
   EXPECT_THAT(together({&v6_member, &v4}), HasSubstr("family"));
+  const auto itself = member("192.0.2.1");
+  EXPECT_THAT(together({&itself, &v4}), HasSubstr("sends no packets to itself"));
   auto tap = port_on(edge_, "tap");
   tap.set_id(Uuid::random().raw());
   const auto sub = sub_port("sub", tap, 7);
