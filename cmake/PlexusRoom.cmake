@@ -14,15 +14,6 @@ if(BUILD_TESTING OR NOT DEFINED BUILD_TESTING)
   include(GoogleTest)
 endif()
 
-# plexus_add_subdirectories(<dir>...): those of them that have a CMakeLists.txt.
-function(plexus_add_subdirectories)
-  foreach(dir IN LISTS ARGN)
-    if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${dir}/CMakeLists.txt)
-      add_subdirectory(${dir})
-    endif()
-  endforeach()
-endfunction()
-
 # The two precompiled headers, compiled once and used by all: standard headers; the same and GoogleTest.
 file(WRITE ${CMAKE_BINARY_DIR}/pch/empty.cc.in "// Carries a precompiled header.\n")
 configure_file(${CMAKE_BINARY_DIR}/pch/empty.cc.in ${CMAKE_BINARY_DIR}/pch/empty.cc COPYONLY)
@@ -34,13 +25,14 @@ if(TARGET GTest::gtest)
   target_precompile_headers(plexus_test_pch PRIVATE ${CMAKE_SOURCE_DIR}/cmake/test_pch.h)
 endif()
 
-# Sets <out> to the plexus_<room> targets of the rooms that exist in the tree.
+# Sets <out> to the plexus_<room> targets of the rooms, which the top CMakeLists.txt has in an order that makes them first.
 function(_plexus_room_targets out)
   set(targets)
   foreach(room IN LISTS ARGN)
-    if(EXISTS ${CMAKE_SOURCE_DIR}/src/${room}/CMakeLists.txt)
-      list(APPEND targets plexus_${room})
+    if(NOT TARGET plexus_${room})
+      message(FATAL_ERROR "there is no room ${room}, or not yet here")
     endif()
+    list(APPEND targets plexus_${room})
   endforeach()
   set(${out} ${targets} PARENT_SCOPE)
 endfunction()
@@ -139,15 +131,9 @@ function(plexus_room name)
   endif()
 endfunction()
 
-# plexus_executable(<exe> <main file> [ROOMS <room>...] [LIBS <lib>...]): a program. While its main file is not written
-# yet, a line says so and nothing is built.
+# plexus_executable(<exe> <main file> [ROOMS <room>...] [LIBS <lib>...]): a program.
 function(plexus_executable exe main)
   cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "ROOMS;LIBS")
-  if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${main})
-    message(STATUS "no ${main} yet: ${exe} is not built")
-    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR})
-    return()
-  endif()
   _plexus_room_targets(rooms ${arg_ROOMS})
   add_executable(${exe} ${main})
   target_include_directories(${exe} PRIVATE ${CMAKE_SOURCE_DIR}/src)

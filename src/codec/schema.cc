@@ -293,10 +293,6 @@ void set_raw(pb::Message& message, std::string_view field, std::string value) {
   message.GetReflection()->SetString(&message, &existing(message, field), std::move(value));
 }
 
-void clear_field(pb::Message& message, std::string_view field) {
-  message.GetReflection()->ClearField(&message, &existing(message, field));
-}
-
 bool has_field(const pb::Message& message, std::string_view field) {
   const pb::FieldDescriptor& f = existing(message, field);
   return f.is_repeated() ? message.GetReflection()->FieldSize(message, &f) > 0

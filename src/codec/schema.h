@@ -104,8 +104,6 @@ struct ResourceSpec {
                                                      const FieldSpec& field);
 /// Sets a singular bytes or string field to stored bytes. The field must exist.
 void set_raw(google::protobuf::Message& message, std::string_view field, std::string value);
-/// Unsets a field. The field must exist.
-void clear_field(google::protobuf::Message& message, std::string_view field);
 [[nodiscard]] bool has_field(const google::protobuf::Message& message, std::string_view field);
 
 }  // namespace plexus::codec

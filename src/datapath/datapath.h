@@ -131,6 +131,7 @@ class Datapath {
   /// not_found: no such port number.
   virtual Result<void> remove_port(DpPort number) = 0;
   [[nodiscard]] virtual std::vector<PortSpec> ports() const = 0;
+  /// not_found: no such port number.
   virtual Result<PortStats> port_stats(DpPort number) const = 0;
 
   /// Makes or changes the tunnel endpoint. Calling it again with the same spec changes nothing; a

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "base/check.h"
-
 namespace plexus {
 namespace {
 
@@ -23,18 +21,6 @@ PortPrefix block_in(uint32_t port, uint32_t first, uint32_t end) {
 }
 
 }  // namespace
-
-PortPrefixes prefixes_of(PortRange range) {
-  PLEXUS_CHECK(range.first <= range.last, "a range holds a port");
-  PortPrefixes out;
-  const uint32_t end = range.last + 1u;
-  for (uint32_t next = range.first; next < end;) {
-    const PortPrefix prefix = block_in(next, next, end);
-    out.push_back(prefix);
-    next += kPorts - prefix.mask;  // its size: the mask is -size in 16 bits
-  }
-  return out;
-}
 
 PortPrefix prefix_around(uint16_t port, std::span<const PortRange> ranges) {
   // What the port is in: ranges that touch are one, and so is what is between two that do not.

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Port ranges and masks: a mask can say "the first n bits of the port", not "between". A range is a few such prefixes, and a
-// port's own answer to "in the range?" needs only one of them.
+// Port ranges and masks: a mask can say "the first n bits of the port", not "between". A port's own answer to "in the
+// range?" needs only one such prefix.
 #pragma once
-
-#include <boost/container/static_vector.hpp>
 
 #include <compare>
 #include <cstdint>
@@ -24,13 +22,6 @@ struct PortPrefix {
   auto operator<=>(const PortPrefix&) const = default;
   [[nodiscard]] bool contains(uint16_t port) const { return (port & mask) == value; }
 };
-
-/// More prefixes no range needs: two for each bit but the first, as [1, 65534] does.
-inline constexpr unsigned kMaxPortPrefixes = 30;
-using PortPrefixes = boost::container::static_vector<PortPrefix, kMaxPortPrefixes>;
-
-/// The fewest prefixes that together are the range: ascending, none overlaps another.
-[[nodiscard]] PortPrefixes prefixes_of(PortRange range);
 
 /// The largest prefix around `port` that lies wholly in one or more of the ranges, or wholly outside all of them: all its
 /// ports get the port's own answer to "in one of the ranges?". `ranges` are sorted; they may touch and overlap.

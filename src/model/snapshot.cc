@@ -101,11 +101,6 @@ std::optional<PortId> Snapshot::configured_port_of_mac(BridgeId id, MacAddr mac)
   return ports != nullptr ? std::optional(ports->front()) : std::nullopt;
 }
 
-std::optional<MacAddr> Snapshot::mac_of_address(BridgeId id, const IpAddr& address) const {
-  const auto owners = address_owners(id, address);
-  return !owners.empty() ? std::optional(owners.front().mac) : std::nullopt;
-}
-
 std::span<const AddressOwner> Snapshot::address_owners(BridgeId id, const IpAddr& address) const {
   const BridgeTables* tables = bridge_tables_.find(id);
   const auto* owners = tables != nullptr ? tables->addresses.find(address) : nullptr;
@@ -166,17 +161,8 @@ TunnelKeyMeaning Snapshot::tunnel_key(uint32_t key) const {
   return meanings != nullptr ? meanings->front() : TunnelKeyMeaning{};
 }
 
-void Snapshot::each_bridge(const std::function<void(const Bridge&)>& visit) const {
-  bridges_.for_each([&](BridgeId, const Bridge& b) { visit(b); });
-}
-void Snapshot::each_router(const std::function<void(const Router&)>& visit) const {
-  routers_.for_each([&](RouterId, const Router& r) { visit(r); });
-}
 void Snapshot::each_port(const std::function<void(const Port&)>& visit) const {
   ports_.for_each([&](PortId, const Port& p) { visit(p); });
-}
-void Snapshot::each_route(const std::function<void(const Route&)>& visit) const {
-  routes_.for_each([&](RouteId, const Route& r) { visit(r); });
 }
 void Snapshot::each_binding(const std::function<void(const Binding&)>& visit) const {
   bindings_.for_each([&](PortId, const Binding& b) { visit(b); });
@@ -188,24 +174,6 @@ void Snapshot::each_neighbour(const std::function<void(const Neighbour&)>& visit
   neighbours_.for_each([&](PortId, const std::vector<Neighbour>& all) {
     for (const Neighbour& n : all) visit(n);
   });
-}
-
-void Snapshot::each_mac(BridgeId id,
-                        const std::function<void(const MacAddr&, PortId)>& visit) const {
-  const BridgeTables* tables = bridge_tables_.find(id);
-  if (tables == nullptr) return;
-  tables->macs.for_each(
-      [&](const MacAddr& mac, const FewOf<PortId>& ports) { visit(mac, ports.front()); });
-  tables->learned.for_each([&](const MacAddr& mac, const FewOf<LearnedAt>&) {
-    if (tables->macs.find(mac) != nullptr) return;
-    if (const auto place = learned_mac(id, mac)) visit(mac, place->port);
-  });
-}
-
-void Snapshot::each_way(
-    RouterId id,
-    const std::function<void(const IpPrefix&, const std::vector<RouteEntry>&)>& visit) const {
-  if (const RouterTables* tables = router_tables_.find(id)) tables->ways.for_each(visit);
 }
 
 }  // namespace plexus::model

@@ -208,10 +208,8 @@ class Snapshot {
   [[nodiscard]] bool learning_full(PortId id) const { return full_ports_.find(id) != nullptr; }
   /// The MAC has moved too often: it is not learned anew for now.
   [[nodiscard]] bool mac_held(BridgeId id, MacAddr mac) const;
-  /// The MAC of the port of the bridge that has this address: Port::addresses, or the addresses (link-local ones
-  /// too) of the router port it is wired to. Of several ports the lowest id.
-  [[nodiscard]] std::optional<MacAddr> mac_of_address(BridgeId id, const IpAddr& address) const;
-  /// All ports that have it, sorted. Of a solicited-node group: those that have an address in it.
+  /// The ports of the bridge that have this address, sorted: Port::addresses, or the addresses (link-local ones
+  /// too) of the router port it is wired to. Of a solicited-node group: those that have an address in it.
   [[nodiscard]] std::span<const AddressOwner> address_owners(BridgeId id,
                                                              const IpAddr& address) const;
   [[nodiscard]] const FloodSet& flood_set(BridgeId id) const;
@@ -243,18 +241,10 @@ class Snapshot {
   }
 
   // For people: every object of a kind, in no order.
-  void each_bridge(const std::function<void(const Bridge&)>& visit) const;
-  void each_router(const std::function<void(const Router&)>& visit) const;
   void each_port(const std::function<void(const Port&)>& visit) const;
-  void each_route(const std::function<void(const Route&)>& visit) const;
   void each_binding(const std::function<void(const Binding&)>& visit) const;
   void each_host(const std::function<void(const Host&)>& visit) const;
   void each_neighbour(const std::function<void(const Neighbour&)>& visit) const;
-  void each_mac(BridgeId id, const std::function<void(const MacAddr&, PortId)>& visit) const;
-  /// The route table as it is used: each prefix with its ways, best first.
-  void each_way(
-      RouterId id,
-      const std::function<void(const IpPrefix&, const std::vector<RouteEntry>&)>& visit) const;
 
  private:
   friend class Topology;

@@ -34,7 +34,6 @@ class Writer {
   /// A flag attribute: no payload.
   void put(uint16_t attribute) { put(attribute, Bytes{}); }
   void put_u8(uint16_t attribute, uint8_t value) { put_value(attribute, value); }
-  void put_u16(uint16_t attribute, uint16_t value) { put_value(attribute, value); }
   void put_u32(uint16_t attribute, uint32_t value) { put_value(attribute, value); }
   void put_be16(uint16_t attribute, uint16_t host);
   /// With the terminating zero that the kernel expects.

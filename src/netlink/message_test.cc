@@ -44,7 +44,7 @@ TEST(Writer, LaysOutAMessageAsTheKernelWantsIt) {
 TEST(Attributes, SizesAreChecked) {
   Writer writer(1, 0);
   writer.fixed(uint32_t{0});
-  writer.put_u16(5, 3);
+  writer.put_u8(5, 3);
   writer.put_u32(6, 1u << 31);
   const Attributes attributes = split(writer.finish(1)).front().attributes<uint32_t>();
   EXPECT_EQ(attributes.u32(5), std::nullopt);

@@ -184,16 +184,6 @@ Result<uint16_t> Route::vxlan_udp_port(const std::string& name) {
   return *port;
 }
 
-Result<void> Route::create_bridge(const std::string& name) {
-  Writer request(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
-  request.fixed(link_header());
-  request.put_string(IFLA_IFNAME, name);
-  const size_t info = request.begin(IFLA_LINKINFO);
-  request.put_string(IFLA_INFO_KIND, "bridge");
-  request.end(info);
-  return named(socket_.request(request), "creating bridge " + name);
-}
-
 Result<void> Route::delete_link(uint32_t index) {
   Writer request(RTM_DELLINK, NLM_F_ACK);
   request.fixed(link_header(index));
@@ -221,27 +211,6 @@ Result<void> Route::set_no_link_local(uint32_t index) {
                "address generation of interface number " + std::to_string(index));
 }
 
-Result<void> Route::set_mtu(uint32_t index, uint32_t mtu) {
-  Writer request(RTM_NEWLINK, NLM_F_ACK);
-  request.fixed(link_header(index));
-  request.put_u32(IFLA_MTU, mtu);
-  return named(socket_.request(request), "MTU of interface number " + std::to_string(index));
-}
-
-Result<void> Route::set_mac(uint32_t index, const MacAddr& mac) {
-  Writer request(RTM_NEWLINK, NLM_F_ACK);
-  request.fixed(link_header(index));
-  request.put(IFLA_ADDRESS, mac.bytes);
-  return named(socket_.request(request), "MAC of interface number " + std::to_string(index));
-}
-
-Result<void> Route::set_master(uint32_t index, uint32_t master_index) {
-  Writer request(RTM_NEWLINK, NLM_F_ACK);
-  request.fixed(link_header(index));
-  request.put_u32(IFLA_MASTER, master_index);
-  return named(socket_.request(request), "master of interface number " + std::to_string(index));
-}
-
 Result<void> Route::move(uint32_t index, int namespace_fd) {
   Writer request(RTM_NEWLINK, NLM_F_ACK);
   request.fixed(link_header(index));
@@ -261,19 +230,6 @@ Result<void> Route::add_address(uint32_t index, const IpPrefix& address) {
   request.put(IFA_LOCAL, wire_bytes(address.addr));
   request.put(IFA_ADDRESS, wire_bytes(address.addr));
   return named(socket_.request(request), "adding address " + address.str());
-}
-
-Result<void> Route::add_default_route(const IpAddr& gateway) {
-  Writer request(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
-  rtmsg header{};
-  header.rtm_family = gateway.is_v4() ? AF_INET : AF_INET6;
-  header.rtm_table = RT_TABLE_MAIN;
-  header.rtm_protocol = RTPROT_STATIC;
-  header.rtm_scope = RT_SCOPE_UNIVERSE;
-  header.rtm_type = RTN_UNICAST;
-  request.fixed(header);
-  request.put(RTA_GATEWAY, wire_bytes(gateway));
-  return named(socket_.request(request), "adding a default route by " + gateway.str());
 }
 
 Result<size_t> Route::count_tc_filters(uint32_t index) {

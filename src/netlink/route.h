@@ -65,19 +65,14 @@ class Route {
   Result<void> create_vxlan(const VxlanSpec& spec);
   /// The UDP port of a vxlan device; not_found when it is none in external mode.
   Result<uint16_t> vxlan_udp_port(const std::string& name);
-  Result<void> create_bridge(const std::string& name);
   Result<void> delete_link(uint32_t index);
   Result<void> set_up(uint32_t index, bool up);
   /// The kernel makes no IPv6 link-local address when the link comes up, so it sends nothing there by
   /// itself. Fails where there is no IPv6.
   Result<void> set_no_link_local(uint32_t index);
-  Result<void> set_mtu(uint32_t index, uint32_t mtu);
-  Result<void> set_mac(uint32_t index, const MacAddr& mac);
-  Result<void> set_master(uint32_t index, uint32_t master_index);
   /// Moves a link into another namespace.
   Result<void> move(uint32_t index, int namespace_fd);
   Result<void> add_address(uint32_t index, const IpPrefix& address);
-  Result<void> add_default_route(const IpAddr& gateway);
 
   /// How many filters a clsact qdisc holds on both hooks; 0 also without such a qdisc.
   Result<size_t> count_tc_filters(uint32_t index);

@@ -36,7 +36,7 @@ void run_until_settled(const Packet& packet, const model::Snapshot& snapshot,
                   choice ? "once more: the port that was leased is another one"
                          : "once more: what its connection was translated to is gone"});
   }
-  out.reason = DropReason::translation_failed;  // it does not end
+  out.reason = DropReason::unstable_topology;  // it does not end
   if (trace != nullptr) trace->blame(std::nullopt);
 }
 

@@ -72,7 +72,6 @@ class Simulate : public testing::Test {
       if (b == bridge) return {cloud.hosts.at(host).tunnel_addresses[0], key};
     return {};
   }
-  std::string mask_text(const Outcome& o) const { return format(match_of(packet.key, o.mask)); }
 
   TestCloud cloud;
   HostId h1, h2, here = TestCloud::host_id("h1");

@@ -283,4 +283,21 @@ class TestCloud {
   uint32_t next_dp_port_ = kFirstLocalPort;
 };
 
+/// What turns the records of one kind, by id, into others; `change` is one of their kind, empty.
+template <typename Records, typename KindOfChange>
+void add_changes(const Records& before, const Records& after, KindOfChange change,
+                 std::vector<model::Change>& out) {
+  for (const auto& [id, r] : before) {
+    change.id = id;
+    change.now.reset();
+    if (!after.contains(id)) out.push_back(change);
+  }
+  for (const auto& [id, r] : after) {
+    change.id = id;
+    change.now = r;
+    if (const auto old = before.find(id); old == before.end() || old->second != r)
+      out.push_back(change);
+  }
+}
+
 }  // namespace plexus::sim

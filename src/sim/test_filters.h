@@ -328,27 +328,14 @@ void add_filters(TestCloud& c, Dice& dice) {
 /// What turns the filters of one cloud into those of another.
 inline void add_filter_changes(const TestCloud& a, const TestCloud& b,
                                std::vector<model::Change>& out) {
-  const auto kind = [&](const auto& before, const auto& after, auto change) {
-    for (const auto& [id, r] : before) {
-      change.id = id;
-      change.now.reset();
-      if (!after.contains(id)) out.push_back(change);
-    }
-    for (const auto& [id, r] : after) {
-      change.id = id;
-      change.now = r;
-      if (const auto old = before.find(id); old == before.end() || old->second != r)
-        out.push_back(change);
-    }
-  };
-  kind(a.chains, b.chains, model::ChainChange{});
-  kind(a.rules, b.rules, model::RuleChange{});
-  kind(a.address_groups, b.address_groups, model::AddressGroupChange{});
-  kind(a.port_groups, b.port_groups, model::PortGroupChange{});
-  kind(a.security_groups, b.security_groups, model::SecurityGroupChange{});
-  kind(a.security_rules, b.security_rules, model::SecurityRuleChange{});
-  kind(a.mirrors, b.mirrors, model::MirrorChange{});
-  kind(a.trace_requests, b.trace_requests, model::TraceRequestChange{});
+  add_changes(a.chains, b.chains, model::ChainChange{}, out);
+  add_changes(a.rules, b.rules, model::RuleChange{}, out);
+  add_changes(a.address_groups, b.address_groups, model::AddressGroupChange{}, out);
+  add_changes(a.port_groups, b.port_groups, model::PortGroupChange{}, out);
+  add_changes(a.security_groups, b.security_groups, model::SecurityGroupChange{}, out);
+  add_changes(a.security_rules, b.security_rules, model::SecurityRuleChange{}, out);
+  add_changes(a.mirrors, b.mirrors, model::MirrorChange{}, out);
+  add_changes(a.trace_requests, b.trace_requests, model::TraceRequestChange{}, out);
   const auto before = a.members(), after = b.members();
   for (const auto& [at, members] : before)
     if (!after.contains(at)) out.push_back(model::GroupMembersChange{at.first, at.second, {}});

@@ -147,24 +147,11 @@ void add_translations(TestCloud& c, Dice& dice) {
 /// What turns the translations of one cloud into those of another.
 inline void add_translation_changes(const TestCloud& a, const TestCloud& b,
                                     std::vector<model::Change>& out) {
-  const auto kind = [&](const auto& before, const auto& after, auto change) {
-    for (const auto& [id, r] : before) {
-      change.id = id;
-      change.now.reset();
-      if (!after.contains(id)) out.push_back(change);
-    }
-    for (const auto& [id, r] : after) {
-      change.id = id;
-      change.now = r;
-      if (const auto old = before.find(id); old == before.end() || old->second != r)
-        out.push_back(change);
-    }
-  };
-  kind(a.floating_ips, b.floating_ips, model::FloatingIpChange{});
-  kind(a.load_balancers, b.load_balancers, model::LoadBalancerChange{});
-  kind(a.vips, b.vips, model::VipChange{});
-  kind(a.pools, b.pools, model::PoolChange{});
-  kind(a.pool_members, b.pool_members, model::PoolMemberChange{});
+  add_changes(a.floating_ips, b.floating_ips, model::FloatingIpChange{}, out);
+  add_changes(a.load_balancers, b.load_balancers, model::LoadBalancerChange{}, out);
+  add_changes(a.vips, b.vips, model::VipChange{}, out);
+  add_changes(a.pools, b.pools, model::PoolChange{}, out);
+  add_changes(a.pool_members, b.pool_members, model::PoolMemberChange{}, out);
 }
 
 }  // namespace plexus::sim

@@ -110,6 +110,7 @@ class Store {
 
   [[nodiscard]] virtual std::string kind() const = 0;
 
+  /// nullopt: no such record. unavailable: the store does not answer.
   virtual Result<std::optional<Record>> get(std::string_view path) = 0;
   /// Several at once, in order; cheaper than one by one.
   virtual Result<std::vector<std::optional<Record>>> get_many(

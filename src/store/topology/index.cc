@@ -35,12 +35,30 @@ bool too_full(const v1::RefBucket& bucket) {
          (bucket.entries_size() > 1 && bucket.ByteSizeLong() > kSplitBytes);
 }
 
-int position(const v1::RefBucket& bucket, const std::string& id) {
-  const auto& entries = bucket.entries();
+/// Where the entry of an id is or belongs.
+struct Place {
+  uint32_t depth = 0;
+  std::string path = {};  ///< of the bucket
+  v1::RefBucket bucket = {};
+  int at = 0;          ///< in the bucket
+  bool there = false;  ///< the entry
+};
+
+Result<Place> find_place(Transaction& transaction, const std::string& index, const Uuid& id) {
+  const auto depth = depth_of(transaction, index);
+  if (!depth.ok()) return depth.error();
+  Place place{.depth = *depth, .path = index_bucket_path(index, bucket_of(id, *depth))};
+  auto bucket = read_bucket(transaction, place.path);
+  if (!bucket.ok()) return bucket.error();
+  place.bucket = std::move(*bucket);
+  const std::string raw = id.raw();
+  const auto& entries = place.bucket.entries();
   const auto found = std::lower_bound(
-      entries.begin(), entries.end(), id,
+      entries.begin(), entries.end(), raw,
       [](const v1::RefEntry& entry, const std::string& wanted) { return entry.id() < wanted; });
-  return static_cast<int>(found - entries.begin());
+  place.at = static_cast<int>(found - entries.begin());
+  place.there = found != entries.end() && found->id() == raw;
+  return place;
 }
 
 // Without this the head of a small index would stay absent, and each writer check that it is.
@@ -86,44 +104,34 @@ uint32_t bucket_of(const Uuid& id, uint32_t depth) {
 
 Result<void> index_add(Transaction& transaction, const std::string& index, const Uuid& id,
                        const v1::RefEntry& facts) {
-  const auto depth = depth_of(transaction, index);
-  if (!depth.ok()) return depth.error();
-  const std::string path = index_bucket_path(index, bucket_of(id, *depth));
-  auto bucket = read_bucket(transaction, path);
-  if (!bucket.ok()) return bucket.error();
-  const std::string raw = id.raw();
-  const int at = position(*bucket, raw);
-  auto& entries = *bucket->mutable_entries();
-  if (at == entries.size() || entries[at].id() != raw) {
-    entries.Add()->set_id(raw);
+  auto place = find_place(transaction, index, id);
+  if (!place.ok()) return place.error();
+  auto& [depth, path, bucket, at, there] = *place;
+  auto& entries = *bucket.mutable_entries();
+  if (!there) {
+    entries.Add();
     std::rotate(entries.begin() + at, entries.end() - 1, entries.end());
   } else if (same_facts(entries[at], facts)) {
     return Ok{};
   }
   entries[at] = facts;
-  entries[at].set_id(raw);
-  transaction.write_message(path, *bucket);
+  entries[at].set_id(id.raw());
+  transaction.write_message(path, bucket);
   if (auto made = make_head(transaction, index); !made.ok()) return made;
-  if (!too_full(*bucket) || *depth == kMaxDepth) return Ok{};
+  if (!too_full(bucket) || depth == kMaxDepth) return Ok{};
   // All buckets are written anew. Where there is no room for that, as when a port joins sixteen groups of the same members,
   // one that comes later does it.
-  const size_t all = bucket->ByteSizeLong() << *depth;
+  const size_t all = bucket.ByteSizeLong() << depth;
   if (transaction.bytes() + all > kMaxTransactionBytes / 2) return Ok{};
-  return split(transaction, index, *depth);
+  return split(transaction, index, depth);
 }
 
 Result<void> index_remove(Transaction& transaction, const std::string& index, const Uuid& id) {
-  const auto depth = depth_of(transaction, index);
-  if (!depth.ok()) return depth.error();
-  const std::string path = index_bucket_path(index, bucket_of(id, *depth));
-  auto bucket = read_bucket(transaction, path);
-  if (!bucket.ok()) return bucket.error();
-  const std::string raw = id.raw();
-  const int at = position(*bucket, raw);
-  auto& entries = *bucket->mutable_entries();
-  if (at >= entries.size() || entries[at].id() != raw) return Ok{};
-  entries.DeleteSubrange(at, 1);
-  transaction.write_message(path, *bucket);
+  auto place = find_place(transaction, index, id);
+  if (!place.ok()) return place.error();
+  if (!place->there) return Ok{};
+  place->bucket.mutable_entries()->DeleteSubrange(place->at, 1);
+  transaction.write_message(place->path, place->bucket);
   return Ok{};
 }
 
