@@ -2,8 +2,11 @@
 // POST /v1/batch: several operations in one transaction.
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "api/answers.h"
 #include "api/api.h"
+#include "api/zone_cover.h"
 #include "codec/batch_document.h"
 #include "codec/decode.h"
 #include "plexus/v1/resources.pb.h"
@@ -31,6 +34,8 @@ Response Api::batch(const Call& call) {
   std::vector<store::Operation> operations;
   size_t failing = 0;  // the operation that `problems`, filled by an edit, are about
   bool conditional = false;
+  ZoneChanges zones;
+  std::optional<size_t> zone_goes;  // an operation that takes one away
   for (size_t i = 0; i < document.operations.size(); ++i) {
     BatchOperation& wanted = document.operations[i];
     const codec::ResourceSpec& resource = *wanted.resource;
@@ -66,12 +71,20 @@ Response Api::batch(const Call& call) {
         problems = codec::validate(*operation.resource, wanted.path, wanted.line);
       if (!problems.empty()) return failure(422, problems, blame(i));
       tenancy.will_exist(*operation.resource);
+      if (const auto* zone = dynamic_cast<const v1::TunnelZone*>(operation.resource.get());
+          zone != nullptr && !zone->id().empty())
+        zones.becomes(*zone);
       continue;
     }
     if (wanted.verb == Verb::remove) {
       operation.kind = store::Operation::Kind::remove;
       if (auto may = tenancy.check_removal(resource, wanted.id); !may)
         return failure(may.error(), false, blame(i));
+      if (resource.descriptor == v1::Host::descriptor()) zones.gone_hosts.insert(wanted.id);
+      if (resource.descriptor == v1::TunnelZone::descriptor()) {
+        zones.goes(wanted.id);
+        zone_goes = i;
+      }
       continue;
     }
     operation.kind = store::Operation::Kind::modify;
@@ -92,8 +105,15 @@ Response Api::batch(const Call& call) {
       }
       if (problems.empty()) problems = codec::validate(message, own.path, own.line);
       if (!problems.empty()) return codec::to_error(problems);
-      return Ok{};
+      const auto* zone = dynamic_cast<const v1::TunnelZone*>(&message);
+      if (zone == nullptr) return Ok{};
+      zones.becomes(*zone);
+      return check_hosts_stay_covered(store_, zones);
     };
+  }
+  if (zone_goes) {
+    if (auto may = check_hosts_stay_covered(store_, zones); !may)
+      return failure(may.error(), false, blame(*zone_goes));
   }
   size_t failed = 0;
   auto done = store::TopologyWriter(store_, call.author()).batch(operations, &failed);

@@ -6,6 +6,7 @@
 
 #include "api/answers.h"
 #include "api/api.h"
+#include "api/zone_cover.h"
 #include "codec/decode.h"
 #include "codec/encode.h"
 #include "codec/json.h"
@@ -51,6 +52,44 @@ Result<std::vector<codec::Filter>> filters_of(const Request& request,
 bool matches_all(const Message& message, const std::vector<codec::Filter>& filters) {
   return std::all_of(filters.begin(), filters.end(),
                      [&](const auto& f) { return matches(message, f); });
+}
+
+/// A tunnel zone that is changed must not leave hosts without one.
+Result<void> keep_covered(store::Store& store, const Message& message) {
+  const auto* zone = dynamic_cast<const v1::TunnelZone*>(&message);
+  if (zone == nullptr) return Ok{};
+  ZoneChanges changes;
+  changes.becomes(*zone);
+  return check_hosts_stay_covered(store, changes);
+}
+
+/// The answer to a removal: what else it touched, as far as the caller sees it.
+Node removal_answer(const Caller& caller, const std::vector<store::Touched>& touched) {
+  constexpr size_t kNamed = 100;
+  struct Part {
+    std::string_view count, objects;
+    size_t n = 0;
+    Node list = Node::list_of({});
+  };
+  Part cascaded{"cascaded", "cascaded_objects"}, cleared{"cleared", "cleared_objects"};
+  for (const store::Touched& t : touched) {
+    const ResourceSpec& type = *codec::find_type(t.type->name());
+    if (caller.limited() && (!belongs_to_tenants(type) || !caller.sees(t.tenant))) continue;
+    Part& part = t.removed ? cascaded : cleared;
+    if (++part.n > kNamed) continue;
+    Node object = Node::map_of({});
+    object.add("collection", Node::of_text(type.collection));
+    object.add("id", Node::of_text(t.id.str()));
+    if (!t.name.empty()) object.add("name", Node::of_text(t.name));
+    part.list.items.push_back(std::move(object));
+  }
+  Node out = Node::map_of({});
+  out.add("removed", Node::of_number(1));
+  for (Part* part : {&cascaded, &cleared}) out.add(part->count, Node::of_number(part->n));
+  for (Part* part : {&cascaded, &cleared}) {
+    if (part->n > 0) out.add(part->objects, std::move(part->list));
+  }
+  return out;
 }
 
 }  // namespace
@@ -230,6 +269,16 @@ Response Api::create(const Call& call, const ResourceSpec& resource) {
       problems.push_back({"tenant", 0, "a token with role admin is for all tenants",
                           "leave it out, or choose role tenant"});
     }
+    if (problems.empty() && !token.tenant().empty()) {
+      // A mistyped name would be a tenant of its own, without limits.
+      const auto tenant =
+          store::TopologyWriter(store_).find(*v1::Tenant::descriptor(), "", token.tenant());
+      if (!tenant && tenant.error().code != ErrorCode::not_found) return failure(tenant.error());
+      if (!tenant) {
+        problems.push_back({"tenant", 0, "there is no tenant " + codec::in_quotes(token.tenant()),
+                            "create it first"});
+      }
+    }
     Secret made = make_secret();
     token.set_sha256(made.sha256);
     secret = std::move(made.text);
@@ -269,7 +318,7 @@ Response Api::change(const Call& call, const ResourceSpec& resource, const Uuid&
                                 }
                                 if (problems.empty()) problems = codec::validate(message);
                                 if (!problems.empty()) return codec::to_error(problems);
-                                return Ok{};
+                                return keep_covered(store_, message);
                               },
                               condition.version);
   if (!problems.empty()) return failure(422, problems);
@@ -282,15 +331,16 @@ Response Api::remove(const Call& call, const ResourceSpec& resource, const Uuid&
   const Condition condition = condition_of(call.request.if_match);
   if (auto may = Tenancy(store_, call.caller).check_removal(resource, id); !may)
     return failure(may.error());
+  if (resource.descriptor == v1::TunnelZone::descriptor()) {
+    ZoneChanges changes;
+    changes.goes(id);
+    if (auto may = check_hosts_stay_covered(store_, changes); !may) return failure(may.error());
+  }
   const auto removed = store::TopologyWriter(store_, call.author())
                            .remove(*resource.descriptor, id, condition.version);
   if (!removed) return failure(removed.error(), condition.given);
   changed(resource);
-  Node out = Node::map_of({});
-  out.add("removed", Node::of_number(1));
-  out.add("cascaded", Node::of_number(removed->cascaded));
-  out.add("cleared", Node::of_number(removed->cleared));
-  Response r = json_answer(200, out);
+  Response r = json_answer(200, removal_answer(call.caller, removed->touched));
   r.headers.emplace_back("Plexus-Revision", feed_.token(removed->revision));
   return r;
 }

@@ -69,6 +69,7 @@ TEST_F(AuthTest, ATokenShowsItsSecretOnce) {
   for (const char* body :
        {R"({"name":"t"})", R"({"name":"t","role":"tenant"})", R"({"name":"t","role":"root"})",
         R"({"name":"t","role":"admin","tenant":"blue"})",
+        R"({"name":"t","role":"tenant","tenant":"bleu"})",
         R"({"name":"t","role":"admin","sha256":"00"})"}) {
     EXPECT_EQ(ask("POST", "/v1/tokens", body).status, 422) << body;
   }

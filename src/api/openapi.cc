@@ -288,10 +288,19 @@ Node texts_type() {
 void add_common(Node& paths, Node& schemas) {
   schemas.add("Revision", object({{"type", text("string")},
                                   {"description", text("Opaque; grows with each change.")}}));
+  const Node touched =
+      object({{"type", text("array")},
+              {"description", text("The first 100 of them.")},
+              {"items", object({{"type", text("object")},
+                                {"properties", object({{"collection", string_type()},
+                                                       {"id", string_type()},
+                                                       {"name", string_type()}})}})}});
   schemas.add("Removed", object({{"type", text("object")},
                                  {"properties", object({{"removed", integer_type()},
                                                         {"cascaded", integer_type()},
-                                                        {"cleared", integer_type()}})}}));
+                                                        {"cleared", integer_type()},
+                                                        {"cascaded_objects", touched},
+                                                        {"cleared_objects", touched}})}}));
   schemas.add(
       "Problem",
       object({{"type", text("object")},

@@ -407,7 +407,8 @@ TEST_F(TenantTest, WhoHasAnOutsideAddressIsToldToAdministratorsOnly) {
                          (tenant == "red" ? "1" : "2") + R"(/24"],"peer":")" + to +
                          R"(","router":")" + routers[tenant] + "\"" + of + "}");
   }
-  created("tenants", R"({"name":"blue","outside_networks":["203.0.113.0/28"]})");
+  EXPECT_EQ(ask("PATCH", "/v1/tenants/blue", R"({"outside_networks":["203.0.113.0/28"]})").status,
+            200);
   created("floating-ips", R"({"name":"secret","tenant":"red","address":"203.0.113.10","router":")" +
                               routers["red"] + "\"}");
   const std::string wanted =
@@ -506,7 +507,7 @@ class ProviderTest : public TenantTest {
         created("ports", R"({"name":"socket","bridge":")" + provider_ + "\"}");
     uplink_ = port_of_blue("up", R"("networks":["203.0.113.9/24"],"router":")" + router_ +
                                      R"(","peer":")" + socket + "\"");
-    tenant_ = created("tenants", R"({"name":"blue"})");
+    tenant_ = field(ask("GET", "/v1/tenants/blue"), "id");
   }
   /// An administrator makes it.
   std::string port_of_blue(const std::string& name, const std::string& more) {
@@ -661,7 +662,10 @@ TEST_F(ProviderTest, WhoIsLookedAtDoesNotFindItOut) {
   const std::string tap = created("ports", R"({"name":"tap","bridge":")" + provider_ + "\"}");
   const std::string mirror = created("mirrors", R"({"name":"lawful","which":"both","bridge":")" +
                                                     bridge + R"(","to_port":")" + tap + "\"}");
-  EXPECT_EQ(may("DELETE", "bridges/" + bridge, ""), 200);
+  const Response gone = as(token_, "DELETE", "/v1/bridges/" + bridge);
+  EXPECT_EQ(gone.status, 200) << gone.body;
+  EXPECT_EQ(field(gone, "cascaded"), "0");
+  EXPECT_EQ(gone.body.find("lawful"), std::string::npos) << gone.body;
   EXPECT_EQ(ask("GET", "/v1/mirrors/" + mirror).status, 404);
 }
 
@@ -669,11 +673,17 @@ TEST_F(ProviderTest, ATenantGoesAfterItsTokens) {
   const Response kept = ask("DELETE", "/v1/tenants/" + tenant_);
   EXPECT_EQ(kept.status, 409);
   EXPECT_NE(kept.body.find("for-blue"), std::string::npos) << kept.body;
-  const std::string token = field(ask("GET", "/v1/tokens/for-blue"), "id");
-  const Response both =
-      ask("POST", "/v1/batch",
-          R"({"operations":[{"op":"delete","collection":"tokens","id":")" + token +
-              R"("},{"op":"delete","collection":"tenants","id":")" + tenant_ + R"("}]})");
+  const auto with_token = [&](const std::string& tenant, const std::string& token) {
+    return ask("POST", "/v1/batch",
+               R"({"operations":[{"op":"delete","collection":"tokens","id":")" +
+                   field(ask("GET", "/v1/tokens/" + token), "id") +
+                   R"("},{"op":"delete","collection":"tenants","id":")" + tenant + R"("}]})");
+  };
+  const Response owner = with_token(tenant_, "for-blue");
+  EXPECT_EQ(owner.status, 409) << "and after all else that it has";
+  EXPECT_NE(owner.body.find(" ports"), std::string::npos) << owner.body;
+  secret_of(R"({"name":"for-green","role":"tenant","tenant":"green"})");
+  const Response both = with_token(field(ask("GET", "/v1/tenants/green"), "id"), "for-green");
   EXPECT_EQ(both.status, 200) << both.body;
 }
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "codec/json.h"
 #include "codec/nearest.h"
 #include "codec/yaml.h"
 
@@ -168,6 +169,15 @@ void parse_collection(const ResourceSpec& resource, const Node& list,
   }
 }
 
+/// What YAML says of JSON that ends too early is about something else.
+Problems cut_off(std::string_view text) {
+  Problems problems;
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  if (begin != std::string_view::npos && text[begin] == '{') (void)parse_json(text, problems);
+  std::erase_if(problems, [](const Problem& p) { return !p.what.ends_with("found the end"); });
+  return problems;
+}
+
 }  // namespace
 
 std::string CloudObject::label() const {
@@ -177,8 +187,14 @@ std::string CloudObject::label() const {
 
 std::vector<CloudObject> parse_cloud_file(std::string_view text, Problems& problems) {
   const size_t before = problems.size();
-  const Node root = parse_yaml(text, problems);
-  if (problems.size() != before || root.kind == Node::Kind::null) return {};
+  Problems unread;
+  const Node root = parse_yaml(text, unread);
+  if (!unread.empty()) {
+    Problems early = cut_off(text);
+    append(problems, early.empty() ? std::move(unread) : std::move(early));
+    return {};
+  }
+  if (root.kind == Node::Kind::null) return {};
   if (root.kind != Node::Kind::map) {
     problems.push_back({{},
                         root.line,

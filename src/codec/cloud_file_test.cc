@@ -124,6 +124,7 @@ TEST(CloudFile, SaysWhatIsWrong) {
       {"bridges: []\nbriges: []\n", 2, "unknown collection 'briges'; did you mean 'bridges'?"},
       {"bridge:\n- name: x\n", 1, "did you mean 'bridges'?"},
       {"- name: x\n", 1, "expected collections, found a list"},
+      {R"({"bridges":[{"name":"j2"})", 1, "expected ',' or ']', found the end"},
       {"web\n", 1, "expected collections"},
       {"bridges:\n  name: x\n", 2, "bridges: expected a list of bridges, found an object"},
       {"bridges:\n- x\n", 2, "bridges[0]: expected an object"},

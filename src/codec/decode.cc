@@ -197,6 +197,11 @@ class Decoder {
       case ValueKind::number: {
         const bool typed = node.kind == Node::Kind::number || node.kind == Node::Kind::plain;
         const auto number = parse_number(node.text);
+        if (typed && !number && is_too_large(node.text)) {
+          problem(path, node.line, fmt::format("{} is too large", in_quotes(node.text)),
+                  range_remedy(field));
+          return;
+        }
         if (!typed || !number) return wrong_kind(field, node, path);
         if (*number < field.min || *number > field.max) {
           problem(path, node.line, fmt::format("{} is out of range", *number), range_remedy(field));
@@ -250,6 +255,12 @@ class Decoder {
     if (entries_.insert(entry).second) return true;
     problem(path, node.line, in_quotes(node.text) + " appears twice in the list", "remove one");
     return false;
+  }
+
+  /// A number, but none of 32 bits.
+  static bool is_too_large(const std::string& text) {
+    return text.size() > 1 && text[0] != '0' &&
+           text.find_first_not_of("0123456789") == std::string::npos;
   }
 
   static std::string range_remedy(const FieldSpec& field) {
@@ -308,7 +319,9 @@ class Validator {
         f.repeated ? r.FieldSize(m, f.descriptor) : (r.HasField(m, f.descriptor) ? 1 : 0);
     if (count == 0) {
       if (f.required) {
-        problem(path, "this field is required", "set it to " + std::string(expected_form(f.kind)));
+        problem(path, "this field is required",
+                f.words.empty() ? "set it to " + std::string(expected_form(f.kind))
+                                : fmt::format("set it to one of {}", fmt::join(f.words, ", ")));
       }
       return;
     }

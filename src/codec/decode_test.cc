@@ -120,7 +120,8 @@ TEST(Decode, SaysWhereWhatAndWhatToDo) {
       {"route", "kind: route_kind_unspecified\n", 1, "kind", "unknown value", ""},
       {"route", "kind: 2\n", 1, "kind", "unknown value '2'", ""},
       {"route", "metric: -1\n", 1, "metric", "is not a number", "42"},
-      {"route", "metric: 4294967296\n", 1, "metric", "is not a number", "42"},
+      {"route", "metric: 4294967296\n", 1, "metric", "'4294967296' is too large",
+       "from 0 to 4294967295"},
       {"route", "metric: 010\n", 1, "metric", "is not a number", "42"},
       {"tunnel-zone", "udp_port: 65536\n", 1, "udp_port", "65536 is out of range",
        "from 1 to 65535"},
@@ -261,6 +262,32 @@ TEST(Validate, RefusesBytesThatAreNoValue) {
   for (int i = 0; i < 300; ++i)
     p.add_addresses(std::string("\x0a\x00", 2) + static_cast<char>(i / 256) + static_cast<char>(i));
   EXPECT_EQ(validate(p).size(), 1u);
+}
+
+TEST(Filter, WhatIsNotSetCountsAsWhatItsHelpSays) {
+  const std::tuple<const char*, const char*, const char*> cases[] = {
+      {"port", "admin_up", "true"},
+      {"rule", "log", "false"},
+      {"bridge", "forward_bpdu", "false"},
+      {"bridge", "mac_age", "300"},
+      {"bridge", "storm_limit", ""},
+      {"pool-member", "status", "up"},
+      {"pool-member", "weight", "1"},
+      {"route", "kind", "forward"},
+      {"route", "metric", "0"},
+      {"vip", "persistence", "none"},
+      {"tenant", "max_ports", ""},
+      {"port", "mac", ""},
+  };
+  for (const auto& [type, field, value] : cases)
+    EXPECT_EQ(value_when_unset(*find_singular(type)->field(field)), value) << type << "." << field;
+  const v1::Port p = port(R"({"name":"a","bridge":"123e4567-e89b-42d3-a456-426614174000"})");
+  const ResourceSpec& spec = *find_singular("port");
+  EXPECT_TRUE(matches(p, *parse_filter(spec, "admin_up", "true")));
+  EXPECT_FALSE(matches(p, *parse_filter(spec, "admin_up", "false")));
+  v1::Port down = p;
+  down.set_admin_up(false);
+  EXPECT_FALSE(matches(down, *parse_filter(spec, "admin_up", "true")));
 }
 
 TEST(Filter, ComparesCanonically) {

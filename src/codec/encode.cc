@@ -68,6 +68,27 @@ std::vector<std::string> field_texts(const pb::Message& message, const FieldSpec
   return out;
 }
 
+std::string value_when_unset(const FieldSpec& field) {
+  if (field.repeated) return {};
+  const bool is_boolean = field.kind == ValueKind::boolean;
+  if (!is_boolean && field.kind != ValueKind::number && field.kind != ValueKind::enumeration)
+    return {};
+  for (const std::string_view words : {" when unset", " (when unset)"}) {
+    const size_t end = field.help.find(words);
+    if (end == std::string::npos) continue;
+    const size_t before = field.help.find_last_of(" ;,(", end - 1);
+    const size_t begin = before == std::string::npos ? 0 : before + 1;
+    std::string word = field.help.substr(begin, end - begin);
+    const bool known =
+        is_boolean ? word == "true" || word == "false"
+        : field.kind == ValueKind::number
+            ? parse_number(word).has_value()
+            : std::find(field.words.begin(), field.words.end(), word) != field.words.end();
+    if (known) return word;
+  }
+  return is_boolean ? "false" : "";
+}
+
 Result<Filter> parse_filter(const ResourceSpec& resource, std::string_view name,
                             std::string_view value) {
   const FieldSpec* field = resource.field(name);
@@ -90,18 +111,19 @@ Result<Filter> parse_filter(const ResourceSpec& resource, std::string_view name,
     if (!number)
       return Error{ErrorCode::invalid,
                    std::string(name) + ": " + in_quotes(value) + " is not a number"};
-    return Filter{field, std::to_string(*number)};
+    return Filter{field, std::to_string(*number), false};
   }
   const Problems problems = decode(document, {}, *scratch);
   if (!problems.empty()) return to_error(problems);
   const std::vector<std::string> texts = field_texts(*scratch, *field);
   if (texts.empty())
     return Error{ErrorCode::invalid, std::string(name) + ": the filter is empty; give a value"};
-  return Filter{field, texts[0]};
+  return Filter{field, texts[0], value_when_unset(*field) == texts[0]};
 }
 
 bool matches(const pb::Message& message, const Filter& filter) {
   const std::vector<std::string> texts = field_texts(message, *filter.field);
+  if (texts.empty()) return filter.matches_unset;
   return std::find(texts.begin(), texts.end(), filter.text) != texts.end();
 }
 

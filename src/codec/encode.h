@@ -19,11 +19,17 @@ namespace plexus::codec {
 [[nodiscard]] std::vector<std::string> field_texts(const google::protobuf::Message& message,
                                                    const FieldSpec& field);
 
-/// "the object's field has this value": a list is matched by any of its entries.
+/// "the object's field has this value": a list is matched by any of its entries, what is not set by what it then counts
+/// as.
 struct Filter {
   const FieldSpec* field = nullptr;
-  std::string text;  ///< canonical
+  std::string text;            ///< canonical
+  bool matches_unset = false;  ///< it is what the field counts as when it is not set
 };
+
+/// What a boolean, number or word counts as when it is not set: its help says "WORD when unset"; a boolean else counts as
+/// false. Empty: nothing.
+[[nodiscard]] std::string value_when_unset(const FieldSpec& field);
 
 /// Reads a filter from the text of a value; the problem names the nearest known field or the form expected.
 [[nodiscard]] Result<Filter> parse_filter(const ResourceSpec& resource, std::string_view field,

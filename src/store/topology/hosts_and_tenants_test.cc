@@ -195,6 +195,23 @@ TEST_F(HostsAndTenantsTest, QuotasHold) {
             R"(counts { type: "bridge" count: 3 } counts { type: "route" count: 0 })");
 }
 
+TEST_F(HostsAndTenantsTest, ATenantGoesAfterWhatItHas) {
+  const auto acme = create(named<v1::Tenant>("acme"));
+  auto bridge = named<v1::Bridge>("web");
+  bridge.set_tenant("acme");
+  bridge = create(bridge);
+  refused(writer_->remove(*v1::Tenant::descriptor(), uuid(acme.id())), ErrorCode::in_use,
+          {"tenant acme", "1 bridge"});
+  std::vector<Operation> both(2);
+  both[0].kind = both[1].kind = Operation::Kind::remove;
+  both[0].type = v1::Tenant::descriptor();
+  both[0].id = uuid(acme.id());
+  both[1].type = v1::Bridge::descriptor();
+  both[1].id = uuid(bridge.id());
+  const auto done = writer_->batch(both);
+  EXPECT_TRUE(done.ok()) << done.error().message;
+}
+
 TEST_F(HostsAndTenantsTest, EveryLimitIsOfACollection) {
   const auto& tenant = *v1::Tenant::descriptor();
   for (int i = 0; i < tenant.field_count(); ++i) {

@@ -17,6 +17,10 @@ std::string index_of(const ChangeSet::Object& object, const ReferenceField& refe
   return index_path(options_of(*object.type).singular(), object.id, reference.index_name());
 }
 
+Touched touched_by(const ChangeSet::Object& object, const Message& message, bool removed) {
+  return {object.type, object.id, name_of(message), tenant_of(message), removed};
+}
+
 }  // namespace
 
 Result<bool> Removal::remove(ChangeSet::Object& object) {
@@ -92,6 +96,7 @@ Result<void> Removal::clear(ChangeSet::Object& user, const ReferenceField& refer
   }
   clear_reference(*user.now, reference, target);
   clear_what_follows(*user.now);
+  touched_.push_back(touched_by(user, *user.now, false));
   ++cleared_;
   return Ok{};
 }
@@ -121,6 +126,7 @@ Result<bool> Removal::dependents(const ChangeSet::Object& object, const Referenc
     if (reference.on_delete == v1::CASCADE) {
       auto gone = remove(**user);
       if (!gone.ok() || !*gone) return gone;
+      touched_.push_back(touched_by(**user, *(*user)->before, true));
       ++cascaded_;
     } else if (auto done = clear(**user, reference, object.id); !done.ok()) {
       return done.error();

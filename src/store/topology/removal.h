@@ -7,9 +7,11 @@
 #include <google/protobuf/message.h>
 
 #include <cstddef>
+#include <vector>
 
 #include "base/result.h"
 #include "store/topology/change_set.h"
+#include "store/topology/writer.h"
 
 namespace plexus::store {
 
@@ -23,6 +25,8 @@ class Removal {
 
   [[nodiscard]] size_t cascaded() const { return cascaded_; }
   [[nodiscard]] size_t cleared() const { return cleared_; }
+  /// These, in the order in which they were met.
+  [[nodiscard]] std::vector<Touched>& touched() { return touched_; }
 
  private:
   Error in_use(const ChangeSet::Object& object, const ReferenceField& reference,
@@ -35,6 +39,7 @@ class Removal {
   ChangeSet& changes_;
   size_t budget_;
   size_t cascaded_ = 0, cleared_ = 0;
+  std::vector<Touched> touched_;
 };
 
 }  // namespace plexus::store

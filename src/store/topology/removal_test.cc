@@ -58,6 +58,10 @@ TEST_F(RemovalTest, ThousandsGoInSeveralTransactions) {
   auto removed = TopologyWriter(counting).remove(*v1::Port::descriptor(), uuid(port.id()));
   ASSERT_TRUE(removed.ok()) << removed.error().message;
   EXPECT_EQ(removed->cascaded, 2500u);
+  ASSERT_EQ(removed->touched.size(), 2500u);
+  EXPECT_EQ(removed->touched[0].type, v1::Route::descriptor());
+  EXPECT_EQ(removed->touched[0].tenant, "acme");
+  EXPECT_TRUE(removed->touched[0].removed);
   EXPECT_GE(counting.commits, 13u);
   EXPECT_LE(counting.commits, 16u);
   EXPECT_EQ(routes(), 0u);

@@ -38,6 +38,32 @@ v1::TypeCount& count_of(v1::TenantUsage& usage, const std::string& type) {
   return counts[at];
 }
 
+/// What names a tenant that goes would have no limits any more. Reads what was counted just now.
+Result<void> check_tenants_gone(Transaction& transaction,
+                                const std::vector<ChangeSet::Object*>& touched,
+                                const ChangeSet::Object** blamed) {
+  for (const ChangeSet::Object* object : touched) {
+    if (object->type != v1::Tenant::descriptor() || !object->before || object->now) continue;
+    const auto usage = transaction.read_message<v1::TenantUsage>(
+        usage_path(static_cast<const v1::Tenant&>(*object->before).name()));
+    if (!usage.ok()) return usage.error();
+    if (!*usage) continue;
+    std::string left;
+    for (const v1::TypeCount& count : (*usage)->counts()) {
+      if (count.count() == 0) continue;
+      const Descriptor* type = find_resource_type(count.type());
+      left +=
+          (left.empty() ? "" : ", ") + std::to_string(count.count()) + " " +
+          (type == nullptr || count.count() == 1 ? count.type() : options_of(*type).collection());
+    }
+    if (left.empty()) continue;
+    *blamed = object;
+    return Error{ErrorCode::in_use,
+                 describe(*object->before) + " has " + left + ": remove these first"};
+  }
+  return Ok{};
+}
+
 struct Difference {
   int64_t count = 0;
   const ChangeSet::Object* last_added = nullptr;
@@ -106,7 +132,7 @@ Result<void> keep_usage(Transaction& transaction, const std::vector<ChangeSet::O
     }
     transaction.write_message(path, usage);
   }
-  return Ok{};
+  return check_tenants_gone(transaction, touched, blamed);
 }
 
 void usage_paths(const Message& resource, bool created, std::vector<std::string>& paths) {

@@ -12,7 +12,7 @@
 namespace plexus::store {
 
 /// Counts what `touched` adds and takes away. no_space: more than the tenant may have; `blamed` is
-/// then one that adds to it.
+/// then one that adds to it. in_use: a tenant goes that has something left; `blamed` is the tenant.
 Result<void> keep_usage(Transaction& transaction, const std::vector<ChangeSet::Object*>& touched,
                         const ChangeSet::Object** blamed);
 

@@ -347,6 +347,7 @@ namespace {
 struct Round {
   bool all = false;
   size_t cascaded = 0, cleared = 0;
+  std::vector<Touched> touched = {};
 };
 
 /// Marks the resource and writes down that it is on its way out.
@@ -391,7 +392,7 @@ Result<Round> removal_round(Transaction& transaction, const Descriptor& type, co
     transaction.remove(path);
   }
   if (auto ok = changes.finish(author); !ok.ok()) return ok.error();
-  return Round{*all, removal.cascaded(), removal.cleared()};
+  return Round{*all, removal.cascaded(), removal.cleared(), std::move(removal.touched())};
 }
 
 }  // namespace
@@ -422,6 +423,8 @@ Result<Removed> TopologyWriter::remove(const Descriptor& type, const Uuid& id,
     removed.revision = round->revision;
     removed.cascaded += round->value.cascaded;
     removed.cleared += round->value.cleared;
+    std::move(round->value.touched.begin(), round->value.touched.end(),
+              std::back_inserter(removed.touched));
     if (round->value.all) return removed;
   }
 }

@@ -22,6 +22,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -39,11 +40,20 @@ struct StoredResource {
   Revision revision;    ///< of its last change
 };
 
+/// Another resource that a removal took away too, or cleared a reference of.
+struct Touched {
+  const google::protobuf::Descriptor* type = nullptr;
+  Uuid id = {};
+  std::string name = {}, tenant = {};  ///< empty: it has none
+  bool removed = false;
+};
+
 /// What a removal did.
 struct Removed {
   Revision revision;
-  size_t cascaded = 0;  ///< other resources that were removed with it
-  size_t cleared = 0;   ///< other resources that had a reference to it cleared
+  size_t cascaded = 0;                ///< other resources that were removed with it
+  size_t cleared = 0;                 ///< other resources that had a reference to it cleared
+  std::vector<Touched> touched = {};  ///< these, one by one
 };
 
 /// Edits a freshly read resource; an error from it ends the operation. May run several times.
