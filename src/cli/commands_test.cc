@@ -264,6 +264,18 @@ TEST(Commands, APortThatDoesNotComeUpIsNotWaitedForInVain) {
   EXPECT_EQ(there.status, kOk) << there.err;
 }
 
+TEST(Commands, CountersOfAChainThatHasNone) {
+  Script s;
+  s.on("GET /v1/rule-counters",
+       R"({"rules":[{"in":"chain","name":"web","rule":"r","packets":1}]})");
+  FakeServer agent(s);
+  const auto asked = [&](const char* chain) {
+    return run_line({}, {"rule-counters", "--agent", agent.address(), "--chain", chain}).out;
+  };
+  EXPECT_EQ(asked("nope"), "no rule of it has held for a packet; there are some of: chain web\n");
+  EXPECT_EQ(asked("web").find("no rule"), std::string::npos);
+}
+
 TEST(Commands, WhatTheCommandLineCannotMeanIsWrongUsage) {
   const std::vector<std::pair<std::vector<std::string>, const char*>> cases = {
       {{"bridge", "create"}, "needs --name NAME"},
