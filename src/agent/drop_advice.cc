@@ -117,7 +117,9 @@ std::string_view drop_advice(sim::DropReason reason) {
     case R::spoofed_source:
       return "add an allowed address pair to the port, or switch its port_security off";
     case R::filter_unreadable:
-      return "update the agent of this host, or correct the reference to a chain or group";
+      return "update the agent of this host, correct the reference to a chain or group, or "
+             "move a rule that translates or redirects to where it can: dnat to in_chain, "
+             "snat to out_chain of a router, redirect to in_chain of a port";
     case R::filter_too_deep:
       return "let chains jump to fewer others";
     case R::connections_full:

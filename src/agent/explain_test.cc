@@ -269,6 +269,9 @@ TEST(DropAdvice, EachReasonHasOne) {
     const auto reason = static_cast<sim::DropReason>(i);
     EXPECT_FALSE(drop_advice(reason).empty()) << sim::to_string(reason);
   }
+  // A rule that translates at a bridge is no matter of newer agents.
+  EXPECT_NE(drop_advice(sim::DropReason::filter_unreadable).find("snat to out_chain of a router"),
+            std::string::npos);
 }
 
 }  // namespace

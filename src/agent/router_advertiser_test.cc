@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "packet/build.h"
 #include "packet/bytes.h"
 #include "sim/test_cloud.h"
 

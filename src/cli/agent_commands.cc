@@ -141,23 +141,36 @@ std::vector<std::string> keep_request(Node& answer, const std::string& request) 
   return others;
 }
 
-/// Leaves only the rules of one chain or security group, when one is named.
-void keep_rules_of(Node& answer, const std::string& chain, const std::string& group) {
-  if (chain.empty() && group.empty()) return;
+/// Leaves only the rules of one chain or security group, when one is named. The others that have some.
+std::vector<std::string> keep_rules_of(Node& answer, const std::string& chain,
+                                       const std::string& group) {
+  std::vector<std::string> others;
+  if (chain.empty() && group.empty()) return others;
   for (codec::Member& member : answer.members) {
     if (member.key != "rules") continue;
     std::erase_if(member.value.items, [&](const Node& rule) {
-      return text_of(rule, "name") != (text_of(rule, "in") == "chain" ? chain : group);
+      const std::string name = text_of(rule, "name"), in = text_of(rule, "in");
+      if (name == (in == "chain" ? chain : group)) return false;
+      std::string other = in + " " + name;
+      if (std::find(others.begin(), others.end(), other) == others.end())
+        others.push_back(std::move(other));
+      return true;
     });
   }
+  return others;
 }
 
-void print_rule_counters(const Node& answer, Terminal& terminal) {
+void print_rule_counters(const Node& answer, const std::vector<std::string>& others,
+                         Terminal& terminal) {
   const Node* rules = answer.find("rules");
-  if (rules == nullptr || rules->items.empty())
-    terminal.out << "no rule has held for a packet\n";
-  else
+  if (rules != nullptr && !rules->items.empty()) {
     terminal.out << readable(answer, terminal.width);
+  } else if (others.empty()) {
+    terminal.out << "no rule has held for a packet\n";
+  } else {
+    terminal.out << fmt::format("no rule of it has held for a packet; there are some of: {}\n",
+                                fmt::join(others, ", "));
+  }
 }
 
 void print_traces(const Node& answer, const std::vector<std::string>& others, Terminal& terminal) {
@@ -242,11 +255,14 @@ Result<Node> trace(ApiClient& agent, const Invocation& in) {
   return agent.call("POST", "/v1/trace", &body);
 }
 
-/// What becomes of the copies that leave by tunnel, at the hosts whose agents run here too.
-void follow_tunnels(const Invocation& in, std::vector<Hop>& hops) {
+/// What becomes of the copies that leave by tunnel, at the hosts whose agents run here too. Those that were asked and did not
+/// answer, with why.
+std::vector<std::pair<std::string, std::string>> follow_tunnels(const Invocation& in,
+                                                                std::vector<Hop>& hops) {
   constexpr size_t kMaxHops = 64;
+  std::vector<std::pair<std::string, std::string>> silent;
   const Node* outputs = hops.front().trace.find("outputs");
-  if (outputs == nullptr) return;
+  if (outputs == nullptr) return silent;
   const std::string run_dir = run_directory();
   const std::vector<std::string> agents = local_agents(run_dir);
   const std::vector<Node> copies = outputs->items;  // hops move when one is added
@@ -264,10 +280,17 @@ void follow_tunnels(const Invocation& in, std::vector<Hop>& hops) {
     Node body = Node::map_of({});
     body.add("tunnel_key", *key);
     body.add("packet", *packet);
-    // An agent that does not answer was not asked: the first host has decided all the same.
-    if (auto answer = agent.call("POST", "/v1/trace", &body))
+    // When it does not answer, the first host has decided all the same.
+    if (auto answer = agent.call("POST", "/v1/trace", &body)) {
       hops.push_back({host, std::move(*answer), output.find("mirror") != nullptr});
+    } else if (std::none_of(silent.begin(), silent.end(),
+                            [&](const auto& s) { return s.first == host; })) {
+      silent.emplace_back(host, answer.error().code == ErrorCode::internal
+                                    ? fmt::format("no answer within {} s", in.timeout.count())
+                                    : answer.error().message);
+    }
   }
+  return silent;
 }
 
 Node judgement_document(const Judgement& judgement) {
@@ -288,7 +311,8 @@ void print_trace(const Node& trace, Terminal& terminal) {
 int show_trace(const Invocation& in, Node answer, Terminal& terminal) {
   std::vector<Hop> hops = {{"", answer}};
   // Who names an agent by its address may mean one on another machine, whose neighbours are not ours.
-  if (in.agent.empty()) follow_tunnels(in, hops);
+  std::vector<std::pair<std::string, std::string>> silent;
+  if (in.agent.empty()) silent = follow_tunnels(in, hops);
   std::optional<Judgement> judgement;
   if (in.expect) judgement = judge(*in.expect, hops);
   if (in.output == Output::json || in.output == Output::yaml) {
@@ -301,6 +325,9 @@ int show_trace(const Invocation& in, Node answer, Terminal& terminal) {
       further.push_back(std::move(hop));
     }
     if (!further.empty()) answer.add("hops", Node::list_of(std::move(further)));
+    std::vector<Node> unanswered;
+    for (const auto& [host, why] : silent) unanswered.push_back(Node::of_text(host));
+    if (!unanswered.empty()) answer.add("unanswered", Node::list_of(std::move(unanswered)));
     if (judgement) answer.add("expected", judgement_document(*judgement));
     print_document(answer, in.output, terminal);
   } else {
@@ -309,6 +336,7 @@ int show_trace(const Invocation& in, Node answer, Terminal& terminal) {
         terminal.out << "at host " << hop.host << (hop.mirror ? ", for a mirror:\n" : ":\n");
       print_trace(hop.trace, terminal);
     }
+    for (const auto& [host, why] : silent) terminal.out << "host " << host << ": " << why << "\n";
     if (judgement) {
       const Palette& c = terminal.palette;
       terminal.out << (judgement->met ? "as expected: " : "not as expected: ")
@@ -330,7 +358,7 @@ int run_agent(const Invocation& in, Terminal& terminal) {
     return address.error().code == ErrorCode::invalid ? kUsage : status;
   }
   auto http = HttpClient::to(*address);
-  if (!http) return fail(http.error(), terminal);
+  if (!http) return misused(http.error(), terminal);
   (*http)->set_timeout(in.timeout);
   ApiClient agent(**http);
   auto answer = in.verb == Verb::trace
@@ -343,8 +371,8 @@ int run_agent(const Invocation& in, Terminal& terminal) {
                                                                          : "/v1/status");
   if (!answer) return fail(answer.error(), terminal);
   if (in.verb == Verb::trace) return show_trace(in, std::move(*answer), terminal);
-  if (in.verb == Verb::rule_counters) keep_rules_of(*answer, in.chain, in.security_group);
   std::vector<std::string> others;
+  if (in.verb == Verb::rule_counters) others = keep_rules_of(*answer, in.chain, in.security_group);
   if (in.verb == Verb::traces) others = keep_request(*answer, in.request);
   if (in.output == Output::json || in.output == Output::yaml) {
     print_document(*answer, in.output, terminal);
@@ -353,7 +381,7 @@ int run_agent(const Invocation& in, Terminal& terminal) {
   } else if (in.verb == Verb::connections) {
     print_connections(*answer, terminal);
   } else if (in.verb == Verb::rule_counters) {
-    print_rule_counters(*answer, terminal);
+    print_rule_counters(*answer, others, terminal);
   } else if (in.verb == Verb::traces) {
     print_traces(*answer, others, terminal);
   } else {

@@ -45,6 +45,13 @@ std::string target_of(const ResourceSpec& resource, std::string_view id_or_name,
   return "/v1/" + resource.collection + "/" + url_encoded(id_or_name) + query_text(query);
 }
 
+/// No name has a slash, and no path takes one: the server could not even say what is wrong.
+Result<void> check_name(const ResourceSpec& resource, std::string_view id_or_name) {
+  if (!id_or_name.empty() && id_or_name.find('/') == std::string_view::npos) return Ok{};
+  return Error{ErrorCode::not_found, fmt::format("there is no {} {}", resource.singular,
+                                                 codec::in_quotes(std::string(id_or_name)))};
+}
+
 Result<Object> object_of(const ResourceSpec& resource, Node document) {
   Object out;
   out.message = resource.new_message();
@@ -161,11 +168,14 @@ Result<std::vector<Node>> ApiClient::items(const std::string& path, const Query&
   Query page = query;
   page.emplace_back("limit", kPage);
   page.emplace_back("after", "");
+  std::string first;  // what all pages together hold at least
   for (std::string after;;) {
     page.back().second = after;
     const Query asked(page.begin(), page.end() - (after.empty() ? 1 : 0));
     auto answer = call("GET", "/v1/" + path + query_text(asked));
     if (!answer) return answer.error();
+    if (after.empty()) first = revision_;
+    revision_ = first;
     for (codec::Member& m : answer->members) {
       if (m.key != "items") continue;
       std::move(m.value.items.begin(), m.value.items.end(), std::back_inserter(out));
@@ -233,6 +243,7 @@ Result<Convergence> ApiClient::convergence(const std::string& revision,
 
 Result<Object> ApiClient::get(const ResourceSpec& resource, std::string_view id_or_name,
                               const Query& query) {
+  if (auto ok = check_name(resource, id_or_name); !ok) return ok.error();
   auto answer = call("GET", target_of(resource, id_or_name, query));
   if (!answer) return answer.error();
   return object_of(resource, std::move(*answer));
@@ -246,6 +257,7 @@ Result<Object> ApiClient::create(const ResourceSpec& resource, const Node& body)
 
 Result<Object> ApiClient::patch(const ResourceSpec& resource, std::string_view id_or_name,
                                 const Node& body, const Query& query) {
+  if (auto ok = check_name(resource, id_or_name); !ok) return ok.error();
   auto answer = call("PATCH", target_of(resource, id_or_name, query), &body);
   if (!answer) return answer.error();
   return object_of(resource, std::move(*answer));
@@ -253,6 +265,7 @@ Result<Object> ApiClient::patch(const ResourceSpec& resource, std::string_view i
 
 Result<Node> ApiClient::remove(const ResourceSpec& resource, std::string_view id_or_name,
                                const Query& query) {
+  if (auto ok = check_name(resource, id_or_name); !ok) return ok.error();
   return call("DELETE", target_of(resource, id_or_name, query));
 }
 

@@ -42,7 +42,7 @@ class ApiClient {
   /// `http` must outlive this.
   explicit ApiClient(HttpClient& http) : http_(http) {}
 
-  /// All of them, page by page.
+  /// All of them, page by page. revision() is then that of the first page: who follows on from there misses nothing.
   Result<std::vector<Object>> list(const codec::ResourceSpec& resource, const Query& query = {});
   Result<Object> get(const codec::ResourceSpec& resource, std::string_view id_or_name,
                      const Query& query = {});

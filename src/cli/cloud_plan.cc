@@ -208,6 +208,14 @@ std::vector<const ResourceSpec*> needed_types(const std::vector<CloudObject>& ob
   return {needed.begin(), needed.end()};
 }
 
+void give_tenant(std::vector<CloudObject>& objects, const std::string& tenant) {
+  if (tenant.empty()) return;
+  for (CloudObject& o : objects) {
+    if (o.resource->field("tenant") != nullptr && o.tenant().empty())
+      codec::set_raw(*o.message, "tenant", tenant);
+  }
+}
+
 std::vector<PlanStep> plan_apply(std::vector<CloudObject>& objects, const Existing& existing,
                                  Problems& problems) {
   const size_t before = problems.size();
@@ -290,12 +298,14 @@ std::vector<const ResourceSpec*> mentioned_types(std::string_view file) {
 
 Pruning plan_prune(const std::vector<CloudObject>& objects,
                    const std::vector<const ResourceSpec*>& mentioned,
-                   const std::vector<PlanStep>& steps, const Existing& existing) {
+                   const std::vector<PlanStep>& steps, const Existing& existing,
+                   const std::string& own_tenant) {
   Pruning out;
   std::set<std::string> tenants, kept;
   for (const CloudObject& o : objects) {
     if (o.resource->field("tenant") != nullptr) tenants.insert(o.tenant());
   }
+  if (tenants.empty()) tenants.insert(own_tenant);
   for (const PlanStep& step : steps) kept.insert(step.id);
   std::set<std::string> going;  // ids
   for (const Message* m : existing) {

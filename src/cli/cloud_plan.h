@@ -48,6 +48,9 @@ using Existing = std::vector<const google::protobuf::Message*>;
 [[nodiscard]] std::vector<const codec::ResourceSpec*> needed_types(
     const std::vector<codec::CloudObject>& objects);
 
+/// What a tenant's token makes is the tenant's: objects of the file that name no tenant get it. An empty tenant changes nothing.
+void give_tenant(std::vector<codec::CloudObject>& objects, const std::string& tenant);
+
 /// What `plexus apply` does: an object of the file is the existing one with its id or its name, or, without a name, one
 /// that has all its fields already. Fields that the file does not mention stay. New objects get random ids. `finish`
 /// sets what a circle of references held back at creation.
@@ -73,10 +76,11 @@ struct Pruning {
 };
 
 /// Of the mentioned types that belong to a tenant, the existing objects of the tenants that occur in the file, which
-/// are none of the file's. `steps` is what plan_apply() gave for the same objects. Types without a tenant, and tokens,
-/// are never pruned.
+/// are none of the file's. When no object of the file can have a tenant (`rules: []`), those of `own_tenant`. `steps` is what
+/// plan_apply() gave for the same objects. Types without a tenant, and tokens, are never pruned.
 [[nodiscard]] Pruning plan_prune(const std::vector<codec::CloudObject>& objects,
                                  const std::vector<const codec::ResourceSpec*>& mentioned,
-                                 const std::vector<PlanStep>& steps, const Existing& existing);
+                                 const std::vector<PlanStep>& steps, const Existing& existing,
+                                 const std::string& own_tenant = {});
 
 }  // namespace plexus::cli

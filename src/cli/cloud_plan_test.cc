@@ -29,12 +29,13 @@ class Cloud {
   }
 
   /// What --prune removes for a file that was applied already: "first | last".
-  std::string pruned(std::string_view text, size_t* in_scope = nullptr) {
+  std::string pruned(std::string_view text, size_t* in_scope = nullptr,
+                     const std::string& own_tenant = {}) {
     codec::Problems problems;
     auto objects = codec::parse_cloud_file(text, problems);
     const auto steps = plan_apply(objects, existing(), problems);
     EXPECT_TRUE(problems.empty()) << problems[0].str();
-    const Pruning p = plan_prune(objects, mentioned_types(text), steps, existing());
+    const Pruning p = plan_prune(objects, mentioned_types(text), steps, existing(), own_tenant);
     if (in_scope != nullptr) *in_scope = p.in_scope;
     std::string out;
     for (const PlanStep& s : p.first) out += s.label + ", ";
@@ -306,6 +307,9 @@ TEST(CloudPlan, PruneTakesWhatTheFileNoLongerNames) {
     EXPECT_EQ(cloud.pruned(c.file, &in_scope), c.pruned) << c.file;
     EXPECT_EQ(in_scope, c.in_scope) << c.file;
   }
+  // Empty lists name no tenant: they are about who asks.
+  EXPECT_EQ(cloud.pruned("ports: []", nullptr, "b"), "port p, |");
+  EXPECT_EQ(cloud.pruned("ports: []", nullptr, "c"), "|");
 }
 
 TEST(CloudPlan, PruneFreesNamesAndInterfacesBeforeTheyAreTaken) {

@@ -69,6 +69,11 @@ class Parser {
     out.command = spec_of_.at(&deepest());
     for (Slot& slot : slots_) {
       if (slot.option->count() == 0) continue;
+      if (slot.spec->field != nullptr && !slot.spec->repeated && slot.option->count() > 1) {
+        return Ending{kUsage,
+                      fmt::format("{}: --{} is given twice and holds one value\nTry: {} --help\n",
+                                  out.path, slot.spec->name, out.path)};
+      }
       out.values.emplace_back(
           slot.spec, slot.spec->repeated ? entries_of(slot.values) : std::move(slot.values));
     }
@@ -100,6 +105,7 @@ class Parser {
       add(app, names, o);
     }
     for (const OptionSpec& o : spec.arguments) add(app, o.name, o);
+    if (spec.verb == Verb::remove && !spec.description.empty()) app.footer(spec.description);
     if (!spec.examples.empty()) {
       std::string footer = "Examples:";
       for (const std::string& e : spec.examples) footer += "\n  " + e;

@@ -2,8 +2,11 @@
 #include "cli/command_tree.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/descriptor.h>
 
 #include <algorithm>
+
+#include "plexus/v1/options.pb.h"
 
 namespace plexus::cli {
 namespace {
@@ -140,6 +143,41 @@ void add_special_verbs(const ResourceSpec& r, CommandSpec& noun) {
   }
 }
 
+/// What becomes of those that refer to an object that is deleted, as the schema says.
+std::string removal_words(const ResourceSpec& r) {
+  std::vector<const ResourceSpec*> gone = {&r};
+  std::vector<std::string> cascaded, cleared, refusing;
+  const auto add = [](std::vector<std::string>& list, std::string word) {
+    if (std::find(list.begin(), list.end(), word) == list.end()) list.push_back(std::move(word));
+  };
+  for (size_t i = 0; i < gone.size(); ++i) {
+    for (const ResourceSpec& user : codec::resources()) {
+      for (const FieldSpec& field : user.fields) {
+        if (field.reference != gone[i]->type) continue;
+        const auto on_delete = field.descriptor->options().GetExtension(v1::ref).on_delete();
+        if (on_delete == v1::CASCADE) {
+          add(cascaded, user.collection);
+          if (std::find(gone.begin(), gone.end(), &user) == gone.end()) gone.push_back(&user);
+        } else if (on_delete == v1::CLEAR) {
+          add(cleared, field.name + " of " + user.collection);
+        } else if (i == 0) {
+          add(refusing, user.collection);
+        }
+      }
+    }
+  }
+  std::string out;
+  const auto say = [&](std::string_view words, const std::vector<std::string>& list,
+                       std::string_view end) {
+    if (!list.empty())
+      out += fmt::format("{}{}{}{}", out.empty() ? "" : " ", words, fmt::join(list, ", "), end);
+  };
+  say("Refused while it is in use by ", refusing, ".");
+  say("What belongs to it is deleted with it: ", cascaded, ".");
+  say("Where it is named it is cleared: ", cleared, ".");
+  return out;
+}
+
 CommandSpec noun_of(const ResourceSpec& r) {
   CommandSpec noun = in_group("Resources", command(r.singular, r.help, Verb::none));
   noun.alias = r.collection;
@@ -151,6 +189,8 @@ CommandSpec noun_of(const ResourceSpec& r) {
   CommandSpec update =
       command("update", "Change fields of a " + r.singular, Verb::update, {wait_flag()});
   CommandSpec remove = command("delete", "Delete a " + r.singular, Verb::remove, {wait_flag()});
+  remove.description = removal_words(r);
+  if (r.singular == "host") remove.options.push_back(yes_flag());
   for (CommandSpec* c : {&show, &update, &remove}) {
     c->arguments.push_back(object_argument(r));
     if (has_tenant) c->options.push_back(tenant_option());
@@ -191,7 +231,7 @@ void add_cloud_commands(CommandSpec& root) {
            flag("force", "Prune even more than half of what there is"), yes_flag(), wait_flag()})));
   root.commands.push_back(
       in_group(group, command("delete", "Delete what a cloud file describes", Verb::delete_file,
-                              {file, dry_run, wait_flag()})));
+                              {file, dry_run, yes_flag(), wait_flag()})));
   root.commands.push_back(in_group(
       group,
       command("topology", "Draw the virtual topology and where it is bound", Verb::topology)));

@@ -100,6 +100,13 @@ Result<std::unique_ptr<HttpClient>> connect(const Invocation& invocation) {
   return http;
 }
 
+Result<std::string> own_tenant(const Invocation& invocation, ApiClient& api) {
+  if (invocation.token.empty()) return std::string();
+  const auto answer = api.call("GET", "/v1/whoami");
+  if (!answer) return answer.error();
+  return text_of(*answer, "tenant");
+}
+
 int fail(const Error& error, Terminal& terminal) {
   terminal.err << "plexus: " << error.message << "\n";
   if (error.code == ErrorCode::unavailable) return kUnreachable;
@@ -110,6 +117,11 @@ int fail(const Error& error, Terminal& terminal) {
     return kTimeout;
   }
   return kFailed;
+}
+
+int misused(const Error& error, Terminal& terminal) {
+  (void)fail(error, terminal);
+  return kUsage;
 }
 
 void print_document(const codec::Node& node, Output output, Terminal& terminal) {
@@ -126,6 +138,17 @@ bool confirm(const std::string& question, const Invocation& invocation, Terminal
   std::string answer;
   std::getline(*terminal.in, answer);
   return answer == "y" || answer == "Y" || answer == "yes";
+}
+
+bool confirm_harm(const std::string& what, const std::string& question,
+                  const Invocation& invocation, Terminal& terminal) {
+  if (terminal.in == nullptr && !invocation.yes) {
+    terminal.err << fmt::format("plexus: {}; nothing was done; add --yes if that is meant\n", what);
+    return false;
+  }
+  if (confirm(fmt::format("{}. {}", what, question), invocation, terminal)) return true;
+  terminal.err << "nothing was done\n";
+  return false;
 }
 
 }  // namespace plexus::cli

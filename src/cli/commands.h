@@ -41,11 +41,20 @@ int run_complete(const Invocation& invocation, Terminal& terminal);  // completi
 /// A client of the servers that the invocation names, with its token.
 Result<std::unique_ptr<HttpClient>> connect(const Invocation& invocation);
 
+/// The tenant that the invocation's token is for; empty: for all, or there is no token. Names without a tenant are its.
+Result<std::string> own_tenant(const Invocation& invocation, ApiClient& api);
+
 /// Prints the error and says what can be done; returns the exit status for it.
 int fail(const Error& error, Terminal& terminal);
+/// The same for what connect() says: the command line is wrong.
+int misused(const Error& error, Terminal& terminal);
 /// JSON or YAML, with a newline.
 void print_document(const codec::Node& node, Output output, Terminal& terminal);
 /// Asks a person; yes without one.
 bool confirm(const std::string& question, const Invocation& invocation, Terminal& terminal);
+/// Before what stops traffic. `what` says that: "host h1 is live and has 2 ports: vm1, vm2". Without a person to ask only --yes
+/// will do.
+bool confirm_harm(const std::string& what, const std::string& question,
+                  const Invocation& invocation, Terminal& terminal);
 
 }  // namespace plexus::cli

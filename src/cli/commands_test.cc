@@ -201,6 +201,124 @@ TEST(Commands, ALiveHostIsNotFencedByMistake) {
   EXPECT_EQ(run_line(dead, {"host", "fence", "h2"}).writes(), 1u) << "a dead one needs no question";
 }
 
+TEST(Commands, AHostThatServesIsNotDeletedByMistake) {
+  Script s = cloud();
+  for (const char* name : {"h1", "h2"})
+    s.on("DELETE /v1/hosts/" + std::string(name), R"({"removed":1,"cascaded":0,"cleared":0})");
+  const Done refused = run_line(s, {"host", "delete", "h1"});
+  EXPECT_EQ(refused.status, kFailed);
+  EXPECT_EQ(refused.writes(), 0u) << "nobody to ask";
+  EXPECT_NE(refused.err.find("host h1 is live and has 1 port: vm1"), std::string::npos)
+      << refused.err;
+  EXPECT_EQ(run_line(s, {"host", "delete", "h1"}, "n\n").writes(), 0u);
+  EXPECT_EQ(run_line(s, {"host", "delete", "h1"}, "y\n").writes(), 1u);
+  EXPECT_EQ(run_line(s, {"host", "delete", "h1", "--yes"}).writes(), 1u);
+  EXPECT_EQ(run_line(s, {"host", "delete", "h2"}).writes(), 1u) << "nothing is there";
+
+  const std::string file = temporary_file(
+      "hosts.yaml", "bridges: [{name: web}]\nhosts: [{name: h1}]\nports: [{name: vm1}]\n");
+  s.on("POST /v1/batch", FakeAnswer{200, R"({"revision":"R9","results":[]})"});
+  const Done all = run_line(s, {"delete", "-f", file});
+  EXPECT_EQ(all.status, kFailed);
+  EXPECT_EQ(all.writes(), 0u);
+  EXPECT_NE(all.err.find("host h1 is live and has no ports"), std::string::npos) << all.err;
+  EXPECT_EQ(run_line(s, {"delete", "-f", file, "--yes"}).writes(), 1u);
+  EXPECT_EQ(run_line(s, {"delete", "-f", file, "--dry-run"}).status, kOk);
+  ::unlink(file.c_str());
+}
+
+TEST(Commands, ARemovalSaysWhatWentWithIt) {
+  Script s;
+  s.on(
+      "DELETE /v1/load-balancers/front",
+      R"({"removed":1,"cascaded":3,"cleared":1,"cascaded_objects":[)"
+      R"({"collection":"vips","id":"v","name":"web6"},{"collection":"vips","id":"w","name":"web"},)"
+      R"({"collection":"pool-members","id":"m"}],)"
+      R"("cleared_objects":[{"collection":"ports","id":"p","name":"vm1"}]})");
+  const Done done = run_line(s, {"load-balancer", "delete", "front"});
+  EXPECT_EQ(done.status, kOk) << done.err;
+  EXPECT_EQ(done.out,
+            "deleted load-balancer front, 3 more with it, 1 references to it cleared\n"
+            "  deleted with it: vips web, web6; pool-members m\n"
+            "  no longer refer to it: ports vm1\n");
+}
+
+TEST(Commands, AListTellsItsRevision) {
+  Script s;
+  s.on("GET /v1/bridges?limit=1000",
+       FakeAnswer{200, R"({"items":[],"next":"p-1"})", "Plexus-Revision: R5\r\n"});
+  s.on("GET /v1/bridges?limit=1000&after=p-1", list_of(""));
+  const Done done = run_line(s, {"bridge", "list", "--yaml"});
+  EXPECT_EQ(done.out, "items: []\nrevision: R5\n") << done.err;
+}
+
+TEST(Commands, APortThatDoesNotComeUpIsNotWaitedForInVain) {
+  Script s = cloud();
+  s.on("GET /v1/convergence?timeout=1&revision=R9", kApplied);
+  const Done late = run_line(s, {"port", "bind", "vm1", "--host", "h2", "--interface", "nosuch",
+                                 "--wait", "--timeout", "1"});
+  EXPECT_EQ(late.status, kTimeout);
+  EXPECT_NE(late.err.find("not active after 1 s"), std::string::npos) << late.err;
+  const Done there = run_line(s, {"port", "bind", "vm1", "--host", "h1", "--interface", "tap1",
+                                  "--wait", "--timeout", "1"});
+  EXPECT_EQ(there.status, kOk) << there.err;
+}
+
+TEST(Commands, CountersOfAChainThatHasNone) {
+  Script s;
+  s.on("GET /v1/rule-counters",
+       R"({"rules":[{"in":"chain","name":"web","rule":"r","packets":1}]})");
+  FakeServer agent(s);
+  const auto asked = [&](const char* chain) {
+    return run_line({}, {"rule-counters", "--agent", agent.address(), "--chain", chain}).out;
+  };
+  EXPECT_EQ(asked("nope"), "no rule of it has held for a packet; there are some of: chain web\n");
+  EXPECT_EQ(asked("web").find("no rule"), std::string::npos);
+}
+
+TEST(Commands, WhatTheCommandLineCannotMeanIsWrongUsage) {
+  const std::vector<std::pair<std::vector<std::string>, const char*>> cases = {
+      {{"bridge", "create"}, "needs --name NAME"},
+      {{"port", "create", "--name", "a"}, "needs --bridge or --router"},
+      {{"token", "create", "--name", "a"}, "needs --role (reader, tenant, admin)"},
+      {{"port", "update", "a", "--host", "h1", "--host", "h2"}, "--host is given twice"},
+      {{"audit", "--count", "1001"}, "from 1 to 1000"},
+      {{"bridge", "list", "--api", "foo"}, "foo"},
+      {{"bridge", "list", "--token", "@/nofile"}, "/nofile"},
+  };
+  for (const auto& [words, says] : cases) {
+    const Done done = run_line({}, words);
+    EXPECT_EQ(done.status, kUsage) << words[0];
+    EXPECT_NE(done.err.find(says), std::string::npos) << done.err;
+    EXPECT_TRUE(done.requests.empty());
+  }
+}
+
+TEST(Commands, ANameThatIsElsewhereIsNotItsOwnBestGuess) {
+  Script s = cloud();
+  s.on("GET /v1/bridges?name=amb&limit=1000",
+       list_of(R"({"id":"33333333-0000-4000-8000-000000000009","name":"amb","tenant":"red"})"));
+  const Done done = run_line(s, {"bridge", "show", "amb", "--tenant", "nosuch"});
+  EXPECT_EQ(done.status, kFailed);
+  EXPECT_NE(done.err.find("000000000009 of tenant red: give its id, or --tenant"),
+            std::string::npos)
+      << done.err;
+  const Done path = run_line(s, {"bridge", "show", "../ports"});
+  EXPECT_NE(path.err.find("there is no bridge '../ports'"), std::string::npos) << path.err;
+
+  const std::string pool = R"("name":"web","load_balancer":"55555555-0000-4000-8000-00000000000)";
+  s.on("GET /v1/pools/web", FakeAnswer{409, R"({"detail":"several pools are called 'web'"})"});
+  s.on("GET /v1/pools?name=web&limit=1000",
+       list_of(R"({"id":"66666666-0000-4000-8000-000000000001",)" + pool +
+               R"(1"},{"id":"66666666-0000-4000-8000-000000000002",)" + pool + R"(2"})"));
+  for (const char* n : {"1", "2"})
+    s.on("GET /v1/load-balancers/55555555-0000-4000-8000-00000000000" + std::string(n),
+         R"({"name":"front)" + std::string(n) + "\"}");
+  const Done several = run_line(s, {"pool", "show", "web"});
+  EXPECT_NE(several.err.find("000000000002 of load-balancer front2"), std::string::npos)
+      << several.err;
+}
+
 TEST(Commands, DrainingListsWhatIsLeftAndWaits) {
   Script s = cloud();
   const Done done = run_line(s, {"host", "drain", "h1"});
@@ -449,6 +567,56 @@ TEST(Commands, ARemovalTooLargeForABatchGoesAlone) {
   EXPECT_EQ(done.status, kOk) << done.err;
   EXPECT_EQ(done.out, "deleted   bridge web\n1 deleted, 0 absent\n");
   ::unlink(file.c_str());
+}
+
+/// Script and token of tenant acme, which has the bridge web.
+Script cloud_of_acme() {
+  Script s;
+  s.on("GET /v1/whoami", R"({"role":"tenant","tenant":"acme","who":"token ci"})");
+  const std::string web =
+      R"({"id":"33333333-0000-4000-8000-000000000001","name":"web","tenant":"acme"})";
+  s.on("GET /v1/bridges?limit=1000", list_of(web));
+  s.on("GET /v1/bridges?name=web&limit=1000", list_of(web));
+  s.on("GET /v1/ports?limit=1000", list_of(""));
+  s.on("POST /v1/ports", std::string(kPortText));
+  s.on("POST /v1/batch", R"({"revision":"R9","results":[]})");
+  return s;
+}
+
+TEST(Commands, ATenantsTokenMeansTheTenantsObjects) {
+  const Done made = run_line(cloud_of_acme(), {"port", "create", "--name", "vm1", "--bridge", "web",
+                                               "--token", "plx_x", "--quiet"});
+  EXPECT_EQ(made.status, kOk) << made.err;
+  EXPECT_EQ(made.body_of("POST"), std::string(R"({"name":"vm1","bridge":")") + kWeb + "\"}");
+  EXPECT_EQ(
+      run_line(cloud_of_acme(), {"port", "create", "--name", "vm1", "--bridge", "web"}).status,
+      kFailed)
+      << "without a token nobody asks whose it is";
+
+  const std::string file =
+      temporary_file("acme.yaml", "bridges: [{name: web}]\nports: [{name: vm1, bridge: web}]\n");
+  const Done applied = run_line(cloud_of_acme(), {"apply", "-f", file, "--token", "plx_x"});
+  EXPECT_EQ(applied.status, kOk) << applied.err;
+  EXPECT_EQ(applied.out, "created   port vm1\n1 created, 0 updated, 1 unchanged\n");
+  const Done deleted = run_line(cloud_of_acme(), {"delete", "-f", file, "--token", "plx_x"});
+  EXPECT_EQ(deleted.status, kOk) << deleted.err;
+  EXPECT_EQ(deleted.out, "deleted   bridge web\n1 deleted, 1 absent\n");
+  ::unlink(file.c_str());
+}
+
+TEST(Commands, AnUpdateMeansWhatTheObjectsTenantCallsSo) {
+  constexpr char kNobodys[] = "44444444-0000-4000-8000-000000000001";
+  constexpr char kAcmes[] = "44444444-0000-4000-8000-000000000002";
+  Script s;
+  s.on("GET /v1/ports/vm1",
+       R"({"id":"22222222-0000-4000-8000-000000000001","name":"vm1","tenant":"acme"})");
+  s.on("GET /v1/chains?name=out&limit=1000",
+       list_of(std::string(R"({"name":"out","id":")") + kNobodys + R"("},{"name":"out","id":")" +
+               kAcmes + R"(","tenant":"acme"})"));
+  s.on("PATCH /v1/ports/vm1", std::string(kPortText));
+  const Done done = run_line(s, {"port", "update", "vm1", "--in-chain", "out", "--quiet"});
+  EXPECT_EQ(done.status, kOk) << done.err;
+  EXPECT_EQ(done.body_of("PATCH"), std::string(R"({"in_chain":")") + kAcmes + "\"}");
 }
 
 TEST(Commands, WhoAndWhat) {

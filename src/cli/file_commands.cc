@@ -12,6 +12,7 @@
 #include "cli/api_client.h"
 #include "cli/cloud_plan.h"
 #include "cli/commands.h"
+#include "cli/host_use.h"
 #include "cli/plan_text.h"
 #include "cli/waiting.h"
 
@@ -123,12 +124,21 @@ class FileCommand {
     objects_ = codec::parse_cloud_file(*content, problems);
     if (!problems.empty()) return refuse(problems);
     if (in_.prune) mentioned_ = mentioned_types(*content);
+    auto tenant = own_tenant(in_, api_);
+    if (!tenant) return fail(tenant.error(), terminal_);
+    tenant_ = std::move(*tenant);
+    give_tenant(objects_, tenant_);
     for (size_t attempt = 1;; ++attempt) {
       auto steps = plan(problems);
       if (!problems.empty()) return refuse(problems);
       if (!steps) return fail(steps.error(), terminal_);
       if (in_.dry_run) return show(*steps);
       if (attempt == 1 && !may_prune()) return kFailed;
+      if (attempt == 1) {
+        const auto may = may_delete_hosts(*steps);
+        if (!may) return fail(may.error(), terminal_);
+        if (!*may) return kFailed;
+      }
       if (attempt == 1) {
         for (const PlanStep& step : *steps) {
           if (step.kind == Kind::unchanged) counts_.add(step.kind);
@@ -179,7 +189,7 @@ class FileCommand {
     std::vector<PlanStep> steps = is_apply_ ? plan_apply(objects_, messages, problems)
                                             : plan_delete(objects_, messages, problems);
     if (!in_.prune || !problems.empty()) return steps;
-    pruning_ = plan_prune(objects_, mentioned_, steps, messages);
+    pruning_ = plan_prune(objects_, mentioned_, steps, messages, tenant_);
     std::vector<PlanStep> all = pruning_.first;
     std::move(steps.begin(), steps.end(), std::back_inserter(all));
     all.insert(all.end(), pruning_.last.begin(), pruning_.last.end());
@@ -214,6 +224,28 @@ class FileCommand {
     return yes;
   }
 
+  /// A host that serves is not deleted by mistake. Its ports that go by the same file do not count.
+  Result<bool> may_delete_hosts(const std::vector<PlanStep>& steps) {
+    std::set<std::string> going, hosts;
+    for (const PlanStep& step : steps) {
+      if (step.kind != Kind::remove) continue;
+      (step.resource->singular == "host" ? hosts : going).insert(step.id);
+    }
+    if (hosts.empty() || in_.yes) return true;
+    const auto use = HostUse::load(api_);
+    if (!use) return use.error();
+    const auto all = api_.list(*codec::find_singular("host"));
+    if (!all) return all.error();
+    std::string what;
+    for (const Object& host : *all) {
+      if (!hosts.contains(host.id())) continue;
+      const std::string words = use->words_of(*host.message, going);
+      if (!words.empty()) what += (what.empty() ? "" : "; ") + words;
+    }
+    return what.empty() ||
+           confirm_harm(what, "All their traffic stops. Delete them?", in_, terminal_);
+  }
+
   /// --dry-run.
   int show(const std::vector<PlanStep>& steps) {
     size_t writes = 0, requests = 0;
@@ -246,6 +278,9 @@ class FileCommand {
                                    requests, requests == 1 ? "" : "s")
                     << ")\n";
     }
+    // Who refers to what is the store's to check.
+    if (!in_.quiet && counts_.removed > 0)
+      terminal_.err << "what is still in use is refused by the real run only\n";
     return is_too_much() ? kFailed : kOk;
   }
 
@@ -391,6 +426,7 @@ class FileCommand {
   std::string source_;
   std::vector<codec::CloudObject> objects_;
   std::vector<const ResourceSpec*> mentioned_;
+  std::string tenant_;  ///< the token's; empty: it has none
   Pruning pruning_;
   Counts counts_;
   std::set<std::string> gone_;  ///< ids of what somebody else removed
@@ -401,7 +437,7 @@ class FileCommand {
 
 int run_file(const Invocation& invocation, Terminal& terminal) {
   auto http = connect(invocation);
-  if (!http) return fail(http.error(), terminal);
+  if (!http) return misused(http.error(), terminal);
   ApiClient api(**http);
   return FileCommand(invocation, api, terminal).run();
 }

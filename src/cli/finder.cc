@@ -56,8 +56,7 @@ Error Finder::explain(Error error, const ResourceSpec& type, const std::string& 
     const std::string tenant = codec::get_text(*o.message, "tenant");
     by_tenant =
         by_tenant && !tenant.empty() && type.name_scope == std::vector<std::string>{"tenant"};
-    candidates += fmt::format("{}{}{}", candidates.empty() ? "" : ", ", o.id(),
-                              tenant.empty() ? "" : " of tenant " + tenant);
+    candidates += (candidates.empty() ? "" : ", ") + o.id() + whose(type, o);
   }
   return Error{ErrorCode::exists,
                fmt::format("several {} are called {}: {}; give {}", type.collection,
@@ -65,9 +64,29 @@ Error Finder::explain(Error error, const ResourceSpec& type, const std::string& 
                            by_tenant ? "--tenant, or the id" : "the id")};
 }
 
+std::string Finder::whose(const ResourceSpec& type, const Object& object) {
+  const std::string tenant = codec::get_text(*object.message, "tenant");
+  std::string out = tenant.empty() ? "" : " of tenant " + tenant;
+  for (const std::string& scope : type.name_scope) {
+    const codec::FieldSpec* field = type.field(scope);
+    if (field == nullptr || !field->is_reference()) continue;
+    const auto owner = api_.get(field->target(), codec::get_text(*object.message, scope));
+    if (owner) out += " of " + field->target().singular + " " + owner->name();
+  }
+  return out;
+}
+
 Error Finder::missing(const ResourceSpec& type, const std::string& name) {
   Error error{ErrorCode::not_found,
               fmt::format("there is no {} {}", type.singular, codec::in_quotes(name))};
+  // One of that name may be there, though not where it was looked for.
+  const auto same = api_.list(type, {{"name", name}});
+  if (same && !same->empty()) {
+    std::string owners;
+    for (const Object& o : *same) owners += (owners.empty() ? "" : ", ") + o.id() + whose(type, o);
+    error.message += fmt::format(" there; there is {}: give its id, or --tenant", owners);
+    return error;
+  }
   codec::NameTable table;
   if (api_.learn_names(type, table)) {
     const std::string nearest = hint(name, table.names(type));

@@ -24,6 +24,8 @@ class Finder {
   Error explain(Error error, const codec::ResourceSpec& type, const std::string& id_or_name);
 
  private:
+  /// " of tenant blue of load-balancer front": what tells it from others of its name.
+  std::string whose(const codec::ResourceSpec& type, const Object& object);
   Error missing(const codec::ResourceSpec& type, const std::string& name);
 
   ApiClient& api_;

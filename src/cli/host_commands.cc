@@ -11,6 +11,7 @@
 
 #include "cli/commands.h"
 #include "cli/finder.h"
+#include "cli/host_use.h"
 #include "cli/status_view.h"
 #include "cli/waiting.h"
 
@@ -96,29 +97,19 @@ class HostCommand {
   }
 
   /// The ports that are wanted there or still are there.
-  Result<std::vector<std::string>> ports_left(codec::NameTable& names) {
-    auto ports = api_.list(*codec::find_singular("port"));
-    if (!ports) return ports.error();
-    auto bindings = api_.items("status/bindings");
-    if (!bindings) return bindings.error();
-    for (const Object& p : *ports) names.add(*p.message);
-    const StatusView view({}, *bindings);
-    std::vector<std::string> out;
-    for (const Object& p : *ports) {
-      if (codec::get_text(*p.message, "host") == id_ || view.is_active(p.id(), id_))
-        out.push_back(p.name());
-    }
-    return out;
+  Result<std::vector<std::string>> ports_left() {
+    const auto use = HostUse::load(api_);
+    if (!use) return use.error();
+    return use->ports_of(id_);
   }
 
   int drain() {
     if (const auto revision = patch("draining", true); !revision)
       return fail(revision.error(), terminal_);
     const auto end = Clock::now() + in_.timeout;
-    codec::NameTable names;
     std::optional<size_t> said;
     for (;;) {
-      const auto left = ports_left(names);
+      const auto left = ports_left();
       if (!left) return fail(left.error(), terminal_);
       if (left->empty()) {
         say(fmt::format("host {} is drained", name_));
@@ -168,18 +159,10 @@ class HostCommand {
     if (!status) return fail(status.error(), terminal_);
     const HostStatus now = status->of_host(*host.message);
     if (now.live) {
-      const std::string question =
-          fmt::format("host {} is live and has {}. All other hosts will cut it off. Fence it?",
-                      name_, counted(now.active));
-      if (terminal_.in == nullptr && !in_.yes) {
-        terminal_.err << fmt::format(
-            "plexus: host {} is live; say --yes to cut it off all the same\n", name_);
+      const std::string what =
+          fmt::format("host {} is live and has {}", name_, counted(now.active));
+      if (!confirm_harm(what, "All other hosts will cut it off. Fence it?", in_, terminal_))
         return kFailed;
-      }
-      if (!confirm(question, in_, terminal_)) {
-        terminal_.err << "nothing was done\n";
-        return kFailed;
-      }
     }
     const auto revision = patch("fenced", true);
     if (!revision) return fail(revision.error(), terminal_);
@@ -220,7 +203,7 @@ class HostCommand {
 
 int run_host(const Invocation& invocation, Terminal& terminal) {
   auto http = connect(invocation);
-  if (!http) return fail(http.error(), terminal);
+  if (!http) return misused(http.error(), terminal);
   ApiClient api(**http);
   return HostCommand(invocation, api, terminal).run();
 }

@@ -208,8 +208,11 @@ HttpClient::Attempt HttpClient::ask(const std::string& method, const std::string
       if (on_bytes != nullptr) {
         return {Error{ErrorCode::unavailable, to.address + " has fallen silent"}};
       }
-      return {Error{ErrorCode::internal, fmt::format("{} gave no answer within {} s", to.address,
-                                                     timeout_.count() / 1000)}};
+      return {
+          Error{ErrorCode::internal,
+                fmt::format(
+                    "{} gave no answer within {} s{}", to.address, timeout_.count() / 1000,
+                    method == "GET" ? "" : "; it may have been done: look before you repeat it")}};
     case CURLE_PEER_FAILED_VERIFICATION:
       return {Error{ErrorCode::denied,
                     fmt::format("{} is not trusted: {}; give its authority's certificate with "

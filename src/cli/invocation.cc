@@ -82,7 +82,8 @@ class Interpreter {
         mistake_ = expectation.error().message;
       }
     } else if (name == "count") {
-      if (const auto n = number(option, value, 1, 1'000'000)) in_.count = *n;
+      const uint32_t most = in_.verb == Verb::audit ? 1000 : 1'000'000;  // the server's own limit
+      if (const auto n = number(option, value, 1, most)) in_.count = *n;
     } else if (name == "clear") {
       for (const std::string& field : values) take_cleared(option, field);
     } else if (name == "collection") {
@@ -153,8 +154,36 @@ class Interpreter {
           mistake_ = fmt::format("the field {} is both set and cleared", field->name);
       }
     }
+    if (in_.verb == Verb::create) check_required();
     if (in_.force && !in_.prune) mistake_ = "--force is about --prune; give both";
     if (in_.verb == Verb::trace) check_place();
+  }
+
+  /// What the server would refuse is wrong usage already when the schema says so.
+  void check_required() {
+    const auto is_given = [&](std::string_view name) {
+      return std::any_of(in_.values.begin(), in_.values.end(),
+                         [&](const auto& v) { return v.first->name == name; });
+    };
+    const auto option = [](std::string name) {
+      std::replace(name.begin(), name.end(), '_', '-');
+      return "--" + name;
+    };
+    std::vector<std::string> missing;
+    for (const codec::FieldSpec& f : in_.resource->fields) {
+      if (!f.required || f.output_only || is_given(f.name)) continue;
+      std::string text = option(f.name) + " ";
+      text += f.is_reference() ? "NAME|ID" : std::string(codec::placeholder(f.kind));
+      if (!f.words.empty()) text = fmt::format("{} ({})", option(f.name), fmt::join(f.words, ", "));
+      missing.push_back(std::move(text));
+    }
+    for (const codec::ExclusiveSpec& e : in_.resource->exclusive) {
+      if (!e.required || std::any_of(e.fields.begin(), e.fields.end(), is_given)) continue;
+      std::vector<std::string> options;
+      for (const std::string& f : e.fields) options.push_back(option(f));
+      missing.push_back(fmt::format("{}", fmt::join(options, " or ")));
+    }
+    if (!missing.empty()) mistake_ = fmt::format("needs {}", fmt::join(missing, ", "));
   }
 
   void check_place() {

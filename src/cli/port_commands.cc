@@ -16,8 +16,6 @@ namespace {
 using codec::Node;
 using Clock = std::chrono::steady_clock;
 
-/// A host answers the barrier before it has written down that the interface is there: this long we look for it.
-constexpr std::chrono::seconds kLook{2};
 constexpr std::chrono::milliseconds kPoll{100};
 
 class PortCommand {
@@ -82,9 +80,9 @@ class PortCommand {
     return look_for_interface();
   }
 
-  /// Whether the port came up. That it did not is no failure: the interface may come later.
+  /// Until the port is up: a host answers the barrier before it has written down that the interface is there, and the
+  /// interface may come later.
   int look_for_interface() {
-    const auto end = Clock::now() + kLook;
     for (;;) {
       const auto bindings = api_.items("status/bindings");
       if (!bindings) return fail(bindings.error(), terminal_);
@@ -92,13 +90,13 @@ class PortCommand {
         say(fmt::format("port {} is active on host {}", name_, host_name_));
         return kOk;
       }
-      if (Clock::now() >= end) break;
+      if (Clock::now() >= end_) break;
       std::this_thread::sleep_for(kPoll);
     }
     terminal_.err << fmt::format(
-        "port {} is not active yet: host {} has no such interface, or is not live\n", name_,
-        host_name_);
-    return kOk;
+        "plexus: port {} is not active after {} s: host {} has no such interface, or is not live\n",
+        name_, in_.timeout.count(), host_name_);
+    return kTimeout;
   }
 
   int unbind(const Object& port) {
@@ -175,13 +173,14 @@ class PortCommand {
   ApiClient& api_;
   Terminal& terminal_;
   std::string id_, name_, host_id_, host_name_, revision_;
+  const Clock::time_point end_ = Clock::now() + in_.timeout;
 };
 
 }  // namespace
 
 int run_port(const Invocation& invocation, Terminal& terminal) {
   auto http = connect(invocation);
-  if (!http) return fail(http.error(), terminal);
+  if (!http) return misused(http.error(), terminal);
   ApiClient api(**http);
   return PortCommand(invocation, api, terminal).run();
 }

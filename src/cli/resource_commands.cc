@@ -8,6 +8,7 @@
 #include "cli/api_client.h"
 #include "cli/commands.h"
 #include "cli/finder.h"
+#include "cli/host_use.h"
 #include "cli/status_view.h"
 #include "cli/waiting.h"
 #include "codec/decode.h"
@@ -46,14 +47,24 @@ class ResourceCommand {
   }
 
  private:
+  /// Whose objects are meant by the names that a new or a changed object refers to.
+  Result<std::string> tenant_of_references() {
+    for (const auto& [field, values] : in_.values) {
+      if (field->name == "tenant") return values[0];
+    }
+    if (!in_.tenant.empty()) return in_.tenant;
+    if (in_.verb == Verb::create) return own_tenant(in_, api_);
+    auto object = finder_.find(resource_, in_.object);
+    if (!object) return object.error();
+    return codec::get_text(*object->message, "tenant");
+  }
+
   /// A request's body from the options, with names replaced by ids.
   Result<Node> body() {
     Node given = Node::map_of({});
-    std::string tenant = in_.tenant;
     for (const auto& [field, values] : in_.values) {
       if (!field->repeated) {
         given.add(field->name, Node::of_plain(values[0]));
-        if (field->name == "tenant") tenant = values[0];
         continue;
       }
       Node list = Node::list_of({});
@@ -66,8 +77,11 @@ class ResourceCommand {
     options.names = &names;
     const Problems problems = codec::decode(given, options, *message);
     if (!problems.empty()) return codec::to_error(problems);
+    Result<std::string> tenant = std::string();
+    if (!names.empty()) tenant = tenant_of_references();
+    if (!tenant) return tenant.error();
     for (const codec::NameReference& r : names) {
-      auto id = finder_.reference(r.field->target(), tenant, r.name);
+      auto id = finder_.reference(r.field->target(), *tenant, r.name);
       if (!id) return id.error().in(r.field->name);
       codec::set_reference(*message, r, *id);
     }
@@ -210,7 +224,21 @@ class ResourceCommand {
     return print(*object, true);
   }
 
+  /// A host that serves is not deleted by mistake: what goes by its ports stops.
+  Result<bool> may_remove() {
+    if (resource_.singular != "host" || in_.yes) return true;
+    const auto host = finder_.find(resource_, in_.object);
+    if (!host) return host.error();
+    const auto use = HostUse::load(api_);
+    if (!use) return use.error();
+    const std::string what = use->words_of(*host->message);
+    return what.empty() || confirm_harm(what, "All its traffic stops. Delete it?", in_, terminal_);
+  }
+
   int remove() {
+    const auto may = may_remove();
+    if (!may) return fail(may.error(), terminal_);
+    if (!*may) return kFailed;
     auto answer = api_.remove(resource_, in_.object, scope());
     if (!answer) return fail(finder_.explain(answer.error(), resource_, in_.object), terminal_);
     const std::string revision = api_.revision();
@@ -236,14 +264,48 @@ class ResourceCommand {
     also("cascaded", "more with it");
     also("cleared", "references to it cleared");
     terminal_.out << "\n";
+    say_touched(answer, "cascaded_objects", "deleted with it");
+    say_touched(answer, "cleared_objects", "no longer refer to it");
+  }
+
+  /// "  deleted with it: pools web, api; vips http".
+  void say_touched(const Node& answer, std::string_view key, std::string_view words) {
+    constexpr size_t kNamed = 10;  // of each collection
+    const Node* list = answer.find(key);
+    if (list == nullptr) return;
+    std::vector<std::pair<std::string, std::vector<std::string>>> collections;
+    for (const Node& object : list->items) {
+      const std::string collection = text_of(object, "collection"), name = text_of(object, "name");
+      const auto it = std::find_if(collections.begin(), collections.end(),
+                                   [&](const auto& c) { return c.first == collection; });
+      auto& names = it != collections.end()
+                        ? it->second
+                        : collections.emplace_back(collection, std::vector<std::string>()).second;
+      names.push_back(name.empty() ? text_of(object, "id") : name);
+    }
+    std::string line;
+    for (auto& [collection, names] : collections) {
+      std::sort(names.begin(), names.end());
+      const size_t shown = std::min(names.size(), kNamed);
+      line += fmt::format(
+          "{}{} {}{}", line.empty() ? "" : "; ", collection,
+          fmt::join(names.begin(), names.begin() + static_cast<ptrdiff_t>(shown), ", "),
+          names.size() > shown ? fmt::format(" and {} more", names.size() - shown) : "");
+    }
+    terminal_.out << "  " << words << ": " << line << "\n";
   }
 
   int list() {
     Query query;
+    std::string tenant;
+    for (const auto& [field, values] : in_.values) {
+      if (field->name == "tenant") tenant = values[0];
+    }
     for (const auto& [field, values] : in_.values) {
       std::string value = values[0];
       if (field->is_reference() && !Uuid::parse(value)) {
-        auto object = finder_.find(field->target(), value);
+        const bool has_tenant = field->target().field("tenant") != nullptr;
+        auto object = finder_.find(field->target(), value, has_tenant ? tenant : std::string());
         if (!object) return fail(object.error(), terminal_);
         value = object->id();
       }
@@ -251,6 +313,7 @@ class ResourceCommand {
     }
     auto objects = api_.list(resource_, query);
     if (!objects) return fail(objects.error(), terminal_);
+    const std::string revision = api_.revision();
     std::stable_sort(objects->begin(), objects->end(),
                      [](const Object& a, const Object& b) { return a.name() < b.name(); });
     // What has a place among others is read in that order.
@@ -289,6 +352,7 @@ class ResourceCommand {
       }
       Node out = Node::map_of({});
       out.add("items", std::move(items));
+      if (!revision.empty()) out.add("revision", Node::of_text(revision));
       print_document(out, in_.output, terminal_);
       return kOk;
     }
@@ -352,7 +416,7 @@ class ResourceCommand {
 
 int run_resource(const Invocation& invocation, Terminal& terminal) {
   auto http = connect(invocation);
-  if (!http) return fail(http.error(), terminal);
+  if (!http) return misused(http.error(), terminal);
   ApiClient api(**http);
   return ResourceCommand(invocation, api, terminal).run();
 }

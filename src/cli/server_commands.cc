@@ -59,7 +59,7 @@ void add_rows(const Node& entry, std::vector<Row>& rows) {
 
 int run_topology(const Invocation& invocation, Terminal& terminal) {
   auto http = connect(invocation);
-  if (!http) return fail(http.error(), terminal);
+  if (!http) return misused(http.error(), terminal);
   ApiClient api(**http);
   TopologyDocuments t;
   const std::pair<const char*, std::vector<Node>*> parts[] = {
@@ -94,7 +94,7 @@ int run_topology(const Invocation& invocation, Terminal& terminal) {
 
 int run_wait(const Invocation& invocation, Terminal& terminal) {
   auto http = connect(invocation);
-  if (!http) return fail(http.error(), terminal);
+  if (!http) return misused(http.error(), terminal);
   ApiClient api(**http);
   if (!is_document(invocation.output))
     return wait_and_say(api, invocation.revision, invocation, terminal);
@@ -118,7 +118,7 @@ int run_wait(const Invocation& invocation, Terminal& terminal) {
 
 int run_audit(const Invocation& invocation, Terminal& terminal) {
   auto http = connect(invocation);
-  if (!http) return fail(http.error(), terminal);
+  if (!http) return misused(http.error(), terminal);
   ApiClient api(**http);
   Query query;
   if (!invocation.since.empty()) query.emplace_back("since", invocation.since);
@@ -141,7 +141,7 @@ int run_audit(const Invocation& invocation, Terminal& terminal) {
 
 int run_whoami(const Invocation& invocation, Terminal& terminal) {
   auto http = connect(invocation);
-  if (!http) return fail(http.error(), terminal);
+  if (!http) return misused(http.error(), terminal);
   ApiClient api(**http);
   const auto answer = api.call("GET", "/v1/whoami");
   if (!answer) return fail(answer.error(), terminal);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "cli/drop_reason_words.h"
 #include "codec/nearest.h"
 
 namespace plexus::cli {
@@ -104,7 +105,15 @@ Result<Expectation> parse_expectation(std::string_view text) {
   const size_t colon = text.find(':');
   if (colon != std::string_view::npos && colon + 1 < text.size()) {
     const std::string what(text.substr(colon + 1));
-    if (text.substr(0, colon) == "dropped") return Expectation{Expectation::Kind::dropped, what};
+    if (text.substr(0, colon) == "dropped") {
+      const std::vector<std::string>& known = drop_reason_words();
+      if (std::find(known.begin(), known.end(), what) != known.end())
+        return Expectation{Expectation::Kind::dropped, what};
+      return Error{
+          ErrorCode::invalid,
+          fmt::format("--expect: there is no drop reason {}; did you mean {}?",
+                      codec::in_quotes(what), codec::in_quotes(codec::nearest(what, known)))};
+    }
     if (text.substr(0, colon) == "port") return Expectation{Expectation::Kind::port, what};
   }
   return Error{ErrorCode::invalid, "--expect: " + codec::in_quotes(std::string(text)) +

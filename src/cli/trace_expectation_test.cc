@@ -43,6 +43,8 @@ TEST(TraceExpectation, IsParsedOrRefused) {
     ASSERT_FALSE(refused.ok()) << bad;
     EXPECT_THAT(refused.error().message, HasSubstr("dropped:REASON"));
   }
+  EXPECT_THAT(parse_expectation("dropped:no_rout").error().message,
+              HasSubstr("did you mean 'no_route'?"));
 }
 
 TEST(TraceExpectation, DeliveredOnTheHostItself) {

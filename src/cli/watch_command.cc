@@ -132,7 +132,7 @@ class Watch {
 
 int run_watch(const Invocation& invocation, Terminal& terminal) {
   auto http = connect(invocation);
-  if (!http) return fail(http.error(), terminal);
+  if (!http) return misused(http.error(), terminal);
   return Watch(invocation, **http, terminal).run();
 }
 

@@ -610,10 +610,10 @@ TEST_P(Translating, WithoutPortsAnotherAddressIsNeededForASecondClient) {
   const Arrived second = esp("b");
   EXPECT_EQ(second.outcome.reason, DropReason::snat_exhausted);
   EXPECT_TRUE(second.outcome.writes.empty()) << "the pool has no other";
-  auto& pool = *std::get<model::SnatPoolChange>(others.front()).now;
+  auto& widened = *std::get<model::SnatPoolChange>(others.front()).now;
   const IpAddr another = pick("203.0.113.240", "2001:db8::240");
-  pool.addresses.push_back(another);
-  const std::vector<StateWrite> needs(1, PortsNeeded{pool.id, pool_address().family});
+  widened.addresses.push_back(another);
+  const std::vector<StateWrite> needs(1, PortsNeeded{widened.id, pool_address().family});
   EXPECT_EQ(esp("b").outcome.writes, needs) << trace.text();
   blocks[h1].push_back({Uuid::derived("block", "3"), another, 1024, 64});
   EXPECT_EQ(esp("b").key.src_ip(), another) << trace.text();

@@ -148,7 +148,7 @@ class EndToEnd(unittest.TestCase):
         self.bad("bridge", "create", "--name", "web", says="web")
         self.bad("bridge", "create", "--name", "-x", says="is not a name")
         self.bad("port", "create", "--name", "a", "--bridge", "wbe", says="there is no bridge 'wbe'; did you mean 'web'?")
-        self.bad("port", "create", "--name", "a", says="needs bridge or router")
+        self.bad("port", "create", "--name", "a", says="needs --bridge or --router", status=2)
         self.bad("port", "create", "--name", "a", "--bridge", "web", "--mac", "x", says="six bytes like")
         self.bad("bridge", "show", "wbe", says="did you mean 'web'?")
         self.bad("bridge", "delete", "wbe", says="did you mean 'web'?")
@@ -389,7 +389,7 @@ class EndToEnd(unittest.TestCase):
         self.good("host", "undrain", "h2")
         self.good("port", "migrate", "vm1", "--to", "h2")
         self.assertRegex(self.good("port", "list"), r"(?m)^vm1 .* unbound +")
-        self.good("port", "migrate", "vm1", "--to", "h2", "--activate", "--wait")
+        self.bad("port", "migrate", "vm1", "--to", "h2", "--activate", "--wait", "--timeout", "1", says="not active after 1 s", status=3)
         port = json.loads(self.good("port", "show", "vm1", "--json"))
         self.assertNotIn("migrating_to", port)
         self.assertEqual(port["host"], json.loads(self.good("host", "show", "h2", "--json"))["id"])
@@ -417,6 +417,63 @@ class EndToEnd(unittest.TestCase):
         del self.environment["PLEXUS_TOKEN"]
         self.assertRegex(self.good("whoami"), r"role: +admin")
         self.assertRegex(self.good("audit"), r"(?m) created +tokens +ops ")
+
+    def test_a_tenant_means_its_own(self):
+        self.bad("token", "create", "--name", "ci", "--role", "tenant", "--tenant", "acmee", says="there is no tenant 'acmee'")
+        self.good("tenant", "create", "--name", "acme")
+        secret = json.loads(self.good("token", "create", "--name", "ci", "--role", "tenant", "--tenant", "acme", "--json"))["secret"]
+        (self.dir / "token").write_text(secret + "\n")
+        own = ("--token", f"@{self.dir}/token")
+        cloud = "bridges: [{name: web}]\nports: [{name: p1, bridge: web}]\nrules: []\n"
+        self.assertIn("2 created, 0 updated, 0 unchanged\n", self.good("apply", "-f", "-", *own, text=cloud))
+        self.assertEqual("0 created, 0 updated, 2 unchanged\n", self.good("apply", "-f", "-", *own, text=cloud))
+        # Objects that exist, by their names; nobody's of the same name stays out of it.
+        nobody = json.loads(self.good("chain", "create", "--name", "out", "--json"))["id"]
+        chain = json.loads(self.good("chain", "create", "--name", "out", "--json", *own))["id"]
+        self.good("port", "create", "--name", "p2", "--bridge", "web", *own)
+        self.good("rule", "create", "--chain", "out", "--position", "1", "--action", "drop", *own)
+        self.good("port", "update", "p2", "--in-chain", "out", *own)
+        self.good("port", "update", "p1", "--in-chain", "out")
+        for port in ("p1", "p2"):
+            self.assertEqual(json.loads(self.good("port", "show", port, "--json"))["in_chain"], chain, nobody)
+        added = "ports: [{name: p3, bridge: web, in_chain: out}]\n"
+        self.assertIn("1 created", self.good("apply", "-f", "-", *own, text=added))
+        # An empty list is about the token's tenant.
+        self.assertIn("1 removed", self.good("apply", "-f", "-", "--prune", "--force", *own, text="rules: []\n"))
+        self.bad("tenant", "delete", "acme", says="has the token ci")
+        self.assertIn("2 deleted, 0 absent\n", self.good("delete", "-f", "-", *own, text="ports: [{name: p2}, {name: p3}]\n"))
+        self.assertIn("2 deleted, 0 absent\n", self.good("delete", "-f", "-", *own, text=cloud))
+        self.good("token", "delete", "ci")
+        self.bad("tenant", "delete", "acme", says="tenant acme (", status=1)
+        self.good("chain", "delete", chain)
+        self.good("tenant", "delete", "acme")
+
+    def test_what_a_removal_takes_along(self):
+        self.apply((ROOT / "examples/services/cloud.yaml").read_text())
+        done = self.good("load-balancer", "delete", "web")
+        self.assertRegex(done, r"^deleted load-balancer web, \d+ more with it\n  deleted with it: ")
+        self.assertRegex(done, r"vips .*http")
+        self.assertIn("What belongs to it is deleted with it: pools, vips, pool-members.",
+                      self.good("load-balancer", "delete", "--help"))
+        self.assertIn("host of ports", self.good("host", "delete", "--help"))
+
+    def test_a_server_that_falls_silent(self):
+        self.api.process.send_signal(signal.SIGSTOP)
+        try:
+            self.bad("--timeout", "1", "bridge", "create", "--name", "zzz", says="it may have been done: look before", status=3)
+            done = self.bad("--timeout", "1", "bridge", "list", says="gave no answer within 1 s", status=3)
+            self.assertNotIn("may have been done", done.stderr)
+        finally:
+            self.api.process.send_signal(signal.SIGCONT)
+
+    def test_what_is_not_set_counts(self):
+        self.good("bridge", "create", "--name", "web")
+        self.assertEqual(self.good("bridge", "list", "--admin-up", "true", "-o", "name"), "web\n")
+        self.assertEqual(self.good("bridge", "list", "--admin-up", "false", "-o", "name"), "")
+        self.good("bridge", "update", "web", "--admin-up", "false")
+        self.assertEqual(self.good("bridge", "list", "--admin-up", "true", "-o", "name"), "")
+        listed = json.loads(self.good("bridge", "list", "--json"))
+        self.good("wait", "--revision", listed["revision"])
 
     def test_watch(self):
         out = open(self.dir / "watch", "w+", encoding="utf-8")

@@ -3,6 +3,7 @@
 """The manual page in docs/ is the one that plexus writes; help and completion scripts work. Standard library only."""
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -43,6 +44,18 @@ class Help(unittest.TestCase):
             self.assertIn("Usage: " + " ".join(["plexus", *path]), shown.stdout)
             return 1 + sum(walk([*path, c]) for c in commands)
         self.assertGreater(sum(walk([c]) for c in ("host", "port", "token", "agent", "apply", "watch")), 25)
+
+
+class DropReasons(unittest.TestCase):
+    def test_are_the_documented_ones(self):
+        documented = re.findall(r"(?m)^\| `([a-z0-9_]+)` \|", (ROOT / "docs/drop-reasons.md").read_text())
+        self.assertGreater(len(documented), 50)
+        for reason in documented:
+            done = plexus("trace", "--agent", "unix:/nonexistent/agent", "--in", "vm1", "--expect", f"dropped:{reason}", "x")
+            self.assertEqual(done.returncode, 4, f"{reason}: {done.stderr}")
+        done = plexus("trace", "--in", "vm1", "--expect", "dropped:no_such", "x")
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("there is no drop reason 'no_such'", done.stderr)
 
 
 class Completion(unittest.TestCase):

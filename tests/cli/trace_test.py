@@ -9,6 +9,7 @@ import socketserver
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 PLEXUS = pathlib.Path(os.environ["PLEXUS_BIN"]) / "plexus"
@@ -24,6 +25,8 @@ OF_A_MIRROR = {"verdict": "forward", "reason": "filtered_by_rule", "text": "rule
                "blame": {"kind": "rule", "name": "no/1", "text": "drop [filtered_by_rule]"}}
 DROPS = {"verdict": "drop", "reason": "stale_key", "text": "tunnel key: means nothing", "outputs": [], "advice": "try again",
          "blame": {"kind": "tunnel key", "text": "means nothing [stale_key]"}, "steps": []}
+
+SILENCE = {"verdict": "too late"}
 
 
 class Agent(socketserver.ThreadingUnixStreamServer):
@@ -45,6 +48,9 @@ class Agent(socketserver.ThreadingUnixStreamServer):
 
             def do_POST(self):
                 agent.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                if answer is SILENCE:
+                    time.sleep(3)
+                    return
                 body = json.dumps(answer).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -97,6 +103,14 @@ class TraceTest(unittest.TestCase):
         self.assertIn("not as expected: delivered to port vm9 at host h9", done.stdout)
         self.assertIn("because of tunnel key: means nothing [stale_key] (on host h2)", done.stdout)
         self.assertIn("what would help: try again", done.stdout)
+
+    def test_names_who_does_not_answer(self):
+        done = self.trace(SILENCE, "--timeout", "1", "--expect", "port:vm4")
+        self.assertIn("host h2: no answer within 1 s\n", done.stdout)
+        self.assertNotIn("too late", done.stdout)
+        answer = json.loads(self.trace(SILENCE, "--timeout", "1", "--json").stdout)
+        self.assertEqual(answer["unanswered"], ["h2"])
+        self.assertNotIn("hops", answer)
 
     def test_as_json(self):
         done = self.trace(DROPS, "--expect", "port:vm4", "--json")

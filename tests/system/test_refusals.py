@@ -46,7 +46,6 @@ def test_deleting_what_is_not_there(cloud):
 @pytest.mark.parametrize("arguments, parts", [
     (["port", "create", "--name", "p", "--bridge", "blue", "--host", "h9", "--interface", "x"], ["h9"]),
     (["port", "create", "--name", "p", "--bridge", "bleu"], ["bleu", "blue"]),
-    (["port", "create", "--name", "p"], ["bridge", "router"]),
     (["port", "create", "--name", "p", "--bridge", "blue", "--router", "core"], ["bridge", "router"]),
     (["port", "create", "--name", "p", "--bridge", "blue", "--mac", "02:00:00:00:00"], ["mac"]),
     (["port", "create", "--name", "vm1", "--bridge", "blue"], ["vm1"]),
@@ -189,6 +188,7 @@ def test_usage(cloud):
         assert answer.out and not answer.err
     assert "--mac" in cloud.cli("port", "create", "--help").out
     refused(cloud.cli(check=False), status=2)
+    refused(cloud.cli("port", "create", "--name", "p", check=False), "--bridge", "--router", status=2)
 
 
 def test_asking_an_agent_that_is_not_there(cloud):

@@ -168,7 +168,7 @@ def test_loads_while_an_agent_runs(site):
 def test_a_host_that_was_removed_while_it_runs_comes_back(site):
     site.cli("port", "delete", "vm")
     wait_until(lambda: site.bindings() == 0, 20, "the port to go")
-    site.cli("host", "delete", "h1")
+    site.cli("host", "delete", "h1", "--yes")
     wait_until(lambda: "was removed from the store" in site.agent.text(), 20, "the agent to say so")
     wait_until(lambda: not site.status()["registered"], 20, "the status to say so")
     site.cli("host", "create", "--name", "h1", "--id", site.host_id())
