@@ -255,7 +255,11 @@ void Connections::settle_choice(Number number, const Connection& there, HostId f
   const auto refused_by =
       refused_.refused_by(there.reply_zone, there.entering(Direction::reply), now);
   const bool possible = !refused_by || *refused_by == from;
-  if (!stands && possible && enters_at(from, there, Direction::reply, now)) {
+  // Who has the uplink where it began knows as well as who has the member, unless the client begins anew.
+  const bool begins = (ours.seen[0] & state::seen::kSyn) != 0;
+  const bool keeps = enters_at(from, there, Direction::reply, now) ||
+                     (!begins && there.port != ours.port && speaks_for(from, there.port, now));
+  if (!stands && possible && keeps) {
     erase({number});
     if (const auto done = take_in(theirs, now); done.refusal == Refusal::none) {
       ++counters_.adopted;

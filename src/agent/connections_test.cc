@@ -155,7 +155,7 @@ TEST_F(ConnectionsTest, DamagedMessagesAreCountedAndDoNothing) {
   size_t bad = 0;
   for (size_t cut = 0; cut < good.size(); ++cut, ++bad)
     ends_[1]->receive(ends_[0].address, std::span(good).first(cut), now_);
-  for (const auto& [at, value] : {std::pair<size_t, uint8_t>{0, 'X'}, {2, 9}, {3, 0}, {3, 5}}) {
+  for (const auto& [at, value] : {std::pair<size_t, uint8_t>{0, 'X'}, {2, 9}, {3, 0}, {3, 6}}) {
     auto damaged = good;
     damaged[at] = value;
     ends_[1]->receive(ends_[0].address, damaged, now_);

@@ -65,8 +65,9 @@ void RouterAdvertiser::say_last(const model::Snapshot& snapshot, PortId id,
     // A number may be another port's by now.
     std::erase_if(made.actions.copies, [&](const Copy& copy) {
       const auto* local = std::get_if<LocalOutput>(&copy.output);
-      return local == nullptr ||
-             snapshot.local_port(local->port) != before_->local_port(local->port);
+      if (local == nullptr) return true;
+      const auto listens = snapshot.local_port(local->port);
+      return !listens || !snapshot.is_here(*listens) || listens != before_->local_port(local->port);
     });
     if (!made.actions.drops()) out.push_back(std::move(made));
   }

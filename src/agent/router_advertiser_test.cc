@@ -143,7 +143,7 @@ TEST_F(RouterAdvertiserTest, TellsTheOldLinkWhenItIsWiredToAnother) {
   EXPECT_EQ(times(100).size(), 3u);
   const BridgeId green = cloud.bridge("green");
   (void)cloud.vm("vm2", green, h1, "02:00:00:00:01:02");
-  cloud.plug(green, port);
+  cloud.link(cloud.bridge_port("to-green", green), port);
   const auto snapshot = cloud.snapshot(h1);
   const auto made = advertiser.due(snapshot, now);
   ASSERT_EQ(made.size(), 2u);

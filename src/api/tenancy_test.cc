@@ -615,7 +615,7 @@ TEST_F(ProviderTest, WhatIsPartOfAnothersIsForAdministrators) {
       {of_blue("vips", vip + R"(80,"address":"198.51.100.9")"), R"({"address":"10.9.0.66"})"},
       {pool, R"({"admin_up":false})"},
       {of_blue("pool-members", R"("pool":")" + id_of_pool + R"(","address":"10.8.0.2")"),
-       R"({"address":"10.9.0.66"})"},
+       R"({"address":"10.9.0.67"})"},
       {of_blue("dhcp-subnets", R"("bridge":")" + provider_ + R"(","network":"203.0.113.0/24")"),
        R"({"gateway":"203.0.113.200"})"},
       {of_blue("rules", R"("chain":")" + chain + R"(","position":1,"action":"drop")"),

@@ -285,9 +285,10 @@ std::vector<std::pair<std::string, std::string>> follow_tunnels(const Invocation
       hops.push_back({host, std::move(*answer), output.find("mirror") != nullptr});
     } else if (std::none_of(silent.begin(), silent.end(),
                             [&](const auto& s) { return s.first == host; })) {
-      silent.emplace_back(host, answer.error().code == ErrorCode::internal
+      const std::string& why = answer.error().message;
+      silent.emplace_back(host, why.find("gave no answer within") != std::string::npos
                                     ? fmt::format("no answer within {} s", in.timeout.count())
-                                    : answer.error().message);
+                                    : why);
     }
   }
   return silent;

@@ -307,13 +307,25 @@ Pruning plan_prune(const std::vector<CloudObject>& objects,
   }
   if (tenants.empty()) tenants.insert(own_tenant);
   for (const PlanStep& step : steps) kept.insert(step.id);
+  // What refers to something that a tenant's token does not see was made for the tenant, who could not make it again.
+  std::set<std::string> seen;
+  for (const Message* m : existing) seen.insert(codec::get_text(*m, "id"));
+  const auto is_made_for_it = [&](const Message& m) {
+    if (own_tenant.empty()) return false;
+    for (const FieldSpec& f : codec::resource_of(m)->fields) {
+      if (!f.is_reference() || f.target().field("tenant") == nullptr) continue;
+      for (const std::string& raw : codec::reference_ids(m, f))
+        if (!seen.contains(codec::text_form(f.kind, raw))) return true;
+    }
+    return false;
+  };
   std::set<std::string> going;  // ids
   for (const Message* m : existing) {
     const ResourceSpec* type = codec::resource_of(*m);
     if (type->field("tenant") == nullptr || type->singular == "token" ||
         std::find(mentioned.begin(), mentioned.end(), type) == mentioned.end() ||
         !tenants.contains(codec::get_text(*m, "tenant")) ||
-        codec::get_text(*m, "deleting") == "true") {
+        codec::get_text(*m, "deleting") == "true" || is_made_for_it(*m)) {
       continue;
     }
     ++out.in_scope;

@@ -304,10 +304,15 @@ class ResourceCommand {
     for (const auto& [field, values] : in_.values) {
       std::string value = values[0];
       if (field->is_reference() && !Uuid::parse(value)) {
-        const bool has_tenant = field->target().field("tenant") != nullptr;
-        auto object = finder_.find(field->target(), value, has_tenant ? tenant : std::string());
-        if (!object) return fail(object.error(), terminal_);
-        value = object->id();
+        if (!tenant.empty() && field->target().field("tenant") != nullptr) {
+          const auto id = finder_.reference(field->target(), tenant, value);
+          if (!id) return fail(id.error(), terminal_);
+          value = id->str();
+        } else {
+          auto object = finder_.find(field->target(), value);
+          if (!object) return fail(object.error(), terminal_);
+          value = object->id();
+        }
       }
       query.emplace_back(field->name, value);
     }

@@ -446,10 +446,16 @@ bool Simulation::begin_connection() {
   if (instance.reason != state::NoInstance::none) return fail(reason_of(instance.reason));
   state::Connection& made = instance.connection;
   if (made.final_tuple() != tuple_here(end)) {
-    // With all stages and the way back in view another choice was made than the stages thought. Once more, with that.
-    if (preset_ != nullptr) return fail(DropReason::translation_failed);
-    chosen_ = made;
-    again_ = Again::with_choice;
+    if (preset_ == nullptr) {
+      // With all stages and the way back in view another choice was made than the stages thought. Once more, with that.
+      chosen_ = made;
+      again_ = Again::with_choice;
+    } else if (preset_->final_tuple() == tuple_here(end)) {
+      // What was in the way of the first choice is in the way where that one leads, not where this one does.
+      made.translations = preset_->translations;
+    } else {
+      return fail(DropReason::translation_failed);
+    }
   }
   out_.begins.emplace(NewConnection{.commit = std::move(commit_), .record = std::move(made)});
   return true;

@@ -86,6 +86,8 @@ struct Journey {
   RouterStage* stage = nullptr;  ///< null: at no router, or made there
   bool refusal =
       false;  ///< answers a machine in place of whom it asked (rejection, DHCP): no security group asks about it
+  bool asks_dhcp_only =
+      false;                 ///< from an address that is not its machine's: for DHCP's ears alone
   uint8_t stages = 0;        ///< of the new connection's commit, that it has met
   uint8_t translations = 0;  ///< of its connection's path, that it has behind it
 

@@ -104,7 +104,10 @@ bool Simulation::source_is_own(Journey& j, const model::Port& port) {
   };
   // What is answered here reaches nobody else, and who asks from an address that is not its own any more is told so.
   const auto refuse_source = [&] {
-    if (dhcp_asked(j, port) != IpFamily::none) return true;
+    if (dhcp_asked(j, port) != IpFamily::none) {
+      j.asks_dhcp_only = true;
+      return true;
+    }
     return refuse(trace_ == nullptr
                       ? std::string()
                       : j.key.src_ip().str() + " is not an address of the machine at " +

@@ -124,6 +124,8 @@ void Simulation::redirect(Journey& j, const model::TableRule& rule, const std::s
     drop(j, reason, DeviceKind::rule, name, rule.id.uuid,
          trace_ == nullptr ? std::string() : fmt::format("into the port: redirects, {}", why));
   };
+  if (j.asks_dhcp_only)
+    return refuse(DropReason::spoofed_source, "and its source is not an address of the machine");
   if (!rule.redirect_port) return refuse(DropReason::filter_unreadable, "and names no port");
   depend(port_tag(*rule.redirect_port));
   const model::Port* to = snapshot_.port(*rule.redirect_port);

@@ -615,7 +615,7 @@ TEST_P(Translating, WithoutPortsAnotherAddressIsNeededForASecondClient) {
   widened.addresses.push_back(another);
   const std::vector<StateWrite> needs(1, PortsNeeded{widened.id, pool_address().family});
   EXPECT_EQ(esp("b").outcome.writes, needs) << trace.text();
-  blocks[h1].push_back({Uuid::derived("block", "3"), another, 1024, 64});
+  blocks[h2].push_back({Uuid::derived("block", "3"), another, 1024, 64});
   EXPECT_EQ(esp("b").key.src_ip(), another) << trace.text();
 }
 

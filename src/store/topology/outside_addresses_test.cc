@@ -220,7 +220,7 @@ TEST_F(OutsideAddressesTest, AFloatingAddressHasItToItselfAtItsRouter) {
              shared = create(vip(s, "shared", sources));
   EXPECT_THAT(refusal(floating(red_, sources)),
               AllOf(HasSubstr(": address: the address 198.51.100.70 at this router belongs to "),
-                    HasSubstr("snat-pool out of router red-edge")));
+                    HasSubstr("to snat-pool out ("), HasSubstr("of router red-edge")));
   EXPECT_THAT(refusal(floating(red_, virtual_one)),
               AllOf(HasSubstr("belongs to vip http"), HasSubstr("of router red-edge")));
   EXPECT_EQ(refusal(floating(blue_, virtual_one)), "");
@@ -258,7 +258,7 @@ TEST_F(OutsideAddressesTest, CheckNamesWhatAnEarlierProgramLetShareWithAFloating
     ASSERT_TRUE(store_->transact({Delete{claim, (*record)->version}}).ok());
   };
   forget();
-  EXPECT_THAT(problems(), ElementsAre(HasSubstr("is missing; snat-pool out has the value")));
+  EXPECT_THAT(problems(), ElementsAre(HasSubstr("is missing; snat-pool out (")));
   const auto web = create(floating(red_, address));
   EXPECT_THAT(problems(),
               Contains(AllOf(HasSubstr("floating-ip"), HasSubstr("both claim the addre"),

@@ -113,6 +113,12 @@ Result<void> keep_usage(Transaction& transaction, const std::vector<ChangeSet::O
       auto found = find_tenant(transaction, name);
       if (!found.ok()) return found.error();
       tenant = std::move(*found);
+      const auto token = types.find(v1::Token::descriptor());
+      if (!tenant && token != types.end() && token->second.count > 0) {
+        // A mistyped name, or one that goes at this moment, would be a tenant of its own, without limits.
+        *blamed = token->second.last_added;
+        return Error{ErrorCode::invalid, "there is no tenant " + name + ": create it first"};
+      }
     }
     for (const auto& [type, difference] : types) {
       v1::TypeCount& count = count_of(usage, options_of(*type).singular());
