@@ -44,6 +44,12 @@ class Cloud {
     return out;
   }
 
+  /// What a tenant's token does not see.
+  void hide(const std::string& name) {
+    std::erase_if(objects_,
+                  [&](const auto& o) { return codec::get_text(*o.second, "name") == name; });
+  }
+
   std::vector<PlanStep> plan_removal(std::string_view text) {
     codec::Problems problems;
     auto objects = codec::parse_cloud_file(text, problems);
@@ -114,6 +120,18 @@ TEST(CloudPlan, TheSecondTimeNothingIsToDo) {
   Cloud cloud;
   EXPECT_EQ(summary(cloud.apply(kCloud)), "ccccccccc");
   EXPECT_EQ(summary(cloud.apply(kCloud)), "---------");
+}
+
+TEST(CloudPlan, ATenantPrunesNothingThatWasMadeForIt) {
+  Cloud cloud;
+  cloud.apply(R"(
+bridges: [{name: provider}, {name: own, tenant: red}]
+ports: [{name: uplink, tenant: red, bridge: provider}, {name: mine, tenant: red, bridge: own}]
+)");
+  cloud.hide("provider");
+  size_t in_scope = 0;
+  EXPECT_EQ(cloud.pruned("ports: []", &in_scope, "red"), "port mine, |");
+  EXPECT_EQ(in_scope, 1u);
 }
 
 constexpr char kGroups[] = R"(

@@ -212,6 +212,16 @@ TEST_F(HostsAndTenantsTest, ATenantGoesAfterWhatItHas) {
   EXPECT_TRUE(done.ok()) << done.error().message;
 }
 
+TEST_F(HostsAndTenantsTest, ATokenIsOfATenantThatThereIs) {
+  auto token = named<v1::Token>("robot");
+  token.set_role(v1::TENANT);
+  token.set_tenant("acme");
+  token.set_sha256(std::string(32, '\7'));
+  refused(writer_->create(token), ErrorCode::invalid, {"robot", "no tenant acme"});
+  create(named<v1::Tenant>("acme"));
+  create(token);
+}
+
 TEST_F(HostsAndTenantsTest, EveryLimitIsOfACollection) {
   const auto& tenant = *v1::Tenant::descriptor();
   for (int i = 0; i < tenant.field_count(); ++i) {

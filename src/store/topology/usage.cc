@@ -117,7 +117,10 @@ Result<void> keep_usage(Transaction& transaction, const std::vector<ChangeSet::O
       if (!tenant && token != types.end() && token->second.count > 0) {
         // A mistyped name, or one that goes at this moment, would be a tenant of its own, without limits.
         *blamed = token->second.last_added;
-        return Error{ErrorCode::invalid, "there is no tenant " + name + ": create it first"};
+        return Error{
+            ErrorCode::invalid,
+            (token->second.last_added ? describe(*token->second.last_added->now) + ": " : "") +
+                "there is no tenant " + name + ": create it first"};
       }
     }
     for (const auto& [type, difference] : types) {
