@@ -72,7 +72,7 @@ Response Api::batch(const Call& call) {
       if (!problems.empty()) return failure(422, problems, blame(i));
       tenancy.will_exist(*operation.resource);
       if (const auto* zone = dynamic_cast<const v1::TunnelZone*>(operation.resource.get());
-          zone != nullptr && !zone->id().empty())
+          zone != nullptr)
         zones.becomes(*zone);
       continue;
     }
@@ -88,6 +88,16 @@ Response Api::batch(const Call& call) {
       continue;
     }
     operation.kind = store::Operation::Kind::modify;
+    if (resource.descriptor == v1::TunnelZone::descriptor()) {
+      // A removal is judged before any change is made.
+      v1::TunnelZone will_be;
+      codec::DecodeOptions options;
+      options.merge = codec::Merge::patch;
+      if (codec::decode(wanted.body, options, will_be).empty() && will_be.prefixes_size() > 0) {
+        will_be.set_id(wanted.id.raw());
+        zones.becomes(will_be);
+      }
+    }
     if (auto exists = tenancy.check_exists(resource, wanted.id); !exists)
       return failure(exists.error(), false, blame(i));
     operation.edit = [&, i](Message& message) -> Result<void> {

@@ -34,7 +34,7 @@ bool covers(const std::vector<IpPrefix>& prefixes, const v1::HostState& host) {
 }  // namespace
 
 void ZoneChanges::becomes(const v1::TunnelZone& zone) {
-  zones[store::id_of(zone)] = prefixes_of(zone);
+  zones[zone.id().empty() ? Uuid::random() : store::id_of(zone)] = prefixes_of(zone);
 }
 
 Result<void> check_hosts_stay_covered(store::Store& store, const ZoneChanges& changes) {

@@ -50,6 +50,27 @@ TEST_F(ZoneCoverTest, AZoneThatHostsLiveInStays) {
             200);
 }
 
+TEST_F(ZoneCoverTest, ABatchReplacesAZone) {
+  const std::string old_id = fabric_;
+  const auto replace = [&](const std::string& other, const std::string& goes) {
+    const Response done =
+        ask("POST", "/v1/batch",
+            R"({"operations":[)" + other + R"(,{"op":"delete","collection":"tunnel-zones","id":")" +
+                goes + "\"}]}");
+    EXPECT_EQ(done.status, 200) << done.body;
+  };
+  replace(R"({"op":"create","collection":"tunnel-zones","body":)"
+          R"({"name":"new","prefixes":["192.0.0.0/16"]}})",
+          old_id);
+  created("tunnel-zones", R"({"name":"narrow","prefixes":["10.0.0.0/8"]})");
+  const auto id = [&](const char* name) {
+    return field(ask("GET", std::string("/v1/tunnel-zones/") + name), "id");
+  };
+  replace(R"({"op":"update","collection":"tunnel-zones","id":")" + id("narrow") +
+              R"(","body":{"prefixes":["192.0.2.0/24"]}})",
+          id("new"));
+}
+
 TEST_F(ZoneCoverTest, ARemovalNamesWhatItTouches) {
   created("routers", R"({"name":"edge"})");
   const std::string router = field(ask("GET", "/v1/routers/edge"), "id");
