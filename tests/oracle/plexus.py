@@ -63,6 +63,7 @@ def ask(program, cloud, probes, directory, more=()):
         print("# Pins: nothing, made from a seed", "# Matters: to the comparison with OVN", "# Checks: at the end", sep="\n",
               file=file)
         print("\n".join([*topology_of(cloud), *more]), file=file)
+        print("results", file=file)  # outside addresses are announced
         for probe in probes:
             print(f"send {probe.machine.host}/{probe.machine.name} {text_of(probe)}", file=file)
     done = subprocess.run([program, "--update", f"--seed={cloud.seed}", path], capture_output=True, text=True, timeout=600)
