@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any bytes as a DHCPv4 and as a DHCPv6 message: the views stay inside them, what a view says builds a message that says the
 // same, and a datagram with it has a text that gives it again.
+#include <algorithm>
+
 #include "fuzz.h"
 #include "packet/build.h"
 #include "packet/dhcp.h"
@@ -38,12 +40,14 @@ uint64_t run(std::span<const uint8_t> bytes) {
     const auto again = dhcp::encode(message);
     const auto same = DhcpView::of(again);
     FUZZ_CHECK(same && same->xid() == view->xid() && same->mac() == view->mac() &&
+                   same->message().file == message.file &&
                    same->message().options == message.options,
                "DHCPv4");
     FUZZ_CHECK(view->option(1).has_value() == same->option(1).has_value(), "option");
-    // Whatever a client sends first, its message type, has a text.
+    // Whatever a client sends first, its message type, has a text, unless the boot file's name is none.
     const bool usual =
         !message.options.empty() && view->type() &&
+        std::ranges::all_of(message.file, [](char c) { return c >= ' ' && c <= '~'; }) &&
         message.options.front().first == dhcp::option::kMessageType &&
         message.reply == (view->type() == dhcp::Type::offer || view->type() == dhcp::Type::ack ||
                           view->type() == dhcp::Type::nak);
